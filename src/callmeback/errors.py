@@ -1,0 +1,265 @@
+"""Domain errors: one small class per stable code; the docstring is the default message.
+
+HTTP statuses stand in one table at the web entrance, SQLSTATEs in one table in pg/. Messages and details are shown to
+callers, so they never hold personal data, SQL or anything of our insides.
+"""
+
+import inspect
+from typing import ClassVar
+
+
+class CallMeBackError(Exception):
+    """Something went wrong on our side."""
+
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, detail: str | None = None, **extra: object) -> None:
+        self.detail = detail or inspect.cleandoc(type(self).__doc__ or "")
+        self.extra = extra
+        super().__init__(self.detail)
+
+
+class ConfigurationError(CallMeBackError):
+    """The settings contradict one another."""
+
+    code = "configuration_error"
+
+
+class ValidationFailed(CallMeBackError):
+    """The request is not valid."""
+
+    code = "validation_failed"
+
+
+class NotFound(CallMeBackError):
+    """There is no such thing, or it is not yours."""
+
+    code = "not_found"
+
+
+class MethodNotAllowed(CallMeBackError):
+    """This address doesn't answer that method."""
+
+    code = "method_not_allowed"
+
+
+class Unauthorized(CallMeBackError):
+    """Sign in first."""
+
+    code = "unauthorized"
+
+
+class Forbidden(CallMeBackError):
+    """You may not do this."""
+
+    code = "forbidden"
+
+
+class BodyTooLarge(CallMeBackError):
+    """The body is larger than this address accepts."""
+
+    code = "body_too_large"
+
+
+class RateLimited(CallMeBackError):
+    """Too many requests; try again later."""
+
+    code = "rate_limited"
+
+
+class Conflict(CallMeBackError):
+    """Somebody else changed this first."""
+
+    code = "conflict"
+
+
+class Overloaded(CallMeBackError):
+    """Too busy right now; try again in a moment."""
+
+    code = "overloaded"
+
+
+class DatabaseUnavailable(CallMeBackError):
+    """The database can't be reached right now."""
+
+    code = "database_unavailable"
+
+
+class DeadlineExceeded(CallMeBackError):
+    """This took longer than it may."""
+
+    code = "deadline_exceeded"
+
+
+class MigrationFailed(CallMeBackError):
+    """A migration could not be applied."""
+
+    code = "migration_failed"
+
+
+class AlreadyRunning(CallMeBackError):
+    """Another `callmeback up` already uses this home."""
+
+    code = "already_running"
+
+
+class ServerFailed(CallMeBackError):
+    """The embedded PostgreSQL did not start."""
+
+    code = "server_failed"
+
+
+class VendorFailed(CallMeBackError):
+    """A service that the call depends on did not answer as it should."""
+
+    code = "vendor_failed"
+
+
+class CarrierFailed(VendorFailed):
+    """The carrier could not place or end the call."""
+
+    code = "carrier_failed"
+
+
+class ListenerFailed(VendorFailed):
+    """Speech recognition failed."""
+
+    code = "listener_failed"
+
+
+class BrainFailed(VendorFailed):
+    """The language model failed."""
+
+    code = "brain_failed"
+
+
+class VoiceFailed(VendorFailed):
+    """The synthetic voice failed."""
+
+    code = "voice_failed"
+
+
+class PaymentsFailed(VendorFailed):
+    """The payment service did not answer as it should."""
+
+    code = "payments_failed"
+
+
+class ForgedWebhook(CallMeBackError):
+    """The signature does not match."""
+
+    code = "forged_webhook"
+
+
+class InsufficientCredits(CallMeBackError):
+    """There are not enough credits for a call."""
+
+    code = "insufficient_credits"
+
+
+class BudgetExceeded(CallMeBackError):
+    """The budget leaves no room for a call."""
+
+    code = "budget_exceeded"
+
+
+class DailyLimit(CallMeBackError):
+    """The number of calls for today is used up."""
+
+    code = "daily_limit"
+
+
+class CallInProgress(CallMeBackError):
+    """A call is still going on; one at a time."""
+
+    code = "call_in_progress"
+
+
+class PhoneNotVerified(CallMeBackError):
+    """Verify the phone number first."""
+
+    code = "phone_not_verified"
+
+
+class IdempotencyConflict(CallMeBackError):
+    """This idempotency key was used for another request."""
+
+    code = "idempotency_conflict"
+
+
+class ImpossibleTransition(CallMeBackError):
+    """The call can't go from its state to that one."""
+
+    code = "impossible_transition"
+
+
+class UnknownRate(CallMeBackError):
+    """There is no rate for this service, so its cost is unknown."""
+
+    code = "unknown_rate"
+
+
+class AccountBlocked(CallMeBackError):
+    """This account is blocked."""
+
+    code = "account_blocked"
+
+
+class DebtOutstanding(CallMeBackError):
+    """Credits are owed; they are settled before the next call."""
+
+    code = "debt_outstanding"
+
+
+class PersonaNotFound(CallMeBackError):
+    """There is no such persona."""
+
+    code = "persona_not_found"
+
+
+class NumberBlocked(CallMeBackError):
+    """This number can't be called."""
+
+    code = "number_blocked"
+
+
+class LedgerAppendOnly(CallMeBackError):
+    """The ledger is only ever appended to."""
+
+    code = "ledger_append_only"
+
+
+class EmailTaken(CallMeBackError):
+    """This e-mail address already has an account."""
+
+    code = "email_taken"
+
+
+class PhoneTaken(CallMeBackError):
+    """This number belongs to another account."""
+
+    code = "phone_taken"
+
+
+class InvalidToken(CallMeBackError):
+    """The token is wrong, used or expired."""
+
+    code = "invalid_token"
+
+
+class TooManyAttempts(CallMeBackError):
+    """Too many attempts; ask for a new code."""
+
+    code = "too_many_attempts"
+
+
+class InvalidCredentials(CallMeBackError):
+    """E-mail or password is wrong."""
+
+    code = "invalid_credentials"
+
+
+class AccountLocked(CallMeBackError):
+    """Too many failed sign-ins; the account is locked for a while."""
+
+    code = "account_locked"
