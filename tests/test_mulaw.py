@@ -1,4 +1,5 @@
-"""The µ-law tables against the vectors of a codec that was in use for twenty years (`audioop`), and against themselves."""
+"""The µ-law tables against the vectors of a codec that was in use for twenty years (`audioop`), and against
+themselves."""
 
 import hashlib
 import struct

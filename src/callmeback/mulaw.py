@@ -1,7 +1,7 @@
 """µ-law, the telephone's 8-bit code (ITU-T G.711), and how it is turned to and from 16-bit samples. Pure: no I/O.
 
-Python lost its own codec with `audioop` (PEP 594), so the tables are built here once, at import: 256 codes, 65,536 samples.
-What is done with the sound (frames, loudness, mixing) lives in `voice/audio.py`.
+Python lost its own codec with `audioop` (PEP 594), so the tables are built here once, at import: 256 codes, 65,536
+samples. What is done with the sound (frames, loudness, mixing) lives in `voice/audio.py`.
 """
 
 import sys
@@ -25,7 +25,8 @@ _EXPAND_BIAS = 0x84
 
 
 def _encode_sample(sample: int) -> int:
-    """The code of a 16-bit sample; works on its upper 14 bits, as the standard does, shifting minus towards minus infinity."""
+    """The code of a 16-bit sample; works on its upper 14 bits, as the standard does, shifting minus towards minus
+    infinity."""
     magnitude, mask = sample >> 2, 0xFF
     if magnitude < 0:
         magnitude, mask = -magnitude, 0x7F
