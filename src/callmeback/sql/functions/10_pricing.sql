@@ -1,0 +1,168 @@
+-- Rates become price versions; a version prices a call's cumulative quantities.
+
+CREATE OR REPLACE FUNCTION rate_in_force(p_vendor text, p_model text, p_unit text, p_at timestamptz)
+RETURNS service_rates
+LANGUAGE plpgsql
+STABLE
+SET search_path = public, pg_temp
+AS $$
+DECLARE
+    v_rate service_rates;
+BEGIN
+    SELECT r.* INTO v_rate
+    FROM service_rates AS r
+    WHERE r.vendor = p_vendor AND r.model = p_model AND r.unit = p_unit AND r.effective_from <= p_at
+    ORDER BY r.effective_from DESC
+    LIMIT 1;
+    RETURN v_rate;
+END
+$$;
+COMMENT ON FUNCTION rate_in_force(text, text, text, timestamptz) IS
+'The rate of one vendor, model and unit at a time; all NULL where there is none.';
+
+CREATE OR REPLACE FUNCTION add_price_version(p_version price_versions, p_at timestamptz)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = public, pg_temp
+AS $$
+DECLARE
+    v_last price_versions;
+    v_carrier service_rates := rate_in_force('twilio', p_version.carrier_model, 'second', p_at);
+    v_listener service_rates := rate_in_force('deepgram', p_version.listener_model, 'second', p_at);
+    v_brain_in service_rates := rate_in_force('cerebras', p_version.brain_model, 'input_token', p_at);
+    v_brain_out service_rates := rate_in_force('cerebras', p_version.brain_model, 'output_token', p_at);
+    v_voice service_rates := rate_in_force('elevenlabs', p_version.voice_model, 'character', p_at);
+    v_fallback_in service_rates := rate_in_force('cerebras', p_version.fallback_model, 'input_token', p_at);
+    v_fallback_out service_rates := rate_in_force('cerebras', p_version.fallback_model, 'output_token', p_at);
+    v_local service_rates := rate_in_force('espeak', p_version.local_model, 'character', p_at);
+    v_worst numeric(20, 10);
+BEGIN
+    -- The dearer of the two brains and voices, so that a fallback never costs more than was agreed.
+    v_worst := v_carrier.price_cents * 60 / v_carrier.per
+    + v_listener.price_cents * 60 / v_listener.per
+    + greatest(v_brain_in.price_cents * 20000 / v_brain_in.per, v_fallback_in.price_cents * 20000 / v_fallback_in.per)
+    + greatest(v_brain_out.price_cents * 1500 / v_brain_out.per, v_fallback_out.price_cents * 1500 / v_fallback_out.per)
+    + greatest(v_voice.price_cents * 1000 / v_voice.per, v_local.price_cents * 1000 / v_local.per);
+    IF v_carrier.price_cents IS NULL OR v_listener.price_cents IS NULL OR v_brain_in.price_cents IS NULL
+        OR v_brain_out.price_cents IS NULL OR v_voice.price_cents IS NULL OR v_fallback_in.price_cents IS NULL
+        OR v_fallback_out.price_cents IS NULL OR v_local.price_cents IS NULL THEN
+        v_worst := NULL;
+    END IF;
+
+    SELECT v.* INTO v_last
+    FROM price_versions AS v
+    WHERE v.card = p_version.card AND v.effective_from <= p_at
+    ORDER BY v.effective_from DESC
+    LIMIT 1;
+    IF v_last.id IS NOT NULL
+        AND (v_last.carrier_second_cents, v_last.carrier_second_per, v_last.listener_second_cents, v_last.listener_second_per)
+        IS NOT DISTINCT FROM (v_carrier.price_cents, v_carrier.per, v_listener.price_cents, v_listener.per)
+        AND (v_last.brain_input_cents, v_last.brain_input_per, v_last.brain_output_cents, v_last.brain_output_per)
+        IS NOT DISTINCT FROM (v_brain_in.price_cents, v_brain_in.per, v_brain_out.price_cents, v_brain_out.per)
+        AND (v_last.fallback_input_cents, v_last.fallback_input_per, v_last.fallback_output_cents, v_last.fallback_output_per)
+        IS NOT DISTINCT FROM (v_fallback_in.price_cents, v_fallback_in.per, v_fallback_out.price_cents, v_fallback_out.per)
+        AND (v_last.voice_character_cents, v_last.voice_character_per, v_last.local_character_cents, v_last.local_character_per)
+        IS NOT DISTINCT FROM (v_voice.price_cents, v_voice.per, v_local.price_cents, v_local.per)
+        AND v_last.worst_case_cents_per_minute IS NOT DISTINCT FROM v_worst THEN
+        RETURN;
+    END IF;
+
+    INSERT INTO price_versions (
+        card, effective_from, carrier_model, listener_model, brain_model, voice_model, fallback_model, local_model,
+        carrier_second_cents, carrier_second_per, listener_second_cents, listener_second_per,
+        brain_input_cents, brain_input_per, brain_output_cents, brain_output_per,
+        voice_character_cents, voice_character_per, fallback_input_cents, fallback_input_per,
+        fallback_output_cents, fallback_output_per, local_character_cents, local_character_per,
+        worst_case_cents_per_minute
+    ) VALUES (
+        p_version.card, p_at, p_version.carrier_model, p_version.listener_model, p_version.brain_model,
+        p_version.voice_model, p_version.fallback_model, p_version.local_model,
+        v_carrier.price_cents, v_carrier.per, v_listener.price_cents, v_listener.per,
+        v_brain_in.price_cents, v_brain_in.per, v_brain_out.price_cents, v_brain_out.per,
+        v_voice.price_cents, v_voice.per, v_fallback_in.price_cents, v_fallback_in.per,
+        v_fallback_out.price_cents, v_fallback_out.per, v_local.price_cents, v_local.per,
+        v_worst
+    ) ON CONFLICT (card, effective_from) DO NOTHING;
+END
+$$;
+COMMENT ON FUNCTION add_price_version(price_versions, timestamptz) IS
+'Writes the version of a card from a time on, unless the rates are those of the version before it.';
+
+CREATE OR REPLACE FUNCTION refresh_card(p_version price_versions)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = public, pg_temp
+AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_at timestamptz;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('price_versions', 0));
+    -- Versions to come are computed anew; those in the past stand, calls point at them.
+    DELETE FROM price_versions AS v WHERE v.card = p_version.card AND v.effective_from > v_now;
+    PERFORM add_price_version(p_version, v_now);
+    FOR v_at IN
+        SELECT DISTINCT r.effective_from FROM service_rates AS r WHERE r.effective_from > v_now ORDER BY 1
+    LOOP
+        PERFORM add_price_version(p_version, v_at);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION refresh_card(price_versions) IS 'Brings the versions of one card up to date with the rates.';
+
+CREATE OR REPLACE FUNCTION ensure_card(
+    p_card text, p_carrier_model text, p_listener_model text, p_brain_model text, p_voice_model text,
+    p_fallback_model text, p_local_model text
+)
+RETURNS boolean
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = public, pg_temp
+AS $$
+DECLARE
+    v_version price_versions;
+BEGIN
+    SELECT v.* INTO v_version
+    FROM price_versions AS v
+    WHERE v.card = p_card AND v.effective_from <= clock_timestamp()
+    ORDER BY v.effective_from DESC
+    LIMIT 1;
+    IF v_version.id IS NULL THEN
+        v_version.card := p_card;
+        v_version.carrier_model := p_carrier_model;
+        v_version.listener_model := p_listener_model;
+        v_version.brain_model := p_brain_model;
+        v_version.voice_model := p_voice_model;
+        v_version.fallback_model := p_fallback_model;
+        v_version.local_model := p_local_model;
+        PERFORM refresh_card(v_version);
+        SELECT v.* INTO v_version
+        FROM price_versions AS v
+        WHERE v.card = p_card AND v.effective_from <= clock_timestamp()
+        ORDER BY v.effective_from DESC
+        LIMIT 1;
+    END IF;
+    RETURN v_version.worst_case_cents_per_minute IS NOT NULL;
+END
+$$;
+COMMENT ON FUNCTION ensure_card(text, text, text, text, text, text, text) IS
+'Makes a set of models known; false where a rate is missing, and then its calls are refused.';
+
+CREATE OR REPLACE FUNCTION follow_rates()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = public, pg_temp
+AS $$
+DECLARE
+    v_version price_versions;
+BEGIN
+    FOR v_version IN
+        SELECT DISTINCT ON (v.card) v.* FROM price_versions AS v ORDER BY v.card, v.effective_from DESC
+    LOOP
+        PERFORM refresh_card(v_version);
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION follow_rates() IS 'A new rate reaches every card in the same commit.';

@@ -1,0 +1,189 @@
+-- The one way a call begins: intent, hold and all refusals in one commit.
+
+CREATE OR REPLACE FUNCTION start_call(
+    p_call_id text,
+    p_user_id text,
+    p_persona_id text,
+    p_phone_number text,
+    p_card text,
+    p_local_day date,
+    p_requested_seconds integer DEFAULT NULL,
+    p_pretext text DEFAULT NULL,
+    p_scenario text DEFAULT NULL,
+    p_idempotency_key text DEFAULT NULL,
+    p_request_hash bytea DEFAULT NULL,
+    p_dial_within interval DEFAULT '10 minutes',
+    OUT call_id text,
+    OUT replayed boolean,
+    OUT granted_seconds integer,
+    OUT hold_credits integer,
+    OUT hold_cents numeric
+)
+RETURNS record
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = public, pg_temp
+AS $$
+DECLARE
+    -- Shorter than this no greeting, warning and goodbye fit.
+    c_shortest_call CONSTANT integer := 10;
+    v_now timestamptz := clock_timestamp();
+    v_month date := date_trunc('month', p_local_day)::date;
+    v_key idempotency_keys;
+    v record;
+    v_calls_in_day integer;
+    v_month_left numeric;
+    v_limited_by text;
+BEGIN
+    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+        RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
+    END IF;
+    IF p_local_day NOT BETWEEN (v_now AT TIME ZONE 'UTC')::date - 1 AND (v_now AT TIME ZONE 'UTC')::date + 1 THEN
+        RAISE EXCEPTION 'local day % is no zone''s today', p_local_day USING ERRCODE = 'CM021';
+    END IF;
+
+    IF p_idempotency_key IS NOT NULL THEN
+        INSERT INTO idempotency_keys (user_id, key, request_hash, state, resource_id, created_at)
+        VALUES (p_user_id, p_idempotency_key, p_request_hash, 'done', p_call_id, v_now)
+        ON CONFLICT (user_id, key) DO NOTHING;
+        IF NOT FOUND THEN
+            SELECT k.* INTO v_key
+            FROM idempotency_keys AS k
+            WHERE k.user_id = p_user_id AND k.key = p_idempotency_key;
+            IF v_key.request_hash IS DISTINCT FROM p_request_hash THEN
+                RAISE EXCEPTION 'idempotency key was used for another request' USING ERRCODE = 'CM006';
+            END IF;
+            SELECT c.id, true, c.granted_seconds, c.hold_credits, c.hold_cents
+            INTO call_id, replayed, granted_seconds, hold_credits, hold_cents
+            FROM calls AS c
+            WHERE c.user_id = p_user_id AND c.id = v_key.resource_id;
+            RETURN;
+        END IF;
+    END IF;
+
+    SELECT
+        a.available_credits, a.debt_credits, a.calls_day, a.calls_in_day, a.spend_month, a.spent_in_month_cents,
+        t.charges_credits, t.monthly_price_cents,
+        t.tier IS NOT NULL AS tier_is_known,
+        coalesce(a.max_calls_per_day, t.max_calls_per_day) AS calls_a_day,
+        coalesce(a.max_call_duration_seconds, t.max_call_duration_seconds) AS tier_seconds,
+        coalesce(b.max_cost_per_call_cents, 1000) AS call_budget,
+        coalesce(b.max_monthly_spend_cents, 10000) AS month_budget,
+        coalesce(b.enable_auto_cutoff, true) AS cutoff,
+        u.blocked_at IS NOT NULL OR u.erased_at IS NOT NULL AS account_is_blocked,
+        p.id AS persona_id, p.max_call_duration_seconds AS persona_seconds,
+        h.verified_at,
+        n.number IS NOT NULL AS number_is_blocked,
+        pv.id AS version_id, pv.worst_case_cents_per_minute AS worst
+    INTO v
+    FROM user_credits AS a
+    INNER JOIN users AS u ON a.user_id = u.id
+    LEFT JOIN subscription_tiers AS t ON a.subscription_tier = t.tier
+    LEFT JOIN user_budget_settings AS b ON a.user_id = b.user_id
+    LEFT JOIN personas AS p
+        ON p.id = p_persona_id AND p.is_active AND (p.owner_user_id IS NULL OR p.owner_user_id = a.user_id)
+    LEFT JOIN phones AS h ON a.user_id = h.user_id AND h.number = p_phone_number
+    LEFT JOIN blocked_numbers AS n ON n.number = p_phone_number
+    LEFT JOIN LATERAL (
+        SELECT w.id, w.worst_case_cents_per_minute
+        FROM price_versions AS w
+        WHERE w.card = p_card AND w.effective_from <= v_now
+        ORDER BY w.effective_from DESC
+        LIMIT 1
+    ) AS pv ON true
+    WHERE a.user_id = p_user_id
+    FOR NO KEY UPDATE OF a;
+
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'user does not exist' USING ERRCODE = 'CM008';
+    ELSIF NOT v.tier_is_known THEN
+        -- The tier changed while we waited for the row: what was joined is of the old one.
+        RAISE EXCEPTION 'account changed meanwhile, try again' USING ERRCODE = '40001';
+    ELSIF v.account_is_blocked THEN
+        RAISE EXCEPTION 'account is blocked' USING ERRCODE = 'CM010';
+    ELSIF v.persona_id IS NULL THEN
+        RAISE EXCEPTION 'persona does not exist' USING ERRCODE = 'CM012';
+    ELSIF v.verified_at IS NULL THEN
+        RAISE EXCEPTION 'phone number is not verified' USING ERRCODE = 'CM005';
+    ELSIF v.number_is_blocked THEN
+        RAISE EXCEPTION 'phone number is blocked' USING ERRCODE = 'CM013';
+    ELSIF v.worst IS NULL OR v.worst <= 0 THEN
+        RAISE EXCEPTION 'no rate for the models of %', p_card USING ERRCODE = 'CM009';
+    ELSIF v.debt_credits > 0 THEN
+        RAISE EXCEPTION 'account owes credits' USING ERRCODE = 'CM011';
+    END IF;
+
+    INSERT INTO open_calls (user_id, call_id, created_at, dial_before)
+    VALUES (p_user_id, p_call_id, v_now, v_now + p_dial_within)
+    ON CONFLICT (user_id) DO NOTHING;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'another call is open' USING ERRCODE = 'CM004';
+    END IF;
+
+    -- Day and month only move forward, so a change of zone gains nothing.
+    v_month := greatest(v.spend_month, v_month);
+    v_calls_in_day := CASE WHEN p_local_day > v.calls_day THEN 0 ELSE v.calls_in_day END;
+    v_month_left := v.month_budget - CASE WHEN v_month > v.spend_month THEN 0 ELSE v.spent_in_month_cents END;
+    IF v_calls_in_day >= v.calls_a_day THEN
+        RAISE EXCEPTION 'daily limit of % calls is reached', v.calls_a_day USING ERRCODE = 'CM003';
+    ELSIF v.charges_credits AND v.available_credits = 0 THEN
+        RAISE EXCEPTION 'no credits are left' USING ERRCODE = 'CM001';
+    END IF;
+
+    granted_seconds := v.tier_seconds;
+    v_limited_by := 'tier';
+    IF v.persona_seconds < granted_seconds THEN
+        granted_seconds := v.persona_seconds;
+        v_limited_by := 'persona';
+    END IF;
+    IF p_requested_seconds < granted_seconds THEN
+        granted_seconds := p_requested_seconds;
+        v_limited_by := 'request';
+    END IF;
+    IF v.charges_credits AND v.available_credits < granted_seconds / 60.0 THEN
+        granted_seconds := v.available_credits * 60;
+        v_limited_by := 'credits';
+    END IF;
+    IF (v.cutoff OR v.call_budget = 0) AND v.call_budget * 60 < v.worst * granted_seconds THEN
+        granted_seconds := floor(v.call_budget * 60 / v.worst);
+        v_limited_by := 'call_budget';
+    END IF;
+    IF v_month_left * 60 < v.worst * granted_seconds THEN
+        granted_seconds := greatest(0, floor(v_month_left * 60 / v.worst));
+        v_limited_by := 'month_budget';
+    END IF;
+    IF granted_seconds < c_shortest_call THEN
+        RAISE EXCEPTION 'the budget leaves less than % seconds', c_shortest_call USING ERRCODE = 'CM002';
+    END IF;
+    hold_credits := CASE WHEN v.charges_credits THEN (granted_seconds + 59) / 60 ELSE 0 END;
+    hold_cents := trunc(v.worst * granted_seconds / 60, 10);
+
+    UPDATE user_credits AS a
+    SET
+        available_credits = a.available_credits - hold_credits,
+        held_credits = a.held_credits + hold_credits,
+        calls_day = greatest(a.calls_day, p_local_day),
+        calls_in_day = v_calls_in_day + 1,
+        spent_in_month_cents = CASE WHEN v_month > a.spend_month THEN 0 ELSE a.spent_in_month_cents END,
+        spend_month = v_month,
+        updated_at = v_now
+    WHERE a.user_id = p_user_id;
+
+    INSERT INTO calls (
+        id, user_id, persona_id, phone_number, payment_method, payment_status, estimated_cost_cents,
+        start_time, created_at, updated_at, hold_credits, granted_seconds, hold_cents, price_version_id,
+        local_day, local_month, hold_open, limited_by, call_pretext, call_scenario
+    ) VALUES (
+        p_call_id, p_user_id, p_persona_id, p_phone_number,
+        CASE WHEN v.charges_credits THEN 'credit' WHEN v.monthly_price_cents > 0 THEN 'subscription' ELSE 'free' END,
+        'pending', hold_cents, v_now, v_now, v_now, hold_credits, granted_seconds, hold_cents, v.version_id,
+        greatest(v.calls_day, p_local_day), v_month, true, v_limited_by, p_pretext, p_scenario
+    );
+    INSERT INTO call_cost_breakdowns (call_id, user_id, price_version_id, seen_at, created_at)
+    VALUES (p_call_id, p_user_id, v.version_id, v_now, v_now);
+    call_id := p_call_id;
+    replayed := false;
+END
+$$;
+COMMENT ON FUNCTION start_call(text, text, text, text, text, date, integer, text, text, text, bytea, interval) IS
+'Writes a call with its hold, or raises a refusal (class CM) and leaves nothing. A known idempotency key answers with its first call.';

@@ -1,0 +1,100 @@
+-- What live calls use, priced while it happens. Cumulative, so a lost or repeated batch changes nothing.
+
+CREATE OR REPLACE FUNCTION meter_calls(
+    p_user_ids text[],
+    p_call_ids text[],
+    p_seqs integer[],
+    p_carrier_seconds integer[],
+    p_listener_seconds numeric[],
+    p_input_tokens integer[],
+    p_output_tokens integer[],
+    p_characters integer[],
+    p_fallback_input_tokens integer[],
+    p_fallback_output_tokens integer[],
+    p_local_characters integer[]
+)
+RETURNS TABLE (
+    call_id text, is_open boolean, total_cost_cents numeric, limit_cents numeric, limit_seconds integer
+)
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = public, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    -- The next second repeats everything, so this commit may be lost in a crash of the server.
+    PERFORM set_config('synchronous_commit', 'off', true);
+    RETURN QUERY
+    WITH batch AS MATERIALIZED (
+        SELECT *
+        FROM unnest(
+            p_user_ids, p_call_ids, p_seqs, p_carrier_seconds, p_listener_seconds, p_input_tokens, p_output_tokens,
+            p_characters, p_fallback_input_tokens, p_fallback_output_tokens, p_local_characters
+        ) AS m (
+            user_id, call_id, seq, carrier_seconds, listener_seconds, input_tokens, output_tokens,
+            characters, fallback_input_tokens, fallback_output_tokens, local_characters
+        )
+        ORDER BY m.call_id
+    ),
+    metered AS (
+        UPDATE call_cost_breakdowns AS b
+        SET
+            meter_seq = m.seq,
+            seen_at = clock_timestamp(),
+            twilio_duration_seconds = m.carrier_seconds,
+            deepgram_audio_seconds = m.listener_seconds,
+            cerebras_input_tokens = m.input_tokens,
+            cerebras_output_tokens = m.output_tokens,
+            elevenlabs_characters = m.characters,
+            fallback_input_tokens = m.fallback_input_tokens,
+            fallback_output_tokens = m.fallback_output_tokens,
+            local_characters = m.local_characters,
+            twilio_cost_cents = c.carrier_cents,
+            deepgram_cost_cents = c.listener_cents,
+            cerebras_cost_cents = c.brain_cents,
+            elevenlabs_cost_cents = c.voice_cents,
+            total_cost_cents = c.carrier_cents + c.listener_cents + c.brain_cents + c.voice_cents
+        FROM batch AS m
+        INNER JOIN call_cost_breakdowns AS old ON m.user_id = old.user_id AND m.call_id = old.call_id
+        INNER JOIN price_versions AS v ON old.price_version_id = v.id
+        CROSS JOIN LATERAL (
+            SELECT
+                round(m.carrier_seconds * v.carrier_second_cents / v.carrier_second_per, 10) AS carrier_cents,
+                round(m.listener_seconds * v.listener_second_cents / v.listener_second_per, 10) AS listener_cents,
+                round(m.input_tokens * v.brain_input_cents / v.brain_input_per, 10)
+                + round(m.output_tokens * v.brain_output_cents / v.brain_output_per, 10)
+                + round(m.fallback_input_tokens * v.fallback_input_cents / v.fallback_input_per, 10)
+                + round(m.fallback_output_tokens * v.fallback_output_cents / v.fallback_output_per, 10) AS brain_cents,
+                round(m.characters * v.voice_character_cents / v.voice_character_per, 10)
+                + round(m.local_characters * v.local_character_cents / v.local_character_per, 10) AS voice_cents
+        ) AS c
+        WHERE b.user_id = m.user_id AND b.call_id = m.call_id AND m.seq > b.meter_seq AND b.settled_at IS NULL
+        RETURNING b.user_id, b.call_id, b.total_cost_cents
+    )
+    SELECT
+        m.call_id::text,
+        c.hold_open,
+        coalesce(d.total_cost_cents, b.total_cost_cents),
+        least(
+            c.hold_cents,
+            CASE WHEN coalesce(s.enable_auto_cutoff, true) THEN coalesce(s.max_cost_per_call_cents, 1000) END,
+            greatest(
+                0,
+                coalesce(s.max_monthly_spend_cents, 10000)
+                - CASE WHEN a.spend_month = c.local_month THEN a.spent_in_month_cents ELSE 0 END
+            )
+        ),
+        least(c.granted_seconds, coalesce(a.max_call_duration_seconds, t.max_call_duration_seconds))
+    FROM batch AS m
+    INNER JOIN calls AS c ON m.user_id = c.user_id AND m.call_id = c.id
+    INNER JOIN call_cost_breakdowns AS b ON m.user_id = b.user_id AND m.call_id = b.call_id
+    INNER JOIN user_credits AS a ON m.user_id = a.user_id
+    INNER JOIN subscription_tiers AS t ON a.subscription_tier = t.tier
+    LEFT JOIN user_budget_settings AS s ON m.user_id = s.user_id
+    LEFT JOIN metered AS d ON m.user_id = d.user_id AND m.call_id = d.call_id;
+END
+$$;
+COMMENT ON FUNCTION meter_calls(
+    text[], text[], integer[], integer[], numeric[], integer[], integer[], integer[], integer[], integer[], integer[]
+) IS
+'One statement a second for all live calls of a process: stores cumulative usage, answers with the limits now in force.';

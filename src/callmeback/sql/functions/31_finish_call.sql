@@ -1,0 +1,271 @@
+-- The one way a call ends: usage, charge, release, ledger and statistics in one commit. It never fails.
+
+CREATE OR REPLACE FUNCTION add_cost_event(p_user_id text, p_call_id text, p_call_month date, p_event_type text)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = public, pg_temp
+AS $$
+BEGIN
+    INSERT INTO call_cost_events (
+        call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, deepgram_audio_seconds,
+        cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters,
+        fallback_input_tokens, fallback_output_tokens, local_characters,
+        twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents
+    )
+    SELECT
+        p_call_month, b.user_id, b.call_id, e.seq + 1, p_event_type,
+        b.twilio_duration_seconds - e.duration, b.deepgram_audio_seconds - e.audio,
+        b.cerebras_input_tokens - e.tokens_in, b.cerebras_output_tokens - e.tokens_out,
+        b.elevenlabs_characters - e.characters,
+        b.fallback_input_tokens - e.fallback_in, b.fallback_output_tokens - e.fallback_out,
+        b.local_characters - e.local_characters,
+        b.twilio_cost_cents - e.twilio, b.deepgram_cost_cents - e.deepgram, b.cerebras_cost_cents - e.cerebras,
+        b.elevenlabs_cost_cents - e.elevenlabs, b.total_cost_cents - e.total
+    FROM call_cost_breakdowns AS b
+    CROSS JOIN LATERAL (
+        SELECT
+            coalesce(max(x.seq), 0) AS seq,
+            coalesce(sum(x.twilio_duration_seconds), 0) AS duration,
+            coalesce(sum(x.deepgram_audio_seconds), 0) AS audio,
+            coalesce(sum(x.cerebras_input_tokens), 0) AS tokens_in,
+            coalesce(sum(x.cerebras_output_tokens), 0) AS tokens_out,
+            coalesce(sum(x.elevenlabs_characters), 0) AS characters,
+            coalesce(sum(x.fallback_input_tokens), 0) AS fallback_in,
+            coalesce(sum(x.fallback_output_tokens), 0) AS fallback_out,
+            coalesce(sum(x.local_characters), 0) AS local_characters,
+            coalesce(sum(x.twilio_cost_cents), 0) AS twilio,
+            coalesce(sum(x.deepgram_cost_cents), 0) AS deepgram,
+            coalesce(sum(x.cerebras_cost_cents), 0) AS cerebras,
+            coalesce(sum(x.elevenlabs_cost_cents), 0) AS elevenlabs,
+            coalesce(sum(x.total_cost_cents), 0) AS total
+        FROM call_cost_events AS x
+        WHERE x.call_month = p_call_month AND x.call_id = p_call_id
+    ) AS e
+    WHERE b.user_id = p_user_id AND b.call_id = p_call_id;
+END
+$$;
+COMMENT ON FUNCTION add_cost_event(text, text, date, text) IS
+'Writes what a breakdown has that its events have not. The caller holds the breakdown''s row.';
+
+CREATE OR REPLACE FUNCTION record_cost_events(p_user_ids text[], p_call_ids text[], p_event_type text)
+RETURNS integer
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = public, pg_temp
+AS $$
+DECLARE
+    v record;
+    v_written integer := 0;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    FOR v IN
+        SELECT b.user_id, b.call_id, date_trunc('month', b.created_at AT TIME ZONE 'UTC')::date AS call_month
+        FROM call_cost_breakdowns AS b
+        INNER JOIN unnest(p_user_ids, p_call_ids) AS m (user_id, call_id)
+            ON b.user_id = m.user_id AND b.call_id = m.call_id
+        WHERE b.settled_at IS NULL
+        ORDER BY b.call_id
+        FOR NO KEY UPDATE OF b
+    LOOP
+        PERFORM add_cost_event(v.user_id, v.call_id, v.call_month, p_event_type);
+        v_written := v_written + 1;
+    END LOOP;
+    RETURN v_written;
+END
+$$;
+COMMENT ON FUNCTION record_cost_events(text[], text[], text) IS
+'Notes the difference since the last event, for each call after a turn or 30 seconds.';
+
+CREATE OR REPLACE FUNCTION finish_call(
+    p_user_id text,
+    p_call_id text,
+    p_status text,
+    p_end_reason text,
+    p_seq integer DEFAULT NULL,
+    p_connected_seconds integer DEFAULT NULL,
+    p_listener_seconds numeric DEFAULT 0,
+    p_input_tokens integer DEFAULT 0,
+    p_output_tokens integer DEFAULT 0,
+    p_characters integer DEFAULT 0,
+    p_fallback_input_tokens integer DEFAULT 0,
+    p_fallback_output_tokens integer DEFAULT 0,
+    p_local_characters integer DEFAULT 0,
+    p_answered_by text DEFAULT NULL,
+    p_is_charged boolean DEFAULT true,
+    p_turn_count integer DEFAULT NULL,
+    p_interrupt_count integer DEFAULT NULL,
+    p_avg_response_time_ms integer DEFAULT NULL,
+    p_error_message text DEFAULT NULL,
+    OUT settled boolean,
+    OUT status text,
+    OUT credits_used integer,
+    OUT cost_cents numeric
+)
+RETURNS record
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = public, pg_temp
+AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_call calls;
+    v_cost_before numeric;
+    v_seconds integer;
+    v_release integer;
+    v_repaid integer;
+    v_balance integer;
+    v_seq bigint;
+BEGIN
+    SELECT c.* INTO v_call
+    FROM calls AS c
+    WHERE c.user_id = p_user_id AND c.id = p_call_id
+    FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        settled := false;
+        RETURN;
+    END IF;
+
+    SELECT b.total_cost_cents INTO v_cost_before
+    FROM call_cost_breakdowns AS b
+    WHERE b.user_id = p_user_id AND b.call_id = p_call_id
+    FOR NO KEY UPDATE;
+
+    UPDATE call_cost_breakdowns AS b
+    SET
+        meter_seq = greatest(b.meter_seq, p_seq),
+        seen_at = CASE WHEN p_seq IS NULL THEN b.seen_at ELSE v_now END,
+        settled_at = coalesce(b.settled_at, v_now),
+        twilio_duration_seconds = q.carrier_seconds,
+        deepgram_audio_seconds = q.listener_seconds,
+        cerebras_input_tokens = q.input_tokens,
+        cerebras_output_tokens = q.output_tokens,
+        elevenlabs_characters = q.characters,
+        fallback_input_tokens = q.fallback_input_tokens,
+        fallback_output_tokens = q.fallback_output_tokens,
+        local_characters = q.local_characters,
+        twilio_cost_cents = q.carrier_cents,
+        deepgram_cost_cents = q.listener_cents,
+        cerebras_cost_cents = q.brain_cents,
+        elevenlabs_cost_cents = q.voice_cents,
+        total_cost_cents = q.carrier_cents + q.listener_cents + q.brain_cents + q.voice_cents
+    FROM (
+        SELECT
+            u.*,
+            round(u.carrier_seconds * v.carrier_second_cents / v.carrier_second_per, 10) AS carrier_cents,
+            round(u.listener_seconds * v.listener_second_cents / v.listener_second_per, 10) AS listener_cents,
+            round(u.input_tokens * v.brain_input_cents / v.brain_input_per, 10)
+            + round(u.output_tokens * v.brain_output_cents / v.brain_output_per, 10)
+            + round(u.fallback_input_tokens * v.fallback_input_cents / v.fallback_input_per, 10)
+            + round(u.fallback_output_tokens * v.fallback_output_cents / v.fallback_output_per, 10) AS brain_cents,
+            round(u.characters * v.voice_character_cents / v.voice_character_per, 10)
+            + round(u.local_characters * v.local_character_cents / v.local_character_per, 10) AS voice_cents
+        FROM (
+            SELECT
+                s.price_version_id,
+                greatest(s.twilio_duration_seconds, p_connected_seconds) AS carrier_seconds,
+                greatest(s.deepgram_audio_seconds, p_listener_seconds) AS listener_seconds,
+                greatest(s.cerebras_input_tokens, p_input_tokens) AS input_tokens,
+                greatest(s.cerebras_output_tokens, p_output_tokens) AS output_tokens,
+                greatest(s.elevenlabs_characters, p_characters) AS characters,
+                greatest(s.fallback_input_tokens, p_fallback_input_tokens) AS fallback_input_tokens,
+                greatest(s.fallback_output_tokens, p_fallback_output_tokens) AS fallback_output_tokens,
+                greatest(s.local_characters, p_local_characters) AS local_characters
+            FROM call_cost_breakdowns AS s
+            WHERE s.user_id = p_user_id AND s.call_id = p_call_id
+        ) AS u
+        INNER JOIN price_versions AS v ON u.price_version_id = v.id
+    ) AS q
+    WHERE b.user_id = p_user_id AND b.call_id = p_call_id
+    RETURNING b.total_cost_cents, b.twilio_duration_seconds INTO cost_cents, v_seconds;
+
+    IF NOT v_call.hold_open THEN
+        -- Settled before: what came later is the breakdown's and its month's, the person is not charged again.
+        IF cost_cents > v_cost_before THEN
+            UPDATE user_credits AS a
+            SET spent_in_month_cents = a.spent_in_month_cents + (cost_cents - v_cost_before), updated_at = v_now
+            WHERE a.user_id = p_user_id AND a.spend_month = v_call.local_month;
+            UPDATE calls AS c
+            SET actual_cost_cents = cost_cents, updated_at = v_now
+            WHERE c.user_id = p_user_id AND c.id = p_call_id;
+            PERFORM add_cost_event(
+                p_user_id, p_call_id, date_trunc('month', v_call.created_at AT TIME ZONE 'UTC')::date, 'late'
+            );
+        END IF;
+        settled := false;
+        status := v_call.status;
+        credits_used := v_call.credits_used;
+        RETURN;
+    END IF;
+
+    credits_used := CASE WHEN p_is_charged THEN least((v_seconds + 59) / 60, v_call.hold_credits) ELSE 0 END;
+    v_release := v_call.hold_credits - credits_used;
+    UPDATE user_credits AS a
+    SET
+        held_credits = a.held_credits - v_call.hold_credits,
+        available_credits = a.available_credits + v_release - least(a.debt_credits, v_release),
+        debt_credits = a.debt_credits - least(a.debt_credits, v_release),
+        ledger_seq = a.ledger_seq + CASE WHEN credits_used > 0 THEN 1 ELSE 0 END,
+        spent_in_month_cents = a.spent_in_month_cents
+        + CASE WHEN a.spend_month = v_call.local_month THEN cost_cents ELSE 0 END,
+        -- A call that the house couldn't place doesn't count towards the person's day.
+        calls_in_day = a.calls_in_day
+        - CASE
+            WHEN p_status = 'failed' AND v_call.answered_at IS NULL AND a.calls_day = v_call.local_day THEN 1
+            ELSE 0
+        END,
+        updated_at = v_now
+    WHERE a.user_id = p_user_id
+    RETURNING a.available_credits + a.held_credits - a.debt_credits, a.ledger_seq INTO v_balance, v_seq;
+
+    IF credits_used > 0 THEN
+        INSERT INTO credit_transactions (
+            user_id, seq, amount, balance_before, balance_after, type, cause, call_id, created_at
+        ) VALUES (
+            p_user_id, v_seq, -credits_used, v_balance + credits_used, v_balance,
+            'call_deduction', 'call:' || p_call_id, p_call_id, v_now
+        );
+    END IF;
+    DELETE FROM open_calls AS o WHERE o.user_id = p_user_id AND o.call_id = p_call_id;
+
+    UPDATE calls AS c
+    SET
+        status = p_status,
+        end_reason = p_end_reason,
+        end_time = v_now,
+        duration_seconds = v_seconds,
+        credits_used = finish_call.credits_used,
+        actual_cost_cents = cost_cents,
+        payment_status = CASE WHEN finish_call.credits_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
+        hold_open = false,
+        answered_by = coalesce(p_answered_by, c.answered_by),
+        turn_count = p_turn_count,
+        interrupt_count = p_interrupt_count,
+        avg_response_time_ms = p_avg_response_time_ms,
+        error_message = p_error_message,
+        updated_at = v_now
+    WHERE c.user_id = p_user_id AND c.id = p_call_id;
+
+    IF p_status = 'completed' AND v_seconds > 0 THEN
+        INSERT INTO user_persona_relationships AS r (user_id, persona_id, total_calls, total_duration_seconds, last_call_at)
+        VALUES (p_user_id, v_call.persona_id, 1, v_seconds, v_now)
+        ON CONFLICT (user_id, persona_id) DO UPDATE
+        SET
+            total_calls = r.total_calls + 1,
+            total_duration_seconds = r.total_duration_seconds + excluded.total_duration_seconds,
+            last_call_at = greatest(r.last_call_at, excluded.last_call_at),
+            updated_at = v_now;
+    END IF;
+    IF cost_cents > 0 THEN
+        PERFORM add_cost_event(
+            p_user_id, p_call_id, date_trunc('month', v_call.created_at AT TIME ZONE 'UTC')::date, 'finish'
+        );
+    END IF;
+    settled := true;
+    status := p_status;
+END
+$$;
+COMMENT ON FUNCTION finish_call(
+    text, text, text, text, integer, integer, numeric, integer, integer, integer, integer, integer, integer,
+    text, boolean, integer, integer, integer, text
+) IS
+'Settles a call by its first caller; a later caller only adds usage. p_connected_seconds NULL settles to the last metered second.';
