@@ -58,7 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     listener_model: str = "flux-general-en"
     brain_model: str = "gpt-oss-120b"
-    brain_fallback_model: str = "llama-3.1-8b"
+    brain_fallback_model: str = "qwen-3-235b-a22b-instruct-2507"
     voice_model: str = "eleven_flash_v2_5"
 
     @classmethod
