@@ -1,12 +1,13 @@
 """Asked before each spend, in memory, against the call's hold.
 
 A spend passes only if its worst case fits into what is left once the warning, the goodbye and the seconds they take are
-set aside. So the goodbye can always be paid for, and the hold is never passed: what is refused is not asked of a vendor.
+set aside. So the goodbye can always be paid for, and the hold is never passed: what is refused is never bought.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Literal
 
 import msgspec
 
@@ -107,12 +108,20 @@ class Gate:
         seconds = self._reserve.goodbye_seconds() + HANG_UP_SECONDS
         return cost(speech, self._card).total_cents + self._time_cents(seconds)
 
-    def leaving_due(self, spent_cents: Decimal, elapsed_seconds: float) -> bool:
-        """Is it time for the goodbye: by money, or by the granted seconds less the goodbye's own length?"""
+    def leaving_due(
+        self, spent_cents: Decimal, elapsed_seconds: float
+    ) -> Literal["time_limit", "budget_reached"] | None:
+        """Is it time for the goodbye: by the granted seconds less the goodbye's own length, or by money?"""
         if elapsed_seconds >= self.limits.seconds - self._reserve.goodbye_seconds() - HANG_UP_SECONDS:
-            return True
+            return "time_limit"
         # One more second may begin, and be billed, before the next look.
-        return spent_cents + self.held_cents() + self._reserved_cents + self._second_cents > self.limits.cents
+        if spent_cents + self.held_cents() + self._reserved_cents + self._second_cents > self.limits.cents:
+            return "budget_reached"
+        return None
+
+    def goodbye_seconds(self) -> int:
+        """The longest that the goodbye may take."""
+        return self._reserve.goodbye_seconds()
 
     def cut_due(self, spent_cents: Decimal, elapsed_seconds: float) -> bool:
         """Must the carrier be told to hang up now, whatever is being said?"""

@@ -79,9 +79,12 @@ def goodbye(reason: str) -> str:
     return _GOODBYES.get(reason, "I have to go now. Take care, bye!")
 
 
-def goodbye_characters_max() -> int:
-    """The length of the longest goodbye, to be set aside."""
-    return max(len(text) for text in _GOODBYES.values())
+def longest_last_words(ticket: CallTicket) -> int:
+    """The length of the longest text that ends a call, to be set aside; a machine's message only where one is left."""
+    texts = [*_GOODBYES.values(), goodbye("")]
+    if ticket.voicemail_policy == "leave_message":
+        texts.append(voicemail(ticket))
+    return max(len(text) for text in texts)
 
 
 STILL_THERE = ("Are you still there?", "Hello? Can you hear me?")

@@ -88,13 +88,14 @@ class Sentences:
 class Record:
     """One utterance: which text its audio says, and how much of it was played."""
 
-    __slots__ = ("_aligned", "_sent", "bytes_heard", "bytes_sent", "text")
+    __slots__ = ("_aligned", "_sent", "_voiced", "bytes_heard", "bytes_sent", "text")
 
     def __init__(self) -> None:
         self.text = ""
         self.bytes_sent = 0
         self.bytes_heard = 0
-        self._aligned = 0
+        self._aligned = False
+        self._voiced = 0.0
         # Each slice of audio ends at a byte and, as far as is known, at a character of the text.
         self._sent: list[tuple[int, int]] = []
 
@@ -102,18 +103,25 @@ class Record:
         """Text was given to a voice."""
         self.text += text
 
-    def sent(self, byte_count: int, aligned_characters: int) -> None:
-        """Audio went to the carrier; the characters it says, or 0 when the voice doesn't align."""
+    def sent(self, byte_count: int, characters: int) -> None:
+        """Audio went to the carrier that says so many characters; 0 when the voice doesn't align."""
         self.bytes_sent += byte_count
-        self._aligned += aligned_characters
-        known = self._aligned if self._aligned else int(audio.seconds(self.bytes_sent) * CHARACTERS_PER_SECOND)
-        self._sent.append((self.bytes_sent, min(known, len(self.text))))
+        if characters:
+            self._aligned = True
+            self._voiced += characters
+        elif not self._aligned:
+            self._voiced += audio.seconds(byte_count) * CHARACTERS_PER_SECOND
+        self._voiced = min(self._voiced, len(self.text))
+        self._sent.append((self.bytes_sent, int(self._voiced)))
 
-    def spoke(self, byte_count: int) -> None:
-        """Audio went to the carrier that says all of the text so far, as the local voice's does."""
+    def hummed(self, byte_count: int) -> None:
+        """Audio went to the carrier that says nothing of the text: a filler."""
+        self._sent.append((self.bytes_sent + byte_count, self.voiced_characters()))
         self.bytes_sent += byte_count
-        self._aligned = len(self.text)
-        self._sent.append((self.bytes_sent, len(self.text)))
+
+    def aligned(self) -> bool:
+        """Does the voice say which characters its audio speaks?"""
+        return self._aligned
 
     def heard(self, byte_count: int) -> None:
         """The carrier played up to this byte."""

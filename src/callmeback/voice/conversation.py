@@ -1,0 +1,292 @@
+"""The conversation of one call: what was heard and said, who speaks now, and how the persona takes its leave.
+
+The table in `turns.py` decides; here its events are found and its actions done. Everything runs in one event loop
+without locks: a method that awaits looks again at what may have changed. `session.py` runs it, `vigil.py` is its clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
+
+from callmeback import logs
+from callmeback.voice import prompts
+from callmeback.voice.gate import Gate
+from callmeback.voice.speaker import Speaker, Utterance
+from callmeback.voice.thought import Thinking, Thought
+from callmeback.voice.ticket import CallTicket, EndReason, Turn
+from callmeback.voice.ticket import Speaker as Side
+from callmeback.voice.turns import Action, Event, State, step
+from callmeback.voice.vendors import TurnEvent, VendorLost
+
+_log = logs.get_logger(__name__)
+
+
+class Conversation:
+    """Who says what, from the greeting to the last word; ends by `ended` becoming done."""
+
+    def __init__(
+        self,
+        call: CallTicket,
+        speaker: Speaker,
+        thinking: Thinking,
+        gate: Gate,
+        clock: Callable[[], float],
+        answered_at: datetime,
+        write: Callable[[Turn], None],
+    ) -> None:
+        self.call = call
+        self.speaker = speaker
+        self.gate = gate
+        self.clock = clock
+        self.state = State.LISTENING
+        self.transcript: list[Turn] = []
+        self.interrupt_count = 0
+        self.response_times_ms: list[int] = []
+        self.ended: asyncio.Future[EndReason] = asyncio.get_running_loop().create_future()
+        self.person_speaks_since: float | None = None
+        self.words_so_far = ""
+        self.quiet_since = clock()
+        self.turn_ended_at: float | None = None
+        """The end of the speech that now waits for its answer, on our clock."""
+        self.warning_wanted = False
+        self.leaving: EndReason | None = None
+        """Why the call ends when what is being said has been heard."""
+        self._failures = thinking.failures
+        self._thinking = thinking
+        self._system = prompts.system_prompt(call.layers)
+        self._began_at = clock() - call.elapsed_seconds
+        self._answered_at = answered_at
+        self._write_down = write
+        self._thought: Thought | None = None
+        self._reply: asyncio.Task[None] | None = None
+        self._unheard = ""
+        self._cut_in = False
+
+    # What was heard.
+
+    async def heard(self, event: TurnEvent, ended_at: float) -> None:
+        """One event of the listener, turned into one of the table; `ended_at`: when the speech ended, on our clock."""
+        text = event.text.strip()
+        if event.event == "start_of_turn" or (event.event == "update" and text and self.person_speaks_since is None):
+            # After a reconnect words may come without the start of their turn.
+            self.person_speaks_since = self.clock()
+            self.words_so_far = text
+            await self.happens(Event.START_OF_TURN)
+        elif event.event == "update":
+            self.words_so_far = text or self.words_so_far
+        elif event.event == "eager_end_of_turn":
+            self.words_so_far = text or self.words_so_far
+            await self.happens(Event.EAGER_END, text)
+        elif event.event == "turn_resumed":
+            await self.happens(Event.RESUMED)
+        elif text:
+            await self.turn_ended(text, ended_at)
+        else:
+            await self.was_noise()
+
+    async def turn_ended(self, text: str, ended_at: float) -> None:
+        """The person has finished saying this."""
+        self.person_speaks_since = None
+        self.words_so_far = ""
+        self.turn_ended_at = ended_at
+        same = self._thought is None or self._thought.heard == text
+        await self.happens(Event.END_OF_TURN if same else Event.END_OF_OTHER_TURN, text)
+
+    async def was_noise(self) -> None:
+        """What seemed to be speech had no words."""
+        self.person_speaks_since = None
+        self.words_so_far = ""
+        self.quiet_since = self.clock()
+        await self.happens(Event.NOISE)
+
+    # The table's events and actions.
+
+    async def happens(self, event: Event, text: str = "") -> None:
+        """Take one step of the table; of the actions only the cut waits for the wire, and it comes first."""
+        self.state, actions = step(self.state, event)
+        for action in actions:
+            if action is Action.CUT:
+                await self._cut(by_person=event is not Event.LEAVE)
+            elif action is Action.DROP:
+                self._drop_thought()
+            elif action is Action.HEAR:
+                self._hear(text)
+            elif action is Action.THINK:
+                self._thought = self._think(text)
+            elif action is Action.RESUME:
+                self._answer(self._say_texts(self.speaker.begin(), [self._unheard]))
+            elif event not in (Event.SAY, Event.LEAVE):
+                thought, self._thought = self._thought, None
+                assert thought is not None, "the table thinks before it speaks"
+                self._answer(self._speak(thought, self.speaker.begin()))
+
+    async def greet(self) -> None:
+        """The persona speaks first."""
+        self.turn_ended_at = self.clock()
+        await self.happens(Event.SAY)
+        if self.state is State.SPEAKING:
+            self._answer(self._speak(self._think(None), self.speaker.begin(), instead=prompts.greeting(self.call)))
+
+    async def say(self, text: str) -> None:
+        """The persona speaks unasked, unless somebody speaks. Empty text says only the warning."""
+        if self.state is not State.LISTENING or self.person_speaks_since is not None:
+            return
+        await self.happens(Event.SAY)
+        self._answer(self._say_texts(self.speaker.begin(), [text] if text else []))
+
+    async def leave(self, reason: EndReason, words: str | None = None) -> None:
+        """Say the reserved goodbye, or these words, and end; the first reason counts. Not to be called by a reply."""
+        if self.state is State.LEAVING:
+            return
+        await self.fall_silent()
+        self.last_words(reason, prompts.goodbye(reason) if words is None else words)
+
+    async def fall_silent(self) -> None:
+        """Stop talking for good; `last_words` may still follow."""
+        await self.happens(Event.LEAVE)
+
+    def last_words(self, reason: EndReason, words: str) -> None:
+        """Say this and end; it is paid for from what was set aside."""
+        self.leaving = reason
+        self._answer(self._farewell(reason, words))
+
+    def end(self, reason: EndReason) -> None:
+        """The call is over; what is still being said isn't waited for."""
+        if not self.ended.done():
+            self.ended.set_result(reason)
+
+    def stop(self) -> None:
+        """Nothing is thought or said any more; what was heard of the last words is written down."""
+        if self._reply is not None:
+            self._reply.cancel()
+        self._drop_thought()
+        utterance, self.speaker.current = self.speaker.current, None
+        if utterance is not None and (heard := utterance.heard_text()):
+            self._write("persona", heard)
+
+    def _think(self, text: str | None) -> Thought:
+        return Thought(self._thinking, prompts.conversation(self._system, self.transcript, text), text)
+
+    def _hear(self, text: str) -> None:
+        self._write("user", text)
+        if self._cut_in:
+            self.interrupt_count += 1
+            self._cut_in = False
+
+    def _drop_thought(self) -> None:
+        if self._thought is not None:
+            self._thought.drop()
+            self._thought = None
+
+    async def _cut(self, *, by_person: bool) -> None:
+        """The clear goes out first; whatever it takes to stop paying comes after."""
+        reply, self._reply = self._reply, None
+        utterance = await self.speaker.cut()
+        if reply is not None:
+            reply.cancel()
+        self._drop_thought()
+        if by_person:
+            # Whoever speaks into the persona's goodbye has not said goodbye.
+            self.leaving = None
+        if utterance is None:
+            return
+        self._unheard = utterance.unheard_text()
+        self._cut_in = by_person and utterance.bytes_sent > 0
+        if heard := utterance.heard_text():
+            self._write("persona", heard)
+
+    def _answer(self, work: Coroutine[None, None, None]) -> None:
+        """The one thing being said from now on."""
+        if self._reply is not None:
+            self._reply.cancel()
+        self._reply = asyncio.create_task(self.guard("reply", work), name="reply")
+
+    # What is said.
+
+    async def _speak(self, thought: Thought, utterance: Utterance, *, instead: str | None = None) -> None:
+        """Speak a thought as it comes; `instead` stands in when no brain gave a word."""
+        try:
+            await self._say_warning(utterance)
+            async for sentence in thought.sentences():
+                if not await self.speaker.say(utterance, sentence):
+                    break
+        finally:
+            thought.drop()
+        if thought.failed and instead is None:
+            await self._leave_from_reply("vendor_failure")
+            return
+        if thought.failed and instead is not None:
+            await self.speaker.say(utterance, instead)
+        if thought.refused or utterance.refused:
+            self.leaving = "budget_reached"
+        elif thought.ends_call:
+            self.leaving = "persona_ended"
+        await self.speaker.close(utterance)
+        await self.look_whether_played()
+
+    async def _say_texts(self, utterance: Utterance, texts: list[str]) -> None:
+        await self._say_warning(utterance)
+        for text in texts:
+            if text:
+                await self.speaker.say(utterance, text)
+        await self.speaker.close(utterance)
+        await self.look_whether_played()
+
+    async def _say_warning(self, utterance: Utterance) -> None:
+        """The warning comes first in what is said next; once it is sent, its reserve is free and it isn't repeated."""
+        if self.warning_wanted:
+            self.warning_wanted = False
+            self.gate.warned()
+            await self.speaker.say(utterance, prompts.warning(self.call))
+
+    async def _farewell(self, reason: EndReason, words: str) -> None:
+        utterance = self.speaker.begin()
+        await self.speaker.say(utterance, words, reserved=True)
+        await self.speaker.close(utterance)
+        await utterance.played.wait()
+        self.end(reason)
+
+    async def _leave_from_reply(self, reason: EndReason) -> None:
+        """Leaving cancels the reply, so a reply that leaves takes itself out first."""
+        self._reply = None
+        await self.leave(reason)
+
+    async def look_whether_played(self) -> None:
+        """If what was said has been heard to its end, the line is free, or the call is over."""
+        utterance = self.speaker.current
+        if utterance is None or not utterance.played.is_set() or self.state is not State.SPEAKING:
+            return
+        self.speaker.current = None
+        if said := utterance.heard_text():
+            self._write("persona", said)
+        self.quiet_since = self.clock()
+        await self.happens(Event.PLAYED)
+        if self.leaving == "persona_ended":
+            self.end("persona_ended")
+        elif self.leaving is not None or utterance.refused:
+            await self._leave_from_reply(self.leaving or "budget_reached")
+
+    def first_audio(self) -> None:
+        """The persona begins to be heard: how long did the person wait?"""
+        if self.turn_ended_at is not None and self.transcript and self.transcript[-1].speaker == "user":
+            self.response_times_ms.append(round((self.clock() - self.turn_ended_at) * 1000))
+        self.turn_ended_at = None
+
+    def _write(self, side: Side, text: str) -> None:
+        turn = Turn(side, text, self._answered_at + timedelta(seconds=self.clock() - self._began_at))
+        self.transcript.append(turn)
+        self._write_down(turn)
+
+    async def guard(self, name: str, work: Coroutine[None, None, None]) -> None:
+        """Run a part of the call; its unforeseen failure ends the call instead of leaving it mute."""
+        try:
+            await work
+        except VendorLost:
+            # Only the carrier's stream is written to unguarded, and its own loop says what became of it.
+            self._failures.append(f"{name}:stream")
+        except Exception as exc:
+            _log.exception("voice_part_failed", call_id=self.call.call_id, part=name, error=type(exc).__name__)
+            self._failures.append(f"{name}:{type(exc).__name__}")
+            self.end("vendor_failure")

@@ -1,0 +1,145 @@
+"""One answer in the making: the brain's stream turned into sentences, with the second brain behind the first.
+
+A thought is let through by the gate, counted by the meter while it runs, and can be dropped at any moment; none of it
+is spoken here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Protocol, cast
+
+import msgspec
+
+from callmeback.voice import meter as metering
+from callmeback.voice.gate import Gate
+from callmeback.voice.meter import Leg, Meter
+from callmeback.voice.speech import Sentences
+from callmeback.voice.vendors import Delta, Finished, Message, Mind, TokensUsed, VendorLost
+
+# A brain that has not begun by then is given up for the second one; the filler is spoken meanwhile.
+FIRST_PIECE_SECONDS_MAX = 1.2
+SECOND_FIRST_PIECE_SECONDS_MAX = 3.0
+NEXT_PIECE_SECONDS_MAX = 2.5
+THOUGHT_SECONDS_MAX = 30.0
+# A reply is a few sentences; a runaway answer is cut off here.
+SENTENCES_MAX = 40
+
+
+class Thinking(msgspec.Struct, frozen=True, kw_only=True):
+    """What every thought of a call has in common."""
+
+    mind: Mind
+    second_mind: Mind
+    meter: Meter
+    gate: Gate
+    max_tokens: int
+    temperature: float
+    failures: list[str]
+
+
+class _Closable(Protocol):
+    async def aclose(self) -> None: ...
+
+
+class Thought:
+    """An answer to what was heard; iterate `sentences()` once, `drop()` it when it is no longer wanted."""
+
+    def __init__(self, thinking: Thinking, messages: Sequence[Message], heard: str | None) -> None:
+        self.heard = heard
+        self.refused = False
+        """The gate let no brain be asked."""
+        self.failed = False
+        """No brain gave a single sentence."""
+        self.ends_call = False
+        """The brain marked that both have said goodbye."""
+        self._thinking = thinking
+        self._messages = messages
+        self._ready: asyncio.Queue[str | None] = asyncio.Queue(SENTENCES_MAX + 1)
+        self._count = 0
+        self._task = asyncio.create_task(self._run(), name="thought")
+
+    def drop(self) -> None:
+        """Cancel the stream at the vendor; what was generated stays counted."""
+        self._task.cancel()
+
+    async def settled(self) -> None:
+        """Wait until the stream is closed, after it ended or was dropped."""
+        await asyncio.wait((self._task,))
+
+    async def sentences(self) -> AsyncIterator[str]:
+        """The sentences as they become ready; ends with the answer."""
+        while (sentence := await self._ready.get()) is not None:
+            yield sentence
+
+    async def _run(self) -> None:
+        try:
+            async with asyncio.timeout(THOUGHT_SECONDS_MAX):
+                await self._ask_both()
+        except TimeoutError:
+            self._thinking.failures.append("brain:endless")
+        finally:
+            self.failed = self._count == 0 and not self.refused
+            self._ready.put_nowait(None)
+
+    async def _ask_both(self) -> None:
+        thinking = self._thinking
+        if await self._ask("brain", thinking.mind, FIRST_PIECE_SECONDS_MAX):
+            return
+        if self._count == 0 and not self.refused:
+            await self._ask("fallback", thinking.second_mind, SECOND_FIRST_PIECE_SECONDS_MAX)
+
+    async def _ask(self, leg: Leg, mind: Mind, first_piece_seconds: float) -> bool:
+        """Ask one brain; True if it gave a whole answer. A broken one leaves the sentences it had finished."""
+        thinking = self._thinking
+        texts = [message.content for message in self._messages]
+        worst = thinking.gate.thought_cents(texts, thinking.max_tokens, fallback=leg == "fallback")
+        passed = thinking.gate.ask(thinking.meter.spent_cents(), worst)
+        if passed is None:
+            self.refused = True
+            return False
+        request = thinking.meter.request(leg, metering.prompt_tokens(texts))
+        stream = mind.think(self._messages, max_tokens=thinking.max_tokens, temperature=thinking.temperature)
+        try:
+            return await self._read(stream, request, first_piece_seconds)
+        except (VendorLost, TimeoutError) as exc:
+            thinking.failures.append(f"{leg}:{'slow' if isinstance(exc, TimeoutError) else 'lost'}")
+            return False
+        finally:
+            passed.settle()
+
+    async def _read(
+        self, stream: AsyncIterator[Delta | TokensUsed | Finished], request: metering.Request, patience_seconds: float
+    ) -> bool:
+        splitter = Sentences()
+        whole = False
+        # Every Mind answers with an asynchronous generator; closing it is what cancels the request at the vendor.
+        async with aclosing(cast(_Closable, stream)):
+            while True:
+                async with asyncio.timeout(patience_seconds):
+                    piece = await anext(stream, None)
+                if piece is None:
+                    break
+                patience_seconds = NEXT_PIECE_SECONDS_MAX
+                if isinstance(piece, Delta):
+                    request.delta(piece.text)
+                    if not piece.reasoning:
+                        self._put(splitter.push(piece.text))
+                elif isinstance(piece, TokensUsed):
+                    request.reconcile(piece.input_tokens, piece.output_tokens)
+                else:
+                    # Not at the end of the stream: the usage that still follows must not delay the last words.
+                    whole = True
+                    self._put(splitter.flush())
+                    self.ends_call = splitter.ended
+        if not whole:
+            self._thinking.failures.append(f"{request.leg}:cut")
+        return whole and self._count > 0
+
+    def _put(self, sentences: list[str]) -> None:
+        for sentence in sentences:
+            if self._count < SENTENCES_MAX:
+                self._count += 1
+                self._ready.put_nowait(sentence)
