@@ -20,7 +20,7 @@ INSERT INTO service_rates (vendor, model, unit, effective_from, price_cents, per
 ('cerebras', 'qwen-3-235b-a22b-instruct-2507', 'input_token', '2025-01-01T00:00:00Z', 60, 1000000, 'vendor''s price page, 2025-10'),
 ('cerebras', 'qwen-3-235b-a22b-instruct-2507', 'output_token', '2025-01-01T00:00:00Z', 120, 1000000, 'vendor''s price page, 2025-10'),
 ('elevenlabs', 'eleven_turbo_v2_5', 'character', '2025-01-01T00:00:00Z', 15, 1000, 'specification, section 8.1'),
-('elevenlabs', 'eleven_flash_v2_5', 'character', '2025-01-01T00:00:00Z', 15, 1000, 'as Turbo v2.5: the vendor bills both half a credit a character'),
+('elevenlabs', 'eleven_flash_v2_5', 'character', '2025-01-01T00:00:00Z', 15, 1000, 'as Turbo v2.5, which the vendor bills alike'),
 ('espeak', 'espeak-ng', 'character', '2025-01-01T00:00:00Z', 0, 1000, 'runs on this machine');
 
 INSERT INTO personas (
@@ -53,12 +53,14 @@ INSERT INTO personas (
 INSERT INTO call_scenario_templates (id, name, scenario_text, icon) VALUES
 (
     'scn_bad_date', 'A date to get out of',
-    'The person is on a date that isn''t going well and wants a reason to leave. You call with something that needs them now; play along until they are out of the door.',
+    'The person is on a date that isn''t going well and wants a reason to leave. '
+    || 'You call with something that needs them now; play along until they are out of the door.',
     '🏃'
 ),
 (
     'scn_boss_emergency', 'The boss''s emergency',
-    'The person needs to step out of a room. You are a colleague with an urgent matter at work that only they can solve; be brief, businesslike and believable.',
+    'The person needs to step out of a room. '
+    || 'You are a colleague with an urgent matter at work that only they can solve; be brief, businesslike and believable.',
     '💼'
 ),
 (
@@ -68,12 +70,14 @@ INSERT INTO call_scenario_templates (id, name, scenario_text, icon) VALUES
 ),
 (
     'scn_family_health', 'A family talk about health',
-    'The person has to talk with family about somebody''s health and wants to rehearse. Be that relative when asked, gently; help find words that are honest and kind.',
+    'The person has to talk with family about somebody''s health and wants to rehearse. '
+    || 'Be that relative when asked, gently; help find words that are honest and kind.',
     '❤️'
 ),
 (
     'scn_travel_plans', 'Travel plans',
-    'You go through a journey to come: dates, tickets, papers, what to pack, what could go wrong. Ask, don''t lecture; end with what is still open.',
+    'You go through a journey to come: dates, tickets, papers, what to pack, what could go wrong. '
+    || 'Ask, don''t lecture; end with what is still open.',
     '✈️'
 );
 
