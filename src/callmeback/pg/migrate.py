@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 import psycopg
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import class_row, scalar_row
 
 from callmeback import errors
@@ -166,9 +166,10 @@ def _status_of(migration: Migration, row: Recorded | None) -> FileStatus:
 
 
 def _connect(dsn: str) -> Runner:
+    options = f"{conninfo_to_dict(dsn).get('options') or ''} {_OPTIONS}"
     try:
         connection = psycopg.connect(
-            make_conninfo(dsn, options=_OPTIONS, application_name="callmeback migrate", client_encoding="utf8"),
+            make_conninfo(dsn, options=options, application_name="callmeback migrate", client_encoding="utf8"),
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_S,
             cursor_factory=psycopg.RawCursor,
