@@ -276,7 +276,7 @@ def _wait_ready(place: Place, process: subprocess.Popen[bytes]) -> bool:
 
 def _prepare(endpoint: Endpoint, secret: str, binaries: Binaries) -> None:
     """What must be there before migrations; cheap when it is."""
-    maintenance = endpoint.superuser_dsn.replace(f"/{DATABASE}", f"/{SUPERUSER}")
+    maintenance = f"{endpoint.superuser_dsn.removesuffix(DATABASE)}postgres"
     try:
         with _connect(maintenance) as connection:
             password = roles.password(secret, roles.OWNER).encode()
