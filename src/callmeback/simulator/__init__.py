@@ -1,0 +1,7 @@
+"""The vendors on their own wire, on this machine: for `make up`, tests and benchmarks. Nothing here leaves the
+loopback."""
+
+from callmeback.simulator.app import create, routes
+from callmeback.simulator.state import Simulator, SimulatorConfig
+
+__all__ = ["Simulator", "SimulatorConfig", "create", "routes"]
