@@ -9,7 +9,6 @@ transaction, when anything changed. Synchronous: a service calls it in a thread.
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -26,6 +25,7 @@ from callmeback.pg.migration_files import SQL_DIRECTORY, Files, Migration, Repea
 from callmeback.pg.statements import Statement
 
 SQL: Final = statements.load("callmeback.pg", "migrate.sql")
+HISTORY: Final = statements.load("callmeback.pg", "history.sql")
 
 # Another runner may be building a large index.
 LOCK_WAIT_S: Final = 600.0
@@ -195,10 +195,9 @@ def _take_lock(connection: Runner, wait_s: float) -> None:
 
 def _create_history(connection: Runner) -> None:
     """The runner's own tables, all or none."""
-    text = resources.files("callmeback.pg").joinpath("history.sql").read_text("utf-8")
     with connection.transaction():
-        for piece in lexer.pieces(text):
-            connection.execute(piece.text.encode())
+        for statement in HISTORY:
+            connection.execute(statement.native)
 
 
 def _check_history(migrations: Sequence[Migration], recorded: list[Recorded]) -> None:
