@@ -150,12 +150,19 @@ class Heard:
         """Listen on; answers the whole texts of the clips that began in this piece."""
         began = []
         for sighting in self._reader.feed(sound):
-            if self._current is not None and sighting.clip_id == self._current.clip_id:
+            if self._goes_on(sighting):
                 continue
             self._close(sighting.position)
             self._current, self._from = sighting, sighting.offset / sighting.samples
             began.append(self._registry.text(sighting.clip_id))
         return began
+
+    def _goes_on(self, sighting: Sighting) -> bool:
+        """Whether this mark belongs to the same playing of the same clip as the one before."""
+        current = self._current
+        if current is None or sighting.clip_id != current.clip_id:
+            return False
+        return sighting.offset - current.offset == sighting.position - current.position
 
     def cut(self) -> None:
         """The rest of the current clip will not be heard."""
