@@ -57,7 +57,7 @@ class Session:
         self._connection = connection
         self._opening = opening
         self._deadline_s = deadline_s
-        self._failure: errors.CallMeBackError | None = None
+        self._failure: Exception | None = None
 
     async def one(self, statement: Statement, shape: type[ShapeT], /, **params: object) -> ShapeT:
         """The one row; raises NotFound when there is none."""
@@ -125,10 +125,11 @@ class Session:
         try:
             result = await self._connection.exchange([*opening, *steps], alarm)
         except psycopg.Error as exc:
-            self._failure = errors.DeadlineExceeded() if alarm.rang else translate(exc)
+            failure = errors.DeadlineExceeded() if alarm.rang else translate(exc)
             if alarm.rang or is_stale_plan(exc):
                 await self._connection.close()
-            raise self._failure from exc
+            self._failure = failure
+            raise failure from exc
         if alarm.rang:
             self._failure = errors.DeadlineExceeded()
             await self._connection.close()
@@ -184,26 +185,22 @@ class Transaction:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        session, connection = self._session, self._connection
         try:
             if error is None:
-                await self._session._commit()
-        except BaseException as exc:
-            error = exc
+                await session._commit()
+            elif isinstance(error, Exception):
+                await session._roll_back()
+        except Exception:
+            await session._roll_back()
             raise
         finally:
-            await self._end(error)
-
-    async def _end(self, error: BaseException | None) -> None:
-        if isinstance(error, Exception):
-            await self._session._roll_back()
-        if isinstance(error, Exception) or error is None:
-            await self._database._give_back(self._connection)
-            return
-        # Cancelled: nothing may be awaited here, for it may be cancelled again. The server rolls back what it sees
-        # disconnected; the pool replaces the connection in a task of its own.
-        if not self._connection.is_idle():
-            self._connection.pgconn.finish()
-        self._database._give_back_later(self._connection)
+            # Reached after a cancellation too, when nothing may be awaited that could be cancelled again: a connection
+            # that is still in a transaction is cut, and the server rolls back.
+            session._failure = RuntimeError("this transaction is over")
+            if not connection.closed and not connection.is_idle():
+                connection.pgconn.finish()
+            await self._database._give_back(connection)
 
 
 class Database:
@@ -213,7 +210,6 @@ class Database:
         self._pool = pool
         self._wait_s = wait_s
         self._deadline_s = deadline_s
-        self._returning: set[asyncio.Task[None]] = set()
 
     @classmethod
     def open(
@@ -327,10 +323,6 @@ class Database:
         return self._pool.get_stats().get("connections_errors", 0)
 
     async def _give_back(self, connection: Connection) -> None:
+        """Never suspends: the pool's lock is free between two steps of the loop, so no cancellation can lose a slot."""
         assert connection.closed or connection.is_idle(), "a transaction would leak into the next"
         await self._pool.putconn(connection)
-
-    def _give_back_later(self, connection: Connection) -> None:
-        task = asyncio.get_running_loop().create_task(self._pool.putconn(connection))
-        self._returning.add(task)
-        task.add_done_callback(self._returning.discard)

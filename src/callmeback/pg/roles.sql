@@ -7,9 +7,9 @@
 SELECT
     r.rolcanlogin AND NOT (r.rolsuper OR r.rolcreatedb OR r.rolcreaterole OR r.rolbypassrls OR r.rolreplication)
         AS is_plain,
-    COALESCE(r.rolconfig, '{}') AS settings
+    coalesce(r.rolconfig, '{}') AS settings
 FROM pg_roles AS r
-WHERE r.rolname = %(role)s
+WHERE r.rolname = %(role)s;
 
 -- name: create_command
 -- The command that creates a role.
@@ -17,19 +17,19 @@ SELECT format(
     'CREATE ROLE %%I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOREPLICATION PASSWORD %%L',
     %(role)s::text,
     %(verifier)s::text
-)
+);
 
 -- name: plain_command
 -- The command that takes every privilege of a cluster away from a role and lets it log in.
 SELECT format(
     'ALTER ROLE %%I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOREPLICATION',
     %(role)s::text
-)
+);
 
 -- name: password_command
 -- The command that gives a role its password.
-SELECT format('ALTER ROLE %%I PASSWORD %%L', %(role)s::text, %(verifier)s::text)
+SELECT format('ALTER ROLE %%I PASSWORD %%L', %(role)s::text, %(verifier)s::text);
 
 -- name: setting_command
 -- The command that gives a role one of its settings.
-SELECT format('ALTER ROLE %%I SET %%I = %%L', %(role)s::text, %(setting)s::text, %(value)s::text)
+SELECT format('ALTER ROLE %%I SET %%I = %%L', %(role)s::text, %(setting)s::text, %(value)s::text);

@@ -60,6 +60,8 @@ def _command(connection: psycopg.Connection[Any], statement: Statement, **params
     (text,) = _column(connection, statement, **params)
     try:
         connection.execute(str(text).encode())
+    except psycopg.errors.InsufficientPrivilege as exc:
+        raise errors.ConfigurationError("This user of the server may not make a shadow database.") from exc
     except psycopg.Error as exc:
         raise translate(exc) from exc
 
