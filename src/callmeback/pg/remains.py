@@ -15,8 +15,8 @@ POLL_S: Final = 0.02
 PROC: Final = Path("/proc")
 
 
-def clear(data: Path) -> None:
-    """Wait for an old server of this data folder to end, asking it to, and remove a lock file that misleads.
+def clear(data: Path, sockets: Path) -> None:
+    """Wait for an old server of this data folder to end, asking it to, and remove lock files that mislead.
 
     The caller holds the home's lock, so whatever still runs here belongs to a process that is gone. An orphaned
     postmaster is told to shut down; its children leave by themselves. Raises ServerFailed when they stay.
@@ -31,11 +31,14 @@ def clear(data: Path) -> None:
         if time.monotonic() > deadline:
             raise errors.ServerFailed(f"An earlier server still runs on {data}: processes {sorted(users)}.")
         time.sleep(POLL_S)
-    # After a restart of the machine the number may belong to another program of the same user, and PostgreSQL takes
-    # that for a running server. Nobody works in the folder, so the file is of the past.
+    # After a restart of the machine the number may belong to another program of the same user, or in a container to a
+    # dead process that nobody buried, and PostgreSQL takes either for a running server. Nobody works in the folder, so
+    # the files are of the past.
     stale = _locked_by(data)
     if PROC.exists() and stale is not None and (PROC / str(stale)).exists():
         (data / "postmaster.pid").unlink(missing_ok=True)
+        for path in sockets.glob(".s.PGSQL.*"):
+            path.unlink(missing_ok=True)
 
 
 def remove_tree(path: Path) -> None:

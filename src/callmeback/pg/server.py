@@ -213,7 +213,7 @@ def _launch(
     place: Place, binaries: Binaries, memory: Memory, *, durable: bool, archive: bool
 ) -> subprocess.Popen[bytes]:
     """Start the postmaster and wait until it accepts connections, past what a killed one left behind."""
-    remains.clear(place.data)
+    remains.clear(place.data, place.state)
     deadline = time.monotonic() + RETRY_TIMEOUT_S
     while True:
         _take_port(place, memory)
