@@ -263,3 +263,39 @@ class AccountLocked(CallMeBackError):
     """Too many failed sign-ins; the account is locked for a while."""
 
     code = "account_locked"
+
+
+class PhoneInvalid(CallMeBackError):
+    """This is no phone number that can be called."""
+
+    code = "phone_invalid"
+
+
+class RegionNotAllowed(CallMeBackError):
+    """Numbers of this country can't be called from here."""
+
+    code = "region_not_allowed"
+
+
+class PremiumNumber(CallMeBackError):
+    """Numbers that charge the caller extra are never called."""
+
+    code = "premium_number"
+
+
+class UnknownTier(CallMeBackError):
+    """There is no such plan."""
+
+    code = "unknown_tier"
+
+
+class CsrfRefused(CallMeBackError):
+    """The page's token is missing or old; load the page again."""
+
+    code = "csrf_refused"
+
+
+class Draining(CallMeBackError):
+    """This server is being stopped; try again in a moment."""
+
+    code = "draining"

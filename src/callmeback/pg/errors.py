@@ -41,6 +41,7 @@ RULES: Final[dict[str, type[errors.CallMeBackError]]] = {
     "CM019": errors.InvalidCredentials,
     "CM020": errors.AccountLocked,
     "CM021": errors.ValidationFailed,
+    "CM022": errors.UnknownTier,
 }
 
 # A statement's own SQLSTATE first, then its class (the first two characters).

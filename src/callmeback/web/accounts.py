@@ -1,0 +1,74 @@
+"""What registration and login do in all, for the API and the pages: limits, account, session, mails and texts."""
+
+from callmeback import errors
+from callmeback.domain import attempts, auth, phones
+from callmeback.domain.auth import Person, Registration
+from callmeback.domain.tokens import Claims
+from callmeback.web import letters
+from callmeback.web.services import Services
+
+
+async def register(services: Services, address: str, order: Registration) -> tuple[Claims, Person]:
+    """A new account and its first session; raises EmailTaken, RateLimited, ValidationFailed."""
+    await attempts.require(services.api, services.keys, attempts.REGISTER_BY_ADDRESS, address)
+    user_id = await auth.register(services.api, services.hasher, order)
+    claims, person = await auth.begin_session(services.api, user_id, order.email)
+    await letters.send_verification(services, order.email)
+    if order.phone is not None:
+        number = order.phone
+        services.later("text a code", send_code(services, user_id, number))
+
+    return claims, person
+
+
+async def login(services: Services, address: str, email: str, password: str) -> tuple[Claims, Person]:
+    """A new session; raises InvalidCredentials, AccountLocked, RateLimited, with the same work for any e-mail."""
+    await attempts.require_room(services.readonly, services.keys, attempts.LOGIN_BY_ADDRESS, address)
+    await attempts.require(services.api, services.keys, attempts.LOGIN_BY_ACCOUNT, email, errors.AccountLocked)
+    try:
+        user_id = await auth.authenticate(services.api, services.hasher, email, password)
+    except errors.InvalidCredentials:
+        await attempts.count(services.api, services.keys, attempts.LOGIN_BY_ADDRESS, address)
+        raise
+    await attempts.forget(services.api, services.keys, attempts.LOGIN_BY_ACCOUNT, email)
+
+    return await auth.begin_session(services.api, user_id, email)
+
+
+async def forgot(services: Services, address: str, email: str) -> None:
+    """Mail a reset link to whom it may concern; raises RateLimited."""
+    await attempts.require(services.api, services.keys, attempts.MAIL_BY_ADDRESS, address)
+    # Past the limit of one address the answer is still the same: only no more mail goes out.
+    if await attempts.count(services.api, services.keys, attempts.MAIL_BY_ACCOUNT, email) == 0:
+        await letters.send_reset(services, email)
+    else:
+        await letters.send_nothing()
+
+
+async def reset(services: Services, address: str, token: str, password: str) -> None:
+    """Set a new password by a mailed token; raises InvalidToken, RateLimited."""
+    await attempts.require(services.api, services.keys, attempts.LINK_BY_ADDRESS, address)
+    await auth.reset_password(services.api, services.hasher, token, password)
+
+
+async def verify_email(services: Services, address: str, token: str) -> None:
+    """Confirm an address by a mailed token; raises InvalidToken, RateLimited."""
+    await attempts.require(services.api, services.keys, attempts.LINK_BY_ADDRESS, address)
+    async with services.api.transaction() as tx:
+        await auth.verify_email(tx, token)
+
+
+async def send_code(services: Services, user_id: str, number: str) -> None:
+    """Text a code to a number; raises PhoneTaken, NumberBlocked, RateLimited, VendorFailed."""
+    await attempts.require(services.api, services.keys, attempts.CODE_BY_ACCOUNT, user_id)
+    await attempts.require(services.api, services.keys, attempts.CODE_BY_NUMBER, number)
+    async with services.api.transaction(user_id) as tx:
+        code = await phones.request_code(tx, services.keys, user_id, number)
+    # Outside of the transaction: a text that isn't sent leaves a code that nobody knows.
+    await services.carrier.send_text(number, phones.text_of(code))
+
+
+async def resend_verification(services: Services, email: str) -> None:
+    """Mail another verification link; raises RateLimited."""
+    await attempts.require(services.api, services.keys, attempts.MAIL_BY_ACCOUNT, email)
+    await letters.send_verification(services, email)

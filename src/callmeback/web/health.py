@@ -1,0 +1,49 @@
+"""Whether the process lives, and whether it can serve."""
+
+import msgspec
+from litestar import Response, get
+from litestar.di import NamedDependency
+
+from callmeback import errors
+from callmeback.web.services import Services
+
+
+class Health(msgspec.Struct, frozen=True):
+    status: str
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """`ready`, or `unready` with what is missing, by part."""
+
+    status: str
+    parts: dict[str, str]
+
+
+@get("/health", tags=["service"], security=[])
+async def health() -> Health:
+    """The process answers."""
+    return Health("ok")
+
+
+@get("/ready", tags=["service"], security=[])
+async def ready(services: NamedDependency[Services]) -> Response[Readiness]:
+    """Every part that a call needs is there; 503 with the parts that are not."""
+    parts = {"database": await database_state(services)}
+    is_ready = all(state == "ok" for state in parts.values())
+
+    return Response(Readiness("ready" if is_ready else "unready", parts), status_code=200 if is_ready else 503)
+
+
+async def database_state(services: Services) -> str:
+    """ok, or a word for what is wrong."""
+    try:
+        await services.api.ping()
+    except errors.Overloaded:
+        return "saturated"
+    except errors.CallMeBackError:
+        return "unreachable"
+
+    return "ok"
+
+
+HANDLERS = (health, ready)
