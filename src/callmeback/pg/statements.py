@@ -20,8 +20,8 @@ import msgspec
 
 from callmeback.pg import lexer
 
-_NAME: Final = re.compile(r"--\s*name:\s*(?P<name>\S*)\s*\Z")
-_RETURNS: Final = re.compile(r"--\s*returns:\s*(?P<shape>\S*)\s*\Z")
+_NAME: Final = re.compile(r"--\s*name:\s*(?P<name>.*?)\s*\Z")
+_RETURNS: Final = re.compile(r"--\s*returns:\s*(?P<shape>.*?)\s*\Z")
 _PLACEHOLDER: Final = re.compile(r"%(?:(?P<literal>%)|\((?P<name>[a-z][a-z0-9_]*)\)s)?")
 _IDENTIFIER: Final = re.compile(r"[a-z][a-z0-9_]*\Z")
 

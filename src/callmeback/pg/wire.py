@@ -6,14 +6,14 @@ use, in the same round trip, and stays prepared as long as the connection: the s
 
 import asyncio
 import contextlib
+import functools
 import socket
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 import psycopg
-from psycopg import generators
-from psycopg.abc import PQGen
+from psycopg import abc, generators
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, ExecStatus, Format
@@ -39,7 +39,11 @@ class Connection(psycopg.AsyncConnection[Any]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.prepared: set[bytes] = set()
-        self.transformer = Transformer(self)
+
+    @functools.cached_property
+    def transformer(self) -> abc.Transformer:
+        """Turns results into values; made late, because psycopg gives a connection its loaders after it is made."""
+        return Transformer(self)
 
     async def exchange(self, steps: Sequence[Step], alarm: "Alarm") -> PGresult:
         """Run `steps` in one round trip; returns the result of the last one.
@@ -104,7 +108,7 @@ class Alarm:
             await self._connection.cancel_safe(timeout=GRACE_S)
 
 
-def _exchange(connection: Connection, steps: Sequence[Step]) -> PQGen[PGresult]:
+def _exchange(connection: Connection, steps: Sequence[Step]) -> abc.PQGen[PGresult]:
     pgconn = connection.pgconn
     pgconn.enter_pipeline_mode()
     # What each answer makes true: a statement is prepared, or nothing.
@@ -129,7 +133,9 @@ def _exchange(connection: Connection, steps: Sequence[Step]) -> PQGen[PGresult]:
     return result
 
 
-def _collect(connection: Connection, expected: list[bytes | None]) -> PQGen[tuple[PGresult | None, PGresult | None]]:
+def _collect(
+    connection: Connection, expected: list[bytes | None]
+) -> abc.PQGen[tuple[PGresult | None, PGresult | None]]:
     """Read every answer up to the sync: the last result, and the first failure if there is one."""
     pgconn = connection.pgconn
     last: PGresult | None = None
