@@ -1,6 +1,6 @@
 """A whole call in memory and in virtual time: fakes at the level of the protocols in `voice/vendors.py`.
 
-The loop's clock jumps to the next timer, so a call of ten minutes takes as long as its work. What needs sockets is tested
+The clock jumps to the next timer, so a call of ten minutes takes as long as its work. What needs sockets is tested
 against the simulator instead.
 """
 
@@ -77,6 +77,7 @@ class Line:
         self.mute = False
         self._inbox = asyncio.Queue()
         self._buffer = deque()
+        self.heard_at = []
         self._wake = asyncio.Event()
         self.tasks = [asyncio.create_task(self._play()), asyncio.create_task(self._frames())]
 
@@ -147,6 +148,7 @@ class Line:
             if isinstance(item, str):
                 self._inbox.put_nowait(Played(item))
             else:
+                self.heard_at.append(now())
                 await asyncio.sleep(audio.seconds(len(item)))
                 if not self._buffer or self._buffer[0] is not item:
                     continue
@@ -372,6 +374,7 @@ class Call:
     books: MemoryBooks = field(default_factory=MemoryBooks)
     control: Control = field(default_factory=Control)
     opened: list = field(default_factory=list)
+    mouth_opening_seconds: float = 0.05
 
     def vendors(self):
         return Vendors(
@@ -396,13 +399,13 @@ class Call:
 
     async def persona_speaks(self):
         """Wait until the persona is heard."""
-        while not self.line.speaking():
+        while not self.line.speaking():  # noqa: ASYNC110 - a person listens, they get no event
             await asyncio.sleep(0.02)
 
     async def persona_is_done(self):
         """Wait until the persona has spoken and is quiet again."""
         await self.persona_speaks()
-        while self.line.speaking():
+        while self.line.speaking():  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.02)
         await asyncio.sleep(0.1)
 
@@ -412,7 +415,7 @@ class Call:
         return self.listener
 
     async def _open_mouth(self):
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(self.mouth_opening_seconds)
         if not self.mouths:
             raise VendorLost("voice")
         self.opened.append(self.mouths.pop(0))

@@ -2,9 +2,10 @@
 
 import asyncio
 
+from tests.voice.line import Brain, Call, Mouth, now, ticket_of, virtually
+
 from callmeback.voice import prompts
 from callmeback.voice.vendors import Played
-from tests.voice.line import Brain, Call, Mouth, now, ticket_of, virtually
 
 
 def call_of(card, **changes):

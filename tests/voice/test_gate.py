@@ -83,7 +83,8 @@ def test_the_goodbye_begins_early_enough_to_end_within_the_granted_seconds(card)
 
     assert not gate.leaving_due(Decimal(0), begin - 0.1)
     assert gate.leaving_due(Decimal(0), begin)
-    assert gate.cut_due(Decimal(0), 300 - HANG_UP_SECONDS)
+    assert gate.cut_due(Decimal(0), 299 - HANG_UP_SECONDS) is None
+    assert gate.cut_due(Decimal(0), 300 - HANG_UP_SECONDS) == "time_limit"
 
 
 @given(st.lists(st.text(max_size=300), max_size=6), st.integers(0, 400))

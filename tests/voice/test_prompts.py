@@ -1,5 +1,7 @@
 from datetime import UTC, datetime
 
+from tests.voice.line import ticket_of
+
 from callmeback.voice import prompts
 from callmeback.voice.ticket import PromptLayers, Turn
 
@@ -48,7 +50,10 @@ def test_a_long_talk_keeps_its_newest_turns_within_the_bounds():
     assert "299 " in messages[-1].content
 
 
-def test_the_longest_goodbye_is_what_is_set_aside():
+def test_the_longest_goodbye_is_what_is_set_aside(card):
+    call = ticket_of(card)
     reasons = ["budget_reached", "time_limit", "silence", "vendor_failure", "drained", "persona_ended"]
 
-    assert max(len(prompts.goodbye(reason)) for reason in reasons) == prompts.goodbye_characters_max()
+    assert max(len(prompts.goodbye(reason)) for reason in reasons) == prompts.longest_last_words(call)
+    leaving_word = ticket_of(card, voicemail_policy="leave_message", persona_name="B" * 60)
+    assert prompts.longest_last_words(leaving_word) == len(prompts.voicemail(leaving_word))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
+from functools import partial
 
 from callmeback import logs
 from callmeback.voice import prompts
@@ -19,6 +20,12 @@ from callmeback.voice.ticket import CallTicket, EndReason, Turn
 from callmeback.voice.ticket import Speaker as Side
 from callmeback.voice.turns import Action, Event, State, step
 from callmeback.voice.vendors import TurnEvent, VendorLost
+
+# A warning that nobody lets the persona say is not tried for ever: each attempt is paid for.
+WARNINGS_MAX = 3
+
+# A call and not a coroutine: a task that is cancelled before its first step leaves nothing unawaited behind.
+Work = Callable[[], Coroutine[None, None, None]]
 
 _log = logs.get_logger(__name__)
 
@@ -63,6 +70,8 @@ class Conversation:
         self._reply: asyncio.Task[None] | None = None
         self._unheard = ""
         self._cut_in = False
+        self._warned_in: Utterance | None = None
+        self._warnings_sent = 0
 
     # What was heard.
 
@@ -116,25 +125,26 @@ class Conversation:
             elif action is Action.THINK:
                 self._thought = self._think(text)
             elif action is Action.RESUME:
-                self._answer(self._say_texts(self.speaker.begin(), [self._unheard]))
+                self._answer(partial(self._say_texts, self.speaker.begin(), [self._unheard]))
             elif event not in (Event.SAY, Event.LEAVE):
                 thought, self._thought = self._thought, None
                 assert thought is not None, "the table thinks before it speaks"
-                self._answer(self._speak(thought, self.speaker.begin()))
+                self._answer(partial(self._speak, thought, self.speaker.begin()))
 
     async def greet(self) -> None:
         """The persona speaks first."""
         self.turn_ended_at = self.clock()
         await self.happens(Event.SAY)
         if self.state is State.SPEAKING:
-            self._answer(self._speak(self._think(None), self.speaker.begin(), instead=prompts.greeting(self.call)))
+            greeting = prompts.greeting(self.call)
+            self._answer(partial(self._speak, self._think(None), self.speaker.begin(), instead=greeting))
 
     async def say(self, text: str) -> None:
         """The persona speaks unasked, unless somebody speaks. Empty text says only the warning."""
         if self.state is not State.LISTENING or self.person_speaks_since is not None:
             return
         await self.happens(Event.SAY)
-        self._answer(self._say_texts(self.speaker.begin(), [text] if text else []))
+        self._answer(partial(self._say_texts, self.speaker.begin(), [text] if text else []))
 
     async def leave(self, reason: EndReason, words: str | None = None) -> None:
         """Say the reserved goodbye, or these words, and end; the first reason counts. Not to be called by a reply."""
@@ -150,7 +160,7 @@ class Conversation:
     def last_words(self, reason: EndReason, words: str) -> None:
         """Say this and end; it is paid for from what was set aside."""
         self.leaving = reason
-        self._answer(self._farewell(reason, words))
+        self._answer(partial(self._farewell, reason, words))
 
     def end(self, reason: EndReason) -> None:
         """The call is over; what is still being said isn't waited for."""
@@ -192,12 +202,13 @@ class Conversation:
             self.leaving = None
         if utterance is None:
             return
+        self._look_whether_warned(utterance)
         self._unheard = utterance.unheard_text()
         self._cut_in = by_person and utterance.bytes_sent > 0
         if heard := utterance.heard_text():
             self._write("persona", heard)
 
-    def _answer(self, work: Coroutine[None, None, None]) -> None:
+    def _answer(self, work: Work) -> None:
         """The one thing being said from now on."""
         if self._reply is not None:
             self._reply.cancel()
@@ -235,11 +246,20 @@ class Conversation:
         await self.look_whether_played()
 
     async def _say_warning(self, utterance: Utterance) -> None:
-        """The warning comes first in what is said next; once it is sent, its reserve is free and it isn't repeated."""
+        """The warning comes first in what is said next; once it is sent, nothing is set aside for it any more."""
         if self.warning_wanted:
             self.warning_wanted = False
+            self._warnings_sent += 1
+            self._warned_in = utterance
             self.gate.warned()
             await self.speaker.say(utterance, prompts.warning(self.call))
+
+    def _look_whether_warned(self, utterance: Utterance) -> None:
+        """A warning that was cut before half of it was heard comes again."""
+        warning = prompts.warning(self.call)
+        if utterance is self._warned_in and len(utterance.heard_text()) < len(warning) / 2:
+            self.warning_wanted = self._warnings_sent < WARNINGS_MAX
+        self._warned_in = None
 
     async def _farewell(self, reason: EndReason, words: str) -> None:
         utterance = self.speaker.begin()
@@ -279,10 +299,10 @@ class Conversation:
         self.transcript.append(turn)
         self._write_down(turn)
 
-    async def guard(self, name: str, work: Coroutine[None, None, None]) -> None:
+    async def guard(self, name: str, work: Work) -> None:
         """Run a part of the call; its unforeseen failure ends the call instead of leaving it mute."""
         try:
-            await work
+            await work()
         except VendorLost:
             # Only the carrier's stream is written to unguarded, and its own loop says what became of it.
             self._failures.append(f"{name}:stream")

@@ -25,6 +25,8 @@ LISTENER_REPLAY_SECONDS = 6
 # Byte-level tokens hold at least one byte each; no prompt can have more tokens than bytes, but for the template's own.
 TEMPLATE_TOKENS_MAX = 128
 
+Limited = Literal["time_limit", "budget_reached"]
+
 _NO_CENTS = Decimal(0)
 
 
@@ -108,9 +110,7 @@ class Gate:
         seconds = self._reserve.goodbye_seconds() + HANG_UP_SECONDS
         return cost(speech, self._card).total_cents + self._time_cents(seconds)
 
-    def leaving_due(
-        self, spent_cents: Decimal, elapsed_seconds: float
-    ) -> Literal["time_limit", "budget_reached"] | None:
+    def leaving_due(self, spent_cents: Decimal, elapsed_seconds: float) -> Limited | None:
         """Is it time for the goodbye: by the granted seconds less the goodbye's own length, or by money?"""
         if elapsed_seconds >= self.limits.seconds - self._reserve.goodbye_seconds() - HANG_UP_SECONDS:
             return "time_limit"
@@ -123,11 +123,11 @@ class Gate:
         """The longest that the goodbye may take."""
         return self._reserve.goodbye_seconds()
 
-    def cut_due(self, spent_cents: Decimal, elapsed_seconds: float) -> bool:
-        """Must the carrier be told to hang up now, whatever is being said?"""
+    def cut_due(self, spent_cents: Decimal, elapsed_seconds: float) -> Limited | None:
+        """Must the carrier be told to hang up now, whatever is being said, and by which limit?"""
         if elapsed_seconds >= self.limits.seconds - HANG_UP_SECONDS:
-            return True
-        return spent_cents + self._hang_up_cents > self.limits.cents
+            return "time_limit"
+        return "budget_reached" if spent_cents + self._hang_up_cents > self.limits.cents else None
 
     def warning_due(self, spent_cents: Decimal, elapsed_seconds: float, percent: int, of_cents: Decimal) -> bool:
         """Has the given percentage of the money or of the granted seconds been used, and not been warned of yet?"""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from callmeback.voice import prompts, settlement
 from callmeback.voice.control import Control
-from callmeback.voice.conversation import Conversation
+from callmeback.voice.conversation import Conversation, Work
 from callmeback.voice.gate import Gate, Reserve
 from callmeback.voice.hearing import Hearing
 from callmeback.voice.meter import Meter
@@ -87,11 +87,11 @@ class Session:
         """The whole call."""
         self._scribe.connected()
         parts = [
-            self._part("carrier", self._carrier_loop()),
-            self._part("listener", self._listener_loop()),
-            self._part("voice", self._mouth_loop()),
-            self._part("clock", self._vigil.run()),
-            self._part("greeting", self._talk.greet()),
+            self._part("carrier", self._carrier_loop),
+            self._part("listener", self._listener_loop),
+            self._part("voice", self._mouth_loop),
+            self._part("clock", self._vigil.run),
+            self._part("greeting", self._talk.greet),
             asyncio.create_task(self._scribe.run(), name="scribe"),
         ]
         cancelled = False
@@ -179,7 +179,7 @@ class Session:
         except (TimeoutError, VendorLost):
             self._failures.append("listener:unclosed")
 
-    def _part(self, name: str, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _part(self, name: str, work: Work) -> asyncio.Task[None]:
         return asyncio.create_task(self._talk.guard(name, work), name=name)
 
     def _outcome(self, reason: EndReason, *, confirmed: bool) -> Outcome:

@@ -17,6 +17,7 @@ from callmeback.voice.vendors import LocalVoice, MediaStream, Mouth, Silent, Spo
 
 # Text is given to the voice only this far ahead of what is heard: what is never said is never paid for.
 LOOKAHEAD_SECONDS = 6.0
+LOOKAHEAD_NAP_SECONDS_MIN = 0.02
 LOOKAHEAD_NAP_SECONDS_MAX = 1.0
 # The first words wait so long for a voice that is just being opened; then the local one says them.
 MOUTH_WAIT_SECONDS_MAX = 0.8
@@ -121,7 +122,7 @@ class Speaker:
             nap = self._ahead_seconds(utterance) - LOOKAHEAD_SECONDS
             if nap <= 0:
                 break
-            await asyncio.sleep(min(nap, LOOKAHEAD_NAP_SECONDS_MAX))
+            await asyncio.sleep(min(max(nap, LOOKAHEAD_NAP_SECONDS_MIN), LOOKAHEAD_NAP_SECONDS_MAX))
         if utterance is not self.current:
             return True
         text = sentence + " "
@@ -321,6 +322,10 @@ class Speaker:
 
     def _ahead_seconds(self, utterance: Utterance) -> float:
         """How much of what was given to a voice is still to be heard, as far as can be told."""
+        answered = utterance.last_audio_at > utterance.last_text_at
+        if answered and not utterance.aligned() and utterance.play_until <= self._clock():
+            # Nothing is left to play: where the text stands is a guess that must not hold the rest back.
+            return 0.0
         waiting = max(0, len(utterance.text) - utterance.voiced_characters()) / CHARACTERS_PER_SECOND
         return max(0.0, utterance.play_until - self._clock()) + waiting
 

@@ -86,9 +86,8 @@ class Vigil:
         if self._control.hang_up_wanted:
             self._talk.end("hung_up_by_request")
         spent, elapsed = self._meter.spent_cents(), self.elapsed_seconds()
-        if self._gate.cut_due(spent, elapsed):
-            late = elapsed >= self._gate.limits.seconds / 2 and spent * 2 < self._gate.limits.cents
-            self._talk.end(self._talk.leaving or ("time_limit" if late else "budget_reached"))
+        if (limit := self._gate.cut_due(spent, elapsed)) is not None:
+            self._talk.end(self._talk.leaving or limit)
             return
         await self._hearing.fill_pause()
         await self._speaker.look()

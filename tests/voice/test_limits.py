@@ -1,0 +1,245 @@
+"""Money and time: the warning, the reserved goodbye, the cut, and two hundred calls that must not pass their holds."""
+
+import asyncio
+import itertools
+import random
+from decimal import Decimal
+
+import pytest
+from tests.voice.line import Brain, Call, Mouth, random_words, ticket_of, virtually
+
+from callmeback.voice import prompts
+from callmeback.voice.meter import Price, PriceCard, cost
+from callmeback.voice.ticket import Limits
+
+
+async def chatting(call):
+    """A person who answers whatever is said, for as long as the line is up."""
+    while True:
+        await call.persona_is_done()
+        await call.listener.hears("Tell me more about it, please.")
+
+
+def talkative(card, **changes):
+    call = Call(ticket_of(card, **changes))
+    call.brain = Brain(["I could tell you about this for hours and hours. It is a really long story. And so on."])
+    return call
+
+
+def texts(outcome):
+    return [turn.text for turn in outcome.transcript if turn.speaker == "persona"]
+
+
+def test_the_goodbye_is_heard_whole_within_the_granted_seconds(card):
+    async def story():
+        call = talkative(card, granted_seconds=60, hold_cents=Decimal(100))
+        return call, await call.run(chatting)
+
+    call, outcome = virtually(story())
+
+    assert outcome.end_reason == "time_limit"
+    assert texts(outcome)[-1] == prompts.goodbye("time_limit")
+    assert outcome.duration_seconds <= 60
+    assert call.line.ended_at - call.line.began_at <= 60
+    assert outcome.duration_seconds >= 45, "the granted time is used"
+    assert call.line.hang_ups == 1
+
+
+def test_the_budget_ends_the_call_with_the_goodbye_paid_for(card):
+    async def story():
+        call = talkative(card, granted_seconds=3600, hold_cents=Decimal("12"))
+        return call, await call.run(chatting)
+
+    _call, outcome = virtually(story())
+
+    assert outcome.end_reason == "budget_reached"
+    assert texts(outcome)[-1] == prompts.goodbye("budget_reached")
+    assert Decimal("10") < outcome.costs.total_cents <= Decimal("12")
+    assert outcome.costs == cost(outcome.usage, card)
+
+
+def test_the_warning_is_spoken_once_at_the_user_s_percent_of_the_money(card):
+    async def story():
+        call = talkative(card, granted_seconds=3600, hold_cents=Decimal("30"), warn_at_percent=50)
+        return call, await call.run(chatting)
+
+    call, outcome = virtually(story())
+
+    warning = prompts.warning(call.ticket)
+    assert sum(text.count(warning) for text in texts(outcome)) == 1
+    warned_at = next(turn.at for turn in outcome.transcript if warning in turn.text)
+    spent = [
+        costs.total_cents
+        for at, _, _, costs in call.books.states
+        if at - call.line.began_at <= (warned_at - outcome.answered_at).total_seconds()
+    ]
+    assert Decimal("15") <= spent[-1] <= Decimal("20")
+
+
+def test_the_warning_comes_by_time_when_time_is_first_and_breaks_a_silence(card):
+    async def story():
+        call = talkative(card, granted_seconds=100, hold_cents=Decimal("1000"), warn_at_percent=20)
+        call.brain = Brain(["Hi."])
+
+        async def person(call):
+            await asyncio.sleep(26)
+            call.line.person_hangs_up()
+
+        return call, await call.run(person)
+
+    call, outcome = virtually(story())
+
+    warning = prompts.warning(call.ticket)
+    at = next((turn.at - outcome.answered_at).total_seconds() for turn in outcome.transcript if turn.text == warning)
+    assert 20 <= at <= 26
+
+
+def test_a_warning_percent_of_the_user_s_own_limit_with_cut_off_off(card):
+    async def story():
+        call = talkative(
+            card, granted_seconds=600, hold_cents=Decimal(200), warn_cents=Decimal(10), enable_auto_cutoff=False
+        )
+
+        async def person(call):
+            await asyncio.wait_for(chatting(call), 90)
+
+        async def hang_up_later(call):
+            try:
+                await person(call)
+            except TimeoutError:
+                call.line.person_hangs_up()
+
+        return call, await call.run(hang_up_later)
+
+    call, outcome = virtually(story())
+
+    assert outcome.end_reason == "user_hung_up", "with cut-off off the limit per call only warns"
+    assert outcome.costs.total_cents > 10
+    assert sum(text.count(prompts.warning(call.ticket)) for text in texts(outcome)) == 1
+
+
+def test_a_limit_lowered_during_the_call_cuts_it_and_a_raised_one_does_not_lengthen_it(card):
+    async def story():
+        call = talkative(card, granted_seconds=600, hold_cents=Decimal(100))
+
+        async def person(call):
+            asyncio.get_running_loop().call_later(20, lambda: setattr(call.books, "limit", Limits(Decimal(100), 60)))
+            asyncio.get_running_loop().call_later(25, lambda: setattr(call.books, "limit", Limits(Decimal(500), 900)))
+            await chatting(call)
+
+        return call, await call.run(person)
+
+    _call, outcome = virtually(story())
+
+    assert outcome.end_reason == "time_limit"
+    assert 40 <= outcome.duration_seconds <= 60
+
+
+def test_a_hold_too_small_for_a_word_ends_at_once_and_costs_nothing_beyond_it(card):
+    async def story():
+        call = talkative(card, granted_seconds=60, hold_cents=Decimal("0.05"))
+        return call, await call.run(chatting)
+
+    call, outcome = virtually(story())
+
+    assert outcome.end_reason == "budget_reached"
+    assert call.line.hang_ups == 1
+    assert outcome.usage.voice_characters == 0
+    assert outcome.duration_seconds <= 1
+
+
+def test_running_cost_reaches_the_books_within_the_second(card):
+    async def story():
+        call = talkative(card)
+
+        async def person(call):
+            await asyncio.wait_for(chatting(call), 20)
+
+        async def until(call):
+            try:
+                await person(call)
+            except TimeoutError:
+                call.line.person_hangs_up()
+
+        return call, await call.run(until)
+
+    call, outcome = virtually(story())
+
+    times = [at for at, *_ in call.books.states]
+    assert max(after - before for before, after in itertools.pairwise(times)) <= 0.2
+    sequences = [sequence for _, sequence, _, _ in call.books.states]
+    assert sequences == sorted(sequences)
+    totals = [costs.total_cents for *_, costs in call.books.states]
+    assert totals[-1] == outcome.costs.total_cents
+
+
+async def one_random_call(seed, card):
+    """A call with random limits, latencies and interruptions; vendors bill what they generated, cut or not."""
+    rng = random.Random(seed)
+    hold = Decimal(rng.randint(300, 4000)) / 100
+    call = Call(
+        ticket_of(
+            card,
+            hold_cents=hold,
+            granted_seconds=rng.choice([30, 45, 60, 90, 120, 180]),
+            warn_at_percent=rng.choice([50, 75, 90]),
+            limited_by=rng.choice(["tier", "balance", "budget"]),
+        )
+    )
+    answers = [random_words(rng, 60) + " " + random_words(rng, 60) for _ in range(12)]
+    call.brain = Brain(answers, latency=rng.uniform(0.05, 0.9))
+    call.mouths = [Mouth(latency=rng.uniform(0.05, 0.6), aligns=rng.random() < 0.7) for _ in range(4)]
+    if rng.random() < 0.2:
+        call.mouths[0].drops_after = rng.randint(50, 900)
+    if rng.random() < 0.2:
+        call.brain.cut_after = rng.randint(1, 20)
+    call.line.hang_up_failures = rng.choice([0, 0, 0, 1])
+
+    async def person(call):
+        while True:
+            if rng.random() < 0.4:
+                await call.persona_speaks()
+                await asyncio.sleep(rng.uniform(0.1, 4.0))
+            else:
+                await call.persona_is_done()
+            await call.listener.hears(random_words(rng, 15), resumes=rng.random() < 0.2)
+
+    return call, await call.run(person)
+
+
+def billed(call, outcome):
+    """What the vendors would bill: text taken, audio taken, seconds held, whatever we believe ourselves."""
+    seconds = call.line.ended_at - call.line.began_at
+    characters = sum(len(text) for mouth in call.opened for text in mouth.texts)
+    return seconds, characters
+
+
+@pytest.mark.slow
+def test_two_hundred_calls_with_random_limits_never_pass_their_holds():
+    million = 1_000_000
+    card = PriceCard(
+        carrier_second=Price(Decimal("1.30"), 60),
+        listener_second=Price(Decimal("0.78"), 60),
+        brain_input=Price(Decimal(35), million),
+        brain_output=Price(Decimal(75), million),
+        voice_character=Price(Decimal(15), 1000),
+        fallback_input=Price(Decimal(10), million),
+        fallback_output=Price(Decimal(10), million),
+        local_character=Price(Decimal(1), 1000),
+    )
+    overshoots = []
+    reasons = {}
+    for seed in range(200):
+        call, outcome = virtually(one_random_call(seed, card))
+        seconds, characters = billed(call, outcome)
+        reasons[outcome.end_reason] = reasons.get(outcome.end_reason, 0) + 1
+        assert outcome.usage.voice_characters == characters, seed
+        assert outcome.usage.carrier_seconds >= seconds, seed
+        assert outcome.costs == cost(outcome.usage, card)
+        assert outcome.costs.total_cents <= call.ticket.hold_cents, seed
+        assert seconds <= call.ticket.granted_seconds, seed
+        overshoots.append(outcome.costs.total_cents / call.ticket.hold_cents - 1)
+
+    assert max(overshoots) <= Decimal("0.01")
+    assert set(reasons) <= {"time_limit", "budget_reached"}
+    assert min(reasons.values()) >= 20, f"both limits must have been met: {reasons}"
