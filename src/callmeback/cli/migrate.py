@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from callmeback import errors
+from callmeback.cli.installation import owner_dsn
 from callmeback.pg import home, lint, migrate, migration_files, roles, schema, server
 from callmeback.settings import Settings
 
@@ -23,13 +24,13 @@ as_json = click.option("--json", "as_json", is_flag=True, help="One JSON documen
 
 @click.group("migrate", invoke_without_command=True)
 @click.pass_context
-def group(context: click.Context) -> None:
+def command(context: click.Context) -> None:
     """Migrations of the database; without a command, applies what is missing."""
     if context.invoked_subcommand is None:
         context.invoke(apply)
 
 
-@group.command()
+@command.command()
 @as_json
 def apply(as_json: bool = False) -> None:
     """Apply every migration that is missing, then functions, views and access."""
@@ -46,7 +47,7 @@ def apply(as_json: bool = False) -> None:
         click.echo("The database is current.")
 
 
-@group.command()
+@command.command()
 @as_json
 def status(as_json: bool) -> None:
     """How each file stands; exit code 1 when the database and the files contradict one another."""
@@ -68,7 +69,7 @@ def status(as_json: bool) -> None:
         raise SystemExit(1)
 
 
-@group.command("lint")
+@command.command("lint")
 @as_json
 def lint_files(as_json: bool) -> None:
     """Look for faults in the files, by their text and by trying them; exit code 1 when there are any."""
@@ -87,7 +88,7 @@ def lint_files(as_json: bool) -> None:
         raise SystemExit(1)
 
 
-@group.command()
+@command.command()
 @click.argument("name")
 @as_json
 def new(name: str, as_json: bool) -> None:
@@ -100,7 +101,7 @@ def new(name: str, as_json: bool) -> None:
         click.echo(str(path))
 
 
-@group.command("schema")
+@command.command("schema")
 @click.option("--check", is_flag=True, help="Write nothing; exit code 1 when schema.sql is stale.")
 def write_schema(check: bool) -> None:
     """Generate sql/schema.sql, the whole database on one page, from the files."""
@@ -114,17 +115,6 @@ def write_schema(check: bool) -> None:
     else:
         schema.SCHEMA_FILE.write_text(text, "utf-8")
         click.echo(str(schema.SCHEMA_FILE))
-
-
-def owner_dsn(settings: Settings) -> str:
-    """The database to migrate: DATABASE_URL, else the server of a running `up`. Raises ConfigurationError."""
-    if settings.database_url is not None:
-        return settings.database_url
-    running = server.find(settings.home)
-    if running is None:
-        raise errors.ConfigurationError("There is no database: start `callmeback up`, or set DATABASE_URL.")
-
-    return running.owner_dsn
 
 
 @contextmanager

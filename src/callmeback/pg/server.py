@@ -8,13 +8,13 @@ Where its programs come from is in `binaries.py`, where it lives in `place.py`, 
 
 import atexit
 import contextlib
-import ctypes
+import functools
 import os
 import signal
 import socket
 import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -23,7 +23,7 @@ import msgspec
 import psycopg
 
 from callmeback import errors, logs
-from callmeback.pg import configuration, remains, roles, statements
+from callmeback.pg import configuration, lifeline, remains, roles, statements
 from callmeback.pg import home as homes
 from callmeback.pg import place as places
 from callmeback.pg.binaries import Binaries, choose
@@ -50,9 +50,12 @@ PORT_COUNT: Final = 10_000
 PORT_ATTEMPTS: Final = 50
 LOG_TAIL_LINES: Final = 12
 STATUS_LINE: Final = 7
-PR_SET_PDEATHSIG: Final = 1
 
 log = logs.get_logger(__name__)
+
+
+Postmaster = subprocess.Popen[bytes]
+Launch = Callable[[], Postmaster]
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,9 +73,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 class Server:
     """A server that this process started. `stop` ends it; so does the end of the process, in any way."""
 
-    def __init__(self, place: Place, process: subprocess.Popen[bytes], endpoint: Endpoint, lock: int) -> None:
+    def __init__(self, place: Place, launch: Launch, process: Postmaster, endpoint: Endpoint, lock: int) -> None:
         self.place = place
         self.endpoint = endpoint
+        self._launch = launch
         self._process = process
         self._lock = lock
         atexit.register(self.stop)
@@ -96,6 +100,16 @@ class Server:
     def is_running(self) -> bool:
         """Whether the postmaster is alive."""
         return self._process.poll() is None
+
+    def revive(self) -> None:
+        """Start the postmaster again after it ended by itself: killed, say, for want of memory.
+
+        Blocks until crash recovery is done. The address stays. Raises ServerFailed, also when the port was taken.
+        """
+        assert not self.is_running, "the postmaster still runs"
+        self._process = self._launch()
+        if places.recall(self.place).port != self.endpoint.port:
+            raise errors.ServerFailed(f"The port {self.endpoint.port} was taken in the meantime.")
 
     def stop(self) -> None:
         """Shut down: clients are cut off, everything committed is kept. A second call does nothing."""
@@ -138,12 +152,13 @@ def start(
         memory = places.recall(place)
         if not place.data.exists():
             _initialise(place, binaries, memory)
-        process = _launch(place, binaries, memory, durable=durable, archive=archive)
+        launch = functools.partial(_launch, place, binaries, memory, durable=durable, archive=archive)
+        process = launch()
     except BaseException:
         os.close(lock)
         raise
     secret = role_secret or homes.generated_secrets(home)["role_secret"]
-    server = Server(place, process, _endpoint(place, binaries, memory, secret), lock)
+    server = Server(place, launch, process, _endpoint(place, binaries, memory, secret), lock)
     try:
         _prepare(server.endpoint, secret, binaries)
         homes.write_run(home, **msgspec.to_builtins(server.endpoint, enc_hook=str))
@@ -209,9 +224,7 @@ def _initialise(place: Place, binaries: Binaries, memory: Memory) -> None:
     draft.rename(place.data)
 
 
-def _launch(
-    place: Place, binaries: Binaries, memory: Memory, *, durable: bool, archive: bool
-) -> subprocess.Popen[bytes]:
+def _launch(place: Place, binaries: Binaries, memory: Memory, *, durable: bool, archive: bool) -> Postmaster:
     """Start the postmaster and wait until it accepts connections, past what a killed one left behind."""
     remains.clear(place.data, place.state)
     deadline = time.monotonic() + RETRY_TIMEOUT_S
@@ -232,17 +245,8 @@ def _launch(
         time.sleep(RETRY_PAUSE_S)
 
 
-def _spawn(place: Place, binaries: Binaries) -> subprocess.Popen[bytes]:
+def _spawn(place: Place, binaries: Binaries) -> Postmaster:
     """The postmaster in a session of its own: a Ctrl-C in our terminal is ours to handle."""
-    parent = os.getpid()
-
-    def stop_with_parent() -> None:
-        # After the change of user, which clears it. SIGINT is PostgreSQL's fast shutdown.
-        assert _prctl is not None
-        _prctl(PR_SET_PDEATHSIG, int(signal.SIGINT))
-        if os.getppid() != parent:
-            os._exit(1)
-
     with (place.state / "start.log").open("wb") as output:
         return subprocess.Popen(
             [binaries.program("postgres"), "-D", place.data],
@@ -250,12 +254,13 @@ def _spawn(place: Place, binaries: Binaries) -> subprocess.Popen[bytes]:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=stop_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one system call
+            # SIGINT is PostgreSQL's fast shutdown.
+            preexec_fn=lifeline.tie(signal.SIGINT),  # noqa: PLW1509 - one system call, looked up before
             **place.as_account(),
         )
 
 
-def _wait_ready(place: Place, process: subprocess.Popen[bytes]) -> bool:
+def _wait_ready(place: Place, process: Postmaster) -> bool:
     """Whether it got ready; False when it ended instead. It says so itself, in its lock file."""
     begun = time.monotonic()
     told = False
@@ -293,7 +298,8 @@ def _prepare(endpoint: Endpoint, secret: str, binaries: Binaries) -> None:
             connection.execute(SQL.checkpoint.text.encode())
         if has_database != (True,) and binaries.has_library("pg_stat_statements"):
             with _connect(endpoint.superuser_dsn) as connection:
-                connection.execute(SQL.keep_statistics.text.encode())
+                for statement in (SQL.make_monitoring, SQL.open_monitoring, SQL.keep_statistics):
+                    connection.execute(statement.text.encode())
     except psycopg.Error as exc:
         raise errors.ServerFailed(f"PostgreSQL runs, but could not be set up ({exc.sqlstate}).") from exc
 
@@ -302,7 +308,7 @@ def _connect(dsn: str) -> psycopg.Connection:
     return psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name="callmeback up")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: Postmaster) -> None:
     """Fast shutdown, then immediate, then none of its choice; each bounded."""
     for number, seconds in (
         (signal.SIGINT, STOP_TIMEOUT_S),
@@ -350,7 +356,3 @@ def _tail(place: Place) -> str:
         text += logged[-1].read_text("utf-8", "replace")[-4_096:]
 
     return "\n".join(text.splitlines()[-LOG_TAIL_LINES:])
-
-
-# Looked up once, before any fork: between fork and exec nothing may be loaded.
-_prctl: Final = ctypes.CDLL(None).prctl if sys.platform == "linux" else None

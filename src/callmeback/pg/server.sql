@@ -27,9 +27,17 @@ REVOKE CONNECT ON DATABASE postgres FROM PUBLIC
 -- Nor in the template.
 REVOKE CONNECT ON DATABASE template1 FROM PUBLIC
 
+-- name: make_monitoring
+-- A schema for what belongs to the superuser: in public, the owner could not say who may use it.
+CREATE SCHEMA IF NOT EXISTS monitoring
+
+-- name: open_monitoring
+-- Whoever may see statistics may look into it.
+GRANT USAGE ON SCHEMA monitoring TO pg_monitor
+
 -- name: keep_statistics
 -- Statistics of statements, for `doctor` and reports.
-CREATE EXTENSION IF NOT EXISTS pg_stat_statements
+CREATE EXTENSION IF NOT EXISTS pg_stat_statements SCHEMA monitoring
 
 -- name: checkpoint
 -- Wake the checkpointer: until it first wakes, archive_timeout is ignored (60 s of writes archived nothing).

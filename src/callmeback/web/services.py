@@ -54,6 +54,10 @@ class Services:
         for database in (self.api, self.voice, self.readonly):
             await database
 
+    async def drain(self, within_seconds: float) -> None:
+        """Take no new calls from now on, before the process stops within `within_seconds`."""
+        self.draining = True
+
     async def close(self) -> None:
         """Finish what runs in the background, within its bound, and close everything."""
         if self._background:

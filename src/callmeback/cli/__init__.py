@@ -1,0 +1,53 @@
+"""The command line: one module a command, imported only when it is asked for, so that `--help` answers at once."""
+
+import importlib
+from typing import Any, Final
+
+import click
+
+from callmeback import errors
+
+# Name of the command (its module is `callmeback.cli.<name>`, with `command` in it) and the line `--help` shows.
+COMMANDS: Final = {
+    "up": "Everything on one machine: database, web, worker.",
+    "serve": "The web process alone.",
+    "worker": "The worker alone.",
+    "migrate": "Migrations of the database.",
+    "psql": "A shell in the database.",
+}
+
+
+class Commands(click.Group):
+    """The commands of COMMANDS. A domain error ends with its message and exit code 1, wrong usage with 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they are explained."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"callmeback.cli.{cmd_name}")
+        command = module.command
+        assert isinstance(command, click.Command), cmd_name
+
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List them without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a domain error is one line, never a traceback."""
+        try:
+            return super().invoke(ctx)
+        except errors.CallMeBackError as exc:
+            raise click.ClickException(exc.detail) from exc
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="callmeback", message="%(version)s")
+def app() -> None:
+    """Call Me Back: personas that call you. Settings come from the environment; see docs/reference/settings.md."""

@@ -1,0 +1,28 @@
+"""Which installation a command works on: DATABASE_URL, or the running `up` of CALLMEBACK_HOME."""
+
+import sys
+
+import msgspec
+
+from callmeback import errors, logs
+from callmeback.pg import home, server
+from callmeback.settings import Settings
+
+
+def owner_dsn(settings: Settings) -> str:
+    """The database, as its owner; raises ConfigurationError when there is none."""
+    if settings.database_url is not None:
+        return settings.database_url
+    running = server.find(settings.home)
+    if running is None:
+        raise errors.ConfigurationError("There is no database: start `callmeback up`, or set DATABASE_URL.")
+
+    return running.owner_dsn
+
+
+def service_settings() -> Settings:
+    """The settings of a service: checked, with its secrets and its database filled in, and logging set up."""
+    logs.configure(json=not sys.stderr.isatty())
+    settings = home.complete(Settings.from_env())
+
+    return msgspec.structs.replace(settings, database_url=owner_dsn(settings))

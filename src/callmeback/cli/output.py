@@ -1,0 +1,42 @@
+"""What commands print: a table for people, or with `--json` one document for programs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+
+def json_option(function: FunctionT) -> FunctionT:
+    """`--json`, as the argument `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")(function)
+
+
+def show(items: Sequence[msgspec.Struct], columns: Mapping[str, str], *, as_json: bool) -> None:
+    """Print Structs: as `{"items":[…]}`, or as a table with a column for each field of `columns` (field: heading)."""
+    if as_json:
+        show_json({"items": items})
+        return
+    table = Table(*columns.values())
+    for item in items:
+        table.add_row(*(text_of(getattr(item, field)) for field in columns))
+    Console().print(table)
+
+
+def show_json(value: object) -> None:
+    """Print one JSON document; Structs, times and decimals as the API writes them."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def text_of(value: object) -> str:
+    """A value in a table: nothing for None, yes or no for a flag."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+
+    return str(value)
