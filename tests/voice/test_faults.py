@@ -364,7 +364,7 @@ def test_c12_a_machine_is_hung_up_on(card):
 
     call, outcome = virtually(story())
 
-    assert (outcome.end_reason, outcome.answered_by) == ("voicemail", "machine_start")
+    assert (outcome.end_reason, outcome.answered_by) == ("voicemail", "machine")
     assert call.line.hang_ups == 1
 
 

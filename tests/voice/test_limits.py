@@ -183,7 +183,7 @@ async def one_random_call(seed, card):
             hold_cents=hold,
             granted_seconds=rng.choice([30, 45, 60, 90, 120, 180]),
             warn_at_percent=rng.choice([50, 75, 90]),
-            limited_by=rng.choice(["tier", "balance", "budget"]),
+            limited_by=rng.choice(["tier", "credits", "call_budget"]),
         )
     )
     answers = [random_words(rng, 60) + " " + random_words(rng, 60) for _ in range(12)]

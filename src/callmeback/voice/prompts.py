@@ -69,7 +69,7 @@ def greeting(ticket: CallTicket) -> str:
 
 def warning(ticket: CallTicket) -> str:
     """Said once, at the user's percent."""
-    if ticket.limited_by in ("budget", "call_budget", "month_budget"):
+    if ticket.limited_by in ("call_budget", "month_budget"):
         return "Just so you know, we're coming close to your budget for this call."
     return "Just so you know, we don't have much time left on this call."
 

@@ -18,7 +18,7 @@ from callmeback.voice.hearing import Hearing
 from callmeback.voice.meter import Meter
 from callmeback.voice.speaker import Speaker
 from callmeback.voice.thought import Thinking
-from callmeback.voice.ticket import Books, CallTicket, EndReason, Limits, Outcome
+from callmeback.voice.ticket import AnsweredBy, Books, CallTicket, EndReason, Limits, Outcome
 from callmeback.voice.vendors import MediaStream, Played, VendorLost, Vendors
 from callmeback.voice.vigil import Vigil
 
@@ -27,6 +27,8 @@ MOUTH_OPENING_SECONDS_MAX = 1.5
 MOUTHS_MAX = 4
 MOUTH_NAP_SECONDS = 0.5
 HEARING_CLOSE_SECONDS_MAX = 2.0
+
+_ANSWERED_BY: dict[str, AnsweredBy] = {"human": "human", "fax": "fax"}
 
 
 async def run(
@@ -182,6 +184,13 @@ class Session:
     def _part(self, name: str, work: Work) -> asyncio.Task[None]:
         return asyncio.create_task(self._talk.guard(name, work), name=name)
 
+    def _answered_by(self) -> AnsweredBy | None:
+        """The carrier's word in ours: it tells machines apart by how their greeting ended."""
+        word = self._control.answered_by
+        if word is None:
+            return None
+        return "machine" if word.startswith("machine") else _ANSWERED_BY.get(word, "unknown")
+
     def _outcome(self, reason: EndReason, *, confirmed: bool) -> Outcome:
         usage, costs = self._meter.read()
         times = self._talk.response_times_ms
@@ -189,7 +198,7 @@ class Session:
             call_id=self._call.call_id,
             user_id=self._call.user_id,
             end_reason=reason,
-            answered_by=self._control.answered_by,
+            answered_by=self._answered_by(),
             answered_at=self._answered_at,
             ended_at=self._answered_at + timedelta(seconds=self._vigil.elapsed_seconds()),
             duration_seconds=usage.carrier_seconds,

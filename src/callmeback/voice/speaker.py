@@ -156,7 +156,7 @@ class Speaker:
         utterance.hummed_at = self._clock()
         self._meter.local(len(filler))
         async with self._local_turn:
-            sound = await self._local_voice.speak(filler)
+            sound = await self._speak_locally(filler)
             if utterance is self.current and utterance.first_audio_at is None:
                 await self._send(utterance, sound, lambda size, _: utterance.hummed(size))
 
@@ -275,11 +275,19 @@ class Speaker:
         utterance.last_text_at = self._clock()
         upto = len(utterance.text)
         async with self._local_turn:
-            sound = await self._local_voice.speak(text)
+            sound = await self._speak_locally(text)
             if utterance is self.current:
                 voiced = utterance.voiced_characters()
                 await self._send(utterance, sound, utterance.sent, upto - voiced)
         return True
+
+    async def _speak_locally(self, text: str) -> bytes:
+        """The last voice there is; when even that fails nothing is heard, and the call goes on to its silence."""
+        try:
+            return await self._local_voice.speak(text)
+        except VendorLost:
+            self._failures.append("local:lost")
+            return b""
 
     async def _send(
         self, utterance: Utterance, sound: bytes, note: Callable[[int, int], None], characters: int = 0

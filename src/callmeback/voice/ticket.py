@@ -13,6 +13,7 @@ from callmeback.voice.meter import Costs, PriceCard, Usage
 
 Speaker = Literal["persona", "user"]
 VoicemailPolicy = Literal["hang_up", "leave_message"]
+AnsweredBy = Literal["human", "machine", "fax", "unknown"]
 EndReason = Literal[
     "user_hung_up",
     "persona_ended",
@@ -84,7 +85,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     call_id: str
     user_id: str
     end_reason: EndReason
-    answered_by: str | None
+    answered_by: AnsweredBy | None
+    """Who picked up, as far as the carrier said; None when it said nothing."""
     answered_at: datetime
     ended_at: datetime
     duration_seconds: int
