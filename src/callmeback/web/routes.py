@@ -6,13 +6,14 @@ from typing import Any
 
 from callmeback.simulator import routes as simulator_routes
 from callmeback.web import health
-from callmeback.web.api import auth, phones
+from callmeback.web.api import auth, money, personas, phones, scenarios
 from callmeback.web.services import Services
 
 
 def handlers(services: Services) -> list[Any]:
     """Every route handler of the web entrance; the simulator's only where a vendor is simulated."""
-    api_handlers = [*health.HANDLERS, *auth.HANDLERS, *phones.HANDLERS]
+    subjects = (health, auth, phones, personas, scenarios, money)
+    api_handlers = [handler for subject in subjects for handler in subject.HANDLERS]
     simulated = [] if services.simulator is None else [simulator_routes(services.simulator)]
 
     return [*api_handlers, *simulated, *_pages()]

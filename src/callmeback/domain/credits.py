@@ -1,0 +1,103 @@
+"""Credits: what a person has, the ledger of where they went, and the plans. One credit is a started minute of talk."""
+
+import secrets
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from callmeback.pg import statements
+from callmeback.pg.pool import Session
+
+SQL: Final = statements.load("callmeback.domain", "credits.sql")
+
+ADJUSTMENT_CREDITS_MAX: Final = 1_000_000
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """An account. `max_calls_per_day` null is unlimited; where `charges_credits` is false, talking takes none."""
+
+    available_credits: int
+    held_credits: int
+    debt_credits: int
+    tier: str
+    subscription_status: str | None
+    subscription_end_date: datetime | None
+    charges_credits: bool
+    monthly_credit_allowance: int
+    calls_today: int
+    max_calls_per_day: int | None
+    max_call_duration_seconds: int
+
+
+class Transaction(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the ledger; `balance` is available + held - debt."""
+
+    seq: int
+    type: str
+    amount: int
+    balance_before: int
+    balance_after: int
+    cause: str
+    call_id: str | None
+    description: str | None
+    created_at: datetime
+
+
+class Tier(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan."""
+
+    tier: str
+    monthly_price_cents: Decimal
+    monthly_credit_allowance: int
+    max_calls_per_day: int | None
+    max_call_duration_seconds: int
+    charges_credits: bool
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """What a movement did; `moved` is false where its cause had moved credits before."""
+
+    moved: bool
+    seq: int
+    balance_after: int
+
+
+def local_day(timezone: str, at: datetime | None = None) -> date:
+    """The person's day now, or at another moment."""
+    return (at or datetime.now(UTC)).astimezone(ZoneInfo(timezone)).date()
+
+
+async def account(tx: Session, user_id: str, timezone: str) -> Account:
+    """A person's account."""
+    return await tx.one(SQL.account, Account, user_id=user_id, local_day=local_day(timezone))
+
+
+async def transactions(tx: Session, user_id: str, before_seq: int | None, most: int) -> list[Transaction]:
+    """A page of the ledger, newest first, from below a number on."""
+    return await tx.all(SQL.transactions, Transaction, user_id=user_id, before_seq=before_seq, most=most)
+
+
+async def tiers(tx: Session) -> list[Tier]:
+    """The plans, cheapest first."""
+    return await tx.all(SQL.tiers, Tier)
+
+
+async def adjust(tx: Session, user_id: str, amount: int, reason: str) -> Moved:
+    """Give or take credits, as an operator; `reason` stands in the ledger, so it names nobody."""
+    return await tx.one(
+        SQL.move,
+        Moved,
+        user_id=user_id,
+        amount=amount,
+        type="admin_adjustment",
+        cause=f"adjust:{secrets.token_hex(12)}",
+        description=reason,
+    )
+
+
+async def set_tier(tx: Session, user_id: str, tier: str) -> None:
+    """Put an account on a plan, as an operator; raises UnknownTier, NotFound."""
+    await tx.run(SQL.set_tier, user_id=user_id, tier=tier)

@@ -1,0 +1,95 @@
+"""Routes of credits, budget and costs."""
+
+from datetime import date
+from typing import Annotated
+
+import msgspec
+from litestar import get, put
+from litestar.di import NamedDependency
+from litestar.params import JSONBody, QueryParameter
+
+from callmeback import money
+from callmeback.domain import budgets, costs, credits
+from callmeback.domain.budgets import Budget, BudgetChange
+from callmeback.domain.costs import CostGroup, GroupBy
+from callmeback.domain.credits import Account, Transaction
+from callmeback.web.api.pages import LIMIT_DEFAULT, Cursor, Limit, Page, cursor, key_of
+from callmeback.web.problems import documented
+from callmeback.web.session import Caller
+
+TAG = ["money"]
+
+
+class Costs(msgspec.Struct, frozen=True, kw_only=True):
+    """A cost report; `next` is always null, a period fits on one page."""
+
+    items: list[CostGroup]
+    next: str | None = None
+    first_day: date
+    last_day: date
+    group_by: GroupBy
+    total_cents: str
+
+
+class _LedgerKey(msgspec.Struct, frozen=True):
+    seq: int
+
+
+@get("/api/credits", tags=TAG, responses=documented(401))
+async def show_credits(caller: NamedDependency[Caller]) -> Account:
+    """What one has, and the limits that hold."""
+    async with caller.transaction(read_only=True) as tx:
+        return await credits.account(tx, caller.user_id, caller.user.timezone)
+
+
+@get("/api/credits/transactions", tags=TAG, responses=documented(401))
+async def list_transactions(
+    caller: NamedDependency[Caller], limit: Limit = LIMIT_DEFAULT, cursor_: Cursor = None
+) -> Page[Transaction]:
+    """The ledger, newest first."""
+    key = key_of(cursor_, _LedgerKey)
+    async with caller.transaction(read_only=True) as tx:
+        found = await credits.transactions(tx, caller.user_id, None if key is None else key.seq, limit + 1)
+    more = len(found) > limit
+
+    return Page(found[:limit], cursor(_LedgerKey(found[limit - 1].seq)) if more else None)
+
+
+@get("/api/budget", tags=TAG, responses=documented(401))
+async def show_budget(caller: NamedDependency[Caller]) -> Budget:
+    """One's limits and this month's spending; the defaults where none were set."""
+    async with caller.transaction(read_only=True) as tx:
+        return await budgets.budget(tx, caller.user_id, caller.user.timezone)
+
+
+@put("/api/budget", tags=TAG, responses=documented(401, 403))
+async def change_budget(caller: NamedDependency[Caller], data: JSONBody[BudgetChange]) -> Budget:
+    """Change limits; a lowered one cuts a call that goes on, a raised one waits for the next."""
+    async with caller.transaction() as tx:
+        await budgets.change(tx, caller.user_id, data)
+        return await budgets.budget(tx, caller.user_id, caller.user.timezone)
+
+
+@get("/api/costs", tags=TAG, responses=documented(401))
+async def show_costs(
+    caller: NamedDependency[Caller],
+    first: Annotated[date | None, QueryParameter(name="from", description="First local day.")] = None,
+    last: Annotated[date | None, QueryParameter(name="to", description="Last local day, included.")] = None,
+    group_by: Annotated[GroupBy, QueryParameter(description="What a line stands for.")] = "day",
+) -> Costs:
+    """What one's calls cost, by day, persona or vendor; by default of the last 30 days."""
+    async with caller.transaction(read_only=True) as tx:
+        timezone = caller.user.timezone
+        days = costs.period(timezone, first, last)
+        lines, total = await costs.report(tx, caller.user_id, timezone, days, group_by)
+
+    return Costs(
+        items=lines,
+        first_day=days.first,
+        last_day=days.last,
+        group_by=group_by,
+        total_cents=money.format_cents(total),
+    )
+
+
+HANDLERS = (show_credits, list_transactions, show_budget, change_budget, show_costs)
