@@ -116,6 +116,8 @@ def is_stale_plan(error: psycopg.Error) -> bool:
 def _facts(error: psycopg.Error) -> dict[str, object]:
     """The figures that a rule gives with its refusal: RAISE … USING DETAIL = a JSON object."""
     try:
-        return msgspec.json.decode(error.diag.message_detail or "{}", type=dict[str, object])
+        found = msgspec.json.decode(error.diag.message_detail or "{}", type=dict[str, object])
     except msgspec.MsgspecError:
         return {}
+
+    return {name: fact for name, fact in found.items() if name not in ("self", "detail")}

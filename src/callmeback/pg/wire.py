@@ -115,7 +115,7 @@ def _exchange(connection: Connection, steps: Sequence[Step]) -> abc.PQGen[PGresu
     expected: list[bytes | None] = []
     for step in steps:
         key = step.statement.key
-        if key not in connection.prepared:
+        if key not in connection.prepared and key not in expected:
             pgconn.send_prepare(key, step.statement.native)
             expected.append(key)
         pgconn.send_query_prepared(key, step.values, result_format=Format.TEXT)
