@@ -51,7 +51,9 @@ def command() -> None:
         settings = msgspec.structs.replace(settings, database_url=dsn)
         wait_for_port(settings.host, settings.port)
         migrate.apply(dsn)
-        home.write_run(settings.home, url=settings.base_url, pid=os.getpid())
+        home.write_run(
+            settings.home, url=settings.base_url, pid=os.getpid(), services=[service.name for service in SERVICES]
+        )
         try:
             asyncio.run(supervise(settings, running))
         finally:

@@ -26,6 +26,8 @@ SECRETS: Final = "secrets.json"
 SECRET_BYTES: Final = 32
 LOCK_ATTEMPTS: Final = 10
 LOCK_PAUSE_S: Final = 0.02
+# Five beats missed are no hiccup.
+BEAT_MAX_AGE_S: Final = 5.0
 
 
 def prepare(home: Path) -> Path:
@@ -136,6 +138,26 @@ def forget_run(home: Path) -> None:
     """Remove the note at the end."""
     with contextlib.suppress(FileNotFoundError):
         (home / RUN).unlink()
+
+
+def beat(home: Path, name: str) -> None:
+    """Note that a service of this home lives and can do its work; to be repeated every second."""
+    (home / f"{name}.beat").touch(mode=0o600)
+
+
+def is_beating(home: Path, name: str) -> bool:
+    """Whether that service noted its life lately."""
+    try:
+        age_s = time.time() - (home / f"{name}.beat").stat().st_mtime
+    except FileNotFoundError:
+        return False
+
+    return age_s < BEAT_MAX_AGE_S
+
+
+def stop_beating(home: Path, name: str) -> None:
+    """The service ends."""
+    (home / f"{name}.beat").unlink(missing_ok=True)
 
 
 def write_private(path: Path, text: str, *, owner: tuple[int, int] | None = None) -> None:

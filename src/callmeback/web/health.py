@@ -5,6 +5,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 
 from callmeback import errors
+from callmeback.pg import home
 from callmeback.web.services import Services
 
 
@@ -29,6 +30,9 @@ async def health() -> Health:
 async def ready(services: NamedDependency[Services]) -> Response[Readiness]:
     """Every part that a call needs is there; 503 with the parts that are not."""
     parts = {"database": await database_state(services)}
+    # Under `up` this address speaks for the whole house; a web process on its own only for itself.
+    if "worker" in home.read_run(services.settings.home).get("services", ()):
+        parts["worker"] = "ok" if home.is_beating(services.settings.home, "worker") else "silent"
     is_ready = all(state == "ok" for state in parts.values())
 
     return Response(Readiness("ready" if is_ready else "unready", parts), status_code=200 if is_ready else 503)

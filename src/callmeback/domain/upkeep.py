@@ -1,0 +1,25 @@
+"""Periodic clean-up: what expired is removed, partitions are made ahead and dropped in time."""
+
+from typing import Final
+
+from callmeback.pg import statements
+from callmeback.pg.pool import Session
+
+SQL: Final = statements.load("callmeback.domain", "upkeep.sql")
+
+SWEEP_ROWS_MAX: Final = 10_000
+
+
+async def sweep(tx: Session) -> int:
+    """Remove expired tokens, attempt counters and idempotency keys; answers how many rows went."""
+    removed = await tx.value(SQL.sweep, limit=SWEEP_ROWS_MAX)
+
+    return int(removed)
+
+
+async def keep_partitions(tx: Session) -> int:
+    """Make the months of cost events to come and drop those past 90 days; answers how many were made or dropped."""
+    made = await tx.value(SQL.make_partitions)
+    dropped = await tx.value(SQL.drop_partitions)
+
+    return int(made) + int(dropped)
