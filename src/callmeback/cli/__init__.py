@@ -13,6 +13,7 @@ COMMANDS: Final = {
     "serve": "The web process alone.",
     "worker": "The worker alone.",
     "migrate": "Migrations of the database.",
+    "call": "Place a call and watch it in the terminal.",
     "users": "Accounts: role, tier, credits, block, erase.",
     "psql": "A shell in the database.",
 }
