@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from callmeback.errors import DatabaseUnavailable
+from callmeback.providers.failures import VendorUnavailable
 from callmeback.voice import audio, session
 from callmeback.voice.control import Control
 from callmeback.voice.ticket import CallTicket, PromptLayers
@@ -24,7 +25,6 @@ from callmeback.voice.vendors import (
     Spoken,
     TokensUsed,
     TurnEvent,
-    VendorLost,
     Vendors,
 )
 
@@ -114,7 +114,7 @@ class Line:
         await asyncio.sleep(0.15)
         if self.hang_up_failures > 0:
             self.hang_up_failures -= 1
-            raise VendorLost("carrier")
+            raise VendorUnavailable("carrier", "work")
         self.end()
         return True
 
@@ -128,7 +128,7 @@ class Line:
         self.end()
 
     def breaks(self):
-        self._inbox.put_nowait(VendorLost("reset"))
+        self._inbox.put_nowait(VendorUnavailable("reset", "work"))
 
     def end(self):
         if self.ended_at is None:
@@ -137,7 +137,7 @@ class Line:
 
     def _check(self):
         if self.ended_at is not None:
-            raise VendorLost("the stream is closed")
+            raise VendorUnavailable("the stream is closed", "work")
 
     async def _play(self):
         while True:
@@ -195,7 +195,7 @@ class Listener:
         self.queue.put_nowait(ListenerDown())
 
     def dies(self):
-        self.queue.put_nowait(VendorLost("listener"))
+        self.queue.put_nowait(VendorUnavailable("listener", "work"))
 
     async def hears(self, text, resumes=False):
         """A person says this, at the pace of speech; returns when the end of the turn was told."""
@@ -227,10 +227,10 @@ class Brain:
     generated: int = 0
     cancelled: int = 0
 
-    async def think(self, messages, *, max_tokens, temperature):
+    async def stream(self, messages, *, max_tokens, temperature):
         self.requests.append(list(messages))
         if self.fails:
-            raise VendorLost("brain")
+            raise VendorUnavailable("brain", "work")
         answer = self.answers[min(len(self.requests) - 1, len(self.answers) - 1)]
         try:
             await asyncio.sleep(self.latency)
@@ -267,7 +267,7 @@ class Mouth:
 
     async def say(self, context, text):
         if self.closed:
-            raise VendorLost("voice")
+            raise VendorUnavailable("voice", "work")
         self.texts.append(text)
         if context not in self._contexts:
             queue = asyncio.Queue()
@@ -276,7 +276,7 @@ class Mouth:
 
     async def finish(self, context):
         if self.closed:
-            raise VendorLost("voice")
+            raise VendorUnavailable("voice", "work")
         self._contexts[context][0].put_nowait(None)
 
     async def cancel(self, context):
@@ -288,7 +288,11 @@ class Mouth:
         while (event := await self._out.get()) is not None:
             yield event
 
-    async def close(self):
+    @property
+    def characters_sent(self):
+        return sum(len(text) for text in self.texts)
+
+    async def aclose(self):
         self.closed = True
         for _, task in self._contexts.values():
             task.cancel()
@@ -417,7 +421,7 @@ class Call:
     async def _open_mouth(self):
         await asyncio.sleep(self.mouth_opening_seconds)
         if not self.mouths:
-            raise VendorLost("voice")
+            raise VendorUnavailable("voice", "work")
         self.opened.append(self.mouths.pop(0))
         return self.opened[-1]
 

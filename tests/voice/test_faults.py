@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from tests.voice.line import Brain, Call, Mouth, now, ticket_of, virtually
 
+from callmeback.providers.failures import VendorUnavailable
 from callmeback.voice import prompts
-from callmeback.voice.vendors import VendorLost
 
 LONG = "This is the first sentence of it. This is the second sentence of it. And here comes the third one of them."
 
@@ -461,7 +461,7 @@ def test_a_call_of_which_nothing_works_ends_and_costs_what_was_used(card):
         call.brain.fails = call.second_brain.fails = True
 
         async def no_ears():
-            raise VendorLost("listener")
+            raise VendorUnavailable("listener", "work")
 
         call._open_ears = no_ears
         return call, await call.run()

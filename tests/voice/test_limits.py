@@ -54,7 +54,7 @@ def test_the_budget_ends_the_call_with_the_goodbye_paid_for(card):
 
     assert outcome.end_reason == "budget_reached"
     assert texts(outcome)[-1] == prompts.goodbye("budget_reached")
-    assert Decimal("10") < outcome.costs.total_cents <= Decimal("12")
+    assert Decimal("9") < outcome.costs.total_cents <= Decimal("12")
     assert outcome.costs == cost(outcome.usage, card)
 
 

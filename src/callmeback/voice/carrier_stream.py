@@ -1,4 +1,4 @@
-"""The carrier's media socket as a `MediaStream`: JSON text frames in, audio out; who may open one is not decided here."""
+"""The carrier's media socket as a `MediaStream`: JSON in, audio out; who may open one is decided elsewhere."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from callmeback.providers import media_stream
-from callmeback.providers.failures import VendorError
-from callmeback.voice.vendors import Digit, Played, VendorLost
+from callmeback.providers.failures import VendorBroken, VendorError, VendorUnavailable
+from callmeback.voice.vendors import Digit, Played
 
 START_SECONDS_MAX = 10.0
 # `connected`, `start`, and a few kinds that we don't know yet.
@@ -29,7 +29,7 @@ class TextSocket(Protocol):
 
 
 async def start(socket: TextSocket) -> media_stream.Start:
-    """Read up to the stream's start, which says whose call it is. Raises VendorLost when none comes in time.
+    """Read up to the stream's start, which says whose call it is. Raises VendorError when none comes in time.
 
     The caller compares `start.call_sid` with the call it placed and takes the one-call token before anything else.
     """
@@ -40,8 +40,8 @@ async def start(socket: TextSocket) -> media_stream.Start:
                 if isinstance(message, media_stream.Start):
                     return message
     except (ConnectionError, TimeoutError, VendorError) as exc:
-        raise VendorLost("the carrier's stream did not start") from exc
-    raise VendorLost("the carrier's stream did not start")
+        raise VendorBroken("carrier", "start a stream") from exc
+    raise VendorBroken("carrier", "start a stream")
 
 
 class CarrierStream:
@@ -54,12 +54,12 @@ class CarrierStream:
         self._stream_sid = stream_sid
 
     async def receive(self) -> bytes | Played | Digit | None:
-        """The next audio, mark or key; None when the carrier said stop. Raises VendorLost."""
+        """The next audio, mark or key; None when the carrier said stop. Raises VendorError."""
         while True:
             try:
                 message = media_stream.decode(await self._receive())
             except (ConnectionError, VendorError) as exc:
-                raise VendorLost("the carrier's stream broke") from exc
+                raise VendorUnavailable("carrier", "stream") from exc
             if isinstance(message, media_stream.Media):
                 return message.media.payload
             if isinstance(message, media_stream.Mark):
@@ -70,15 +70,15 @@ class CarrierStream:
                 return Digit(message.dtmf.digit)
 
     async def send_audio(self, audio: bytes) -> None:
-        """Queue audio at the carrier. Raises VendorLost."""
+        """Queue audio at the carrier. Raises VendorError."""
         await self._write(media_stream.media(self._stream_sid, audio))
 
     async def send_mark(self, name: str) -> None:
-        """Ask to be told when the audio so far was played. Raises VendorLost."""
+        """Ask to be told when the audio so far was played. Raises VendorError."""
         await self._write(media_stream.mark(self._stream_sid, name))
 
     async def send_clear(self) -> None:
-        """Throw away what was not played. Raises VendorLost."""
+        """Throw away what was not played. Raises VendorError."""
         await self._write(media_stream.clear(self._stream_sid))
 
     async def close(self) -> None:
@@ -89,4 +89,4 @@ class CarrierStream:
         try:
             await self._send(text)
         except ConnectionError as exc:
-            raise VendorLost("the carrier's stream broke") from exc
+            raise VendorUnavailable("carrier", "stream") from exc

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from callmeback import logs
+from callmeback.providers.failures import VendorError
 from callmeback.voice import prompts
 from callmeback.voice.gate import Gate
 from callmeback.voice.speaker import Speaker, Utterance
@@ -19,7 +20,7 @@ from callmeback.voice.thought import Thinking, Thought
 from callmeback.voice.ticket import CallTicket, EndReason, Turn
 from callmeback.voice.ticket import Speaker as Side
 from callmeback.voice.turns import Action, Event, State, step
-from callmeback.voice.vendors import TurnEvent, VendorLost
+from callmeback.voice.vendors import TurnEvent
 
 # A warning that nobody lets the persona say is not tried for ever: each attempt is paid for.
 WARNINGS_MAX = 3
@@ -303,7 +304,7 @@ class Conversation:
         """Run a part of the call; its unforeseen failure ends the call instead of leaving it mute."""
         try:
             await work()
-        except VendorLost:
+        except VendorError:
             # Only the carrier's stream is written to unguarded, and its own loop says what became of it.
             self._failures.append(f"{name}:stream")
         except Exception as exc:

@@ -88,6 +88,12 @@ class Gate:
         self._running.append(passed)
         return passed
 
+    def hold(self) -> Pass:
+        """Something whose worst case is known only from moment to moment: set its `cents` as they change."""
+        passed = Pass(self, _NO_CENTS)
+        self._running.append(passed)
+        return passed
+
     def release(self, passed: Pass) -> None:
         """Free what was held for a spend."""
         if passed in self._running:

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
 
+from callmeback.providers.failures import VendorError, VendorUnavailable
 from callmeback.voice import audio
-from callmeback.voice.vendors import Ears, ListenerDown, TurnEvent, VendorLost
+from callmeback.voice.vendors import Ears, ListenerDown, TurnEvent
 
 # The listener's timers run on audio time: without audio a turn would never end, so a pause is filled with silence.
 PAUSE_SECONDS_MAX = 0.5
@@ -59,7 +60,7 @@ class Hearing:
         await self._send(self._gatherer.take() + gap)
 
     async def events(self) -> AsyncIterator[TurnEvent]:
-        """What the listener heard; notes when it was last heard of. Raises VendorLost when it can't be had (back)."""
+        """What the listener heard; notes when it was last heard of. Raises VendorError when it can't be had (back)."""
         ears = await self._open()
         self._ears = ears
         if self._closed:
@@ -110,8 +111,8 @@ class Hearing:
             try:
                 async with asyncio.timeout(OPENING_SECONDS_MAX):
                     return await self._open_ears()
-            except (VendorLost, TimeoutError) as exc:
-                self._failures.append("listener:lost" if isinstance(exc, VendorLost) else "listener:slow")
+            except (VendorError, TimeoutError) as exc:
+                self._failures.append("listener:lost" if isinstance(exc, VendorError) else "listener:slow")
                 if attempt == OPENINGS_MAX:
-                    raise VendorLost("the listener can't be reached") from exc
+                    raise VendorUnavailable("listener", "connect") from exc
         raise AssertionError("the last attempt returns or raises")

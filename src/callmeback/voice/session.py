@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from callmeback.providers.failures import VendorError
 from callmeback.voice import prompts, settlement
 from callmeback.voice.control import Control
 from callmeback.voice.conversation import Conversation, Work
@@ -19,7 +20,7 @@ from callmeback.voice.meter import Meter
 from callmeback.voice.speaker import Speaker
 from callmeback.voice.thought import Thinking
 from callmeback.voice.ticket import AnsweredBy, Books, CallTicket, EndReason, Limits, Outcome
-from callmeback.voice.vendors import MediaStream, Played, VendorLost, Vendors
+from callmeback.voice.vendors import MediaStream, Played, Vendors
 from callmeback.voice.vigil import Vigil
 
 MOUTH_OPENING_SECONDS_MAX = 1.5
@@ -132,7 +133,7 @@ class Session:
                 elif isinstance(message, Played):
                     self._speaker.mark(message.name)
                     await self._talk.look_whether_played()
-        except VendorLost:
+        except VendorError:
             self._failures.append("carrier:lost")
             self._talk.end("stream_lost")
             return
@@ -143,7 +144,7 @@ class Session:
         try:
             async for event in self._hearing.events():
                 await self._talk.heard(event, self._hearing.said_at(event))
-        except VendorLost:
+        except VendorError:
             self._failures.append("listener:lost")
             await self._talk.leave("vendor_failure")
 
@@ -154,7 +155,7 @@ class Session:
             try:
                 async with asyncio.timeout(MOUTH_OPENING_SECONDS_MAX):
                     mouth = await self._vendors.open_mouth()
-            except (VendorLost, TimeoutError):
+            except (VendorError, TimeoutError):
                 self._failures.append("voice:unreachable")
                 self._speaker.use(None)
                 await asyncio.sleep(MOUTH_NAP_SECONDS)
@@ -164,10 +165,10 @@ class Session:
                 async for event in mouth.events():
                     await self._speaker.event(event)
                     await self._talk.look_whether_played()
-            except VendorLost as exc:
-                self._failures.append(f"voice:{exc}")
+            except VendorError as exc:
+                self._failures.append(f"voice:{type(exc).__name__}")
             finally:
-                await mouth.close()
+                await mouth.aclose()
             await self._speaker.lost()
             await self._talk.look_whether_played()
 
@@ -178,7 +179,7 @@ class Session:
         try:
             async with asyncio.timeout(HEARING_CLOSE_SECONDS_MAX):
                 await self._hearing.close()
-        except (TimeoutError, VendorLost):
+        except (TimeoutError, VendorError):
             self._failures.append("listener:unclosed")
 
     def _part(self, name: str, work: Work) -> asyncio.Task[None]:

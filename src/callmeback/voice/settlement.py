@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 
 from callmeback import logs
 from callmeback.errors import CallMeBackError
+from callmeback.providers.failures import VendorError
 from callmeback.voice.ticket import Books, Outcome, Turn
-from callmeback.voice.vendors import CarrierControl, MediaStream, VendorLost
+from callmeback.voice.vendors import CarrierControl, MediaStream
 
 # About two minutes of trying; then the carrier's own time limit and the reaper stand behind.
 HANG_UP_ATTEMPTS_MAX = 30
@@ -42,10 +43,10 @@ async def hang_up(carrier: CarrierControl, stream: MediaStream, carrier_sid: str
     for attempt in range(1, HANG_UP_ATTEMPTS_MAX + 1):
         try:
             async with asyncio.timeout(HANG_UP_SECONDS_MAX):
-                if await carrier.hang_up(carrier_sid):
-                    await _close(stream)
-                    return True
-        except (VendorLost, CallMeBackError, TimeoutError, OSError) as exc:
+                await carrier.hang_up(carrier_sid)
+            await _close(stream)
+            return True
+        except (CallMeBackError, TimeoutError, OSError) as exc:
             _log.warning("hang_up_failed", attempt=attempt, error=type(exc).__name__)
         if attempt == 1:
             await _close(stream)
@@ -57,7 +58,7 @@ async def hang_up(carrier: CarrierControl, stream: MediaStream, carrier_sid: str
 async def _close(stream: MediaStream) -> None:
     try:
         await stream.close()
-    except VendorLost:
+    except VendorError:
         _log.debug("stream_already_closed")
 
 

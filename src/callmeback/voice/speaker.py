@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from decimal import Decimal
 
+from callmeback.providers.failures import VendorError
 from callmeback.voice import audio
 from callmeback.voice.gate import Gate
 from callmeback.voice.meter import Meter
 from callmeback.voice.speech import CHARACTERS_PER_SECOND, Record
-from callmeback.voice.vendors import LocalVoice, MediaStream, Mouth, Silent, Spoken, VendorLost
+from callmeback.voice.vendors import LocalVoice, MediaStream, Mouth, Silent, Spoken
 
 # Text is given to the voice only this far ahead of what is heard: what is never said is never paid for.
 LOOKAHEAD_SECONDS = 6.0
@@ -27,6 +29,8 @@ STALL_SECONDS_MAX = 1.0
 MARK_LATE_SECONDS_MAX = 2.0
 # Of an unaligned utterance that ends early, less than this part voiced means that the rest was lost.
 UNALIGNED_PART_MIN = 0.5
+
+NO_CENTS = Decimal(0)
 
 
 class Utterance(Record):
@@ -89,6 +93,9 @@ class Speaker:
         self._failures = failures
         self._first_audio = first_audio
         self._mouth: Mouth | None = None
+        self._characters_counted = 0
+        # A voice that lost its socket is sent again what has no sound yet: that much stays set aside.
+        self._resend = gate.hold()
         # Set while it is known whether there is a voice of the vendor's; clear while one is being opened.
         self._mouth_known = asyncio.Event()
         self._generation = 0
@@ -103,6 +110,7 @@ class Speaker:
     def use(self, mouth: Mouth | None) -> None:
         """The vendor's voice is there, or could not be had."""
         self._mouth = mouth
+        self._characters_counted = mouth.characters_sent if mouth is not None else 0
         self._mouth_known.set()
 
     def begin(self) -> Utterance:
@@ -129,15 +137,18 @@ class Speaker:
         if self._mouth is None or utterance.with_local:
             utterance.wrote(text)
             return await self._say_locally(utterance, text, reserved=reserved)
-        if not reserved and not self._affords(len(text), local=False):
+        # Twice its price: it may have to be sent again.
+        if not reserved and not self._affords(2 * len(text), local=False):
             utterance.refused = True
             return False
         utterance.wrote(text)
         utterance.last_text_at = self._clock()
+        self._characters_counted += len(text)
         self._meter.voice(len(text))
+        self._set_resend_aside(utterance)
         try:
             await self._mouth.say(utterance.context, text)
-        except VendorLost:
+        except VendorError:
             self._failures.append("voice:lost")
             return await self.fall_back(reserved=reserved)
         return True
@@ -169,7 +180,7 @@ class Speaker:
         if utterance.text and not utterance.with_local and self._mouth is not None:
             try:
                 await self._mouth.finish(utterance.context)
-            except VendorLost:
+            except VendorError:
                 self._failures.append("voice:lost")
                 await self.fall_back()
             return
@@ -178,13 +189,14 @@ class Speaker:
     async def cut(self) -> Utterance | None:
         """Barge-in: the generation rises, the carrier forgets, the voice stops. Answers what was cut."""
         self._generation += 1
+        self._resend.cents = NO_CENTS
         utterance, self.current = self.current, None
         # Also with nothing of ours queued: the carrier may hold seconds of it.
         await self._stream.send_clear()
         if utterance is not None and utterance.text and not utterance.silent and self._mouth is not None:
             try:
                 await self._mouth.cancel(utterance.context)
-            except VendorLost:
+            except VendorError:
                 self._failures.append("voice:lost")
                 self._mouth = None
         return utterance
@@ -205,6 +217,7 @@ class Speaker:
             return
         if isinstance(event, Spoken):
             await self._send(utterance, event.audio, utterance.sent, len(event.text))
+            self._set_resend_aside(utterance)
             if utterance.silent:
                 # The closing word came before the last sound; the end is now here.
                 utterance.settle()
@@ -224,6 +237,7 @@ class Speaker:
         if utterance is None or utterance.with_local or not utterance.text:
             return True
         utterance.with_local = True
+        self._resend.cents = NO_CENTS
         missing = utterance.unvoiced_text()
         said = not missing or await self._say_locally(utterance, missing, reserved=reserved)
         if utterance.closed:
@@ -232,6 +246,7 @@ class Speaker:
 
     async def look(self) -> None:
         """To be called many times a second: notices a voice that went quiet and a mark that never came."""
+        self._count_resent()
         utterance, now = self.current, self._clock()
         if utterance is None or utterance.play_until > now:
             return
@@ -245,6 +260,16 @@ class Speaker:
         quiet_since = max(utterance.last_text_at, utterance.last_audio_at, utterance.play_until)
         if now - quiet_since > STALL_SECONDS_MAX and self._misses_audio(utterance):
             await self._give_up_on_voice(utterance)
+
+    def _count_resent(self) -> None:
+        """What the voice had to send again is billed again."""
+        if self._mouth is not None and self._mouth.characters_sent > self._characters_counted:
+            self._meter.voice(self._mouth.characters_sent - self._characters_counted)
+            self._characters_counted = self._mouth.characters_sent
+
+    def _set_resend_aside(self, utterance: Utterance) -> None:
+        waiting = max(0, len(utterance.text) - utterance.voiced_characters())
+        self._resend.cents = self._gate.speech_cents(waiting, local=False)
 
     def _misses_audio(self, utterance: Utterance) -> bool:
         """Is there text that should have been heard by now?"""
@@ -262,7 +287,7 @@ class Speaker:
         if self._mouth is not None:
             try:
                 await self._mouth.cancel(utterance.context)
-            except VendorLost:
+            except VendorError:
                 self._mouth = None
         await self.fall_back()
 
@@ -285,7 +310,7 @@ class Speaker:
         """The last voice there is; when even that fails nothing is heard, and the call goes on to its silence."""
         try:
             return await self._local_voice.speak(text)
-        except VendorLost:
+        except VendorError:
             self._failures.append("local:lost")
             return b""
 
@@ -320,6 +345,7 @@ class Speaker:
             return
         utterance.silent = True
         utterance.settle()
+        self._resend.cents = NO_CENTS
         if utterance.bytes_sent > utterance.marked_bytes:
             await self._mark(utterance)
         self._look_whether_played(utterance)

@@ -7,17 +7,17 @@ is spoken here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Protocol, cast
 
 import msgspec
 
+from callmeback.providers.failures import VendorError
 from callmeback.voice import meter as metering
 from callmeback.voice.gate import Gate
 from callmeback.voice.meter import Leg, Meter
 from callmeback.voice.speech import Sentences
-from callmeback.voice.vendors import Delta, Finished, Message, Mind, TokensUsed, VendorLost
+from callmeback.voice.vendors import Delta, Finished, Message, Mind, TokensUsed
 
 # A brain that has not begun by then is given up for the second one; the filler is spoken meanwhile.
 FIRST_PIECE_SECONDS_MAX = 1.2
@@ -38,10 +38,6 @@ class Thinking(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int
     temperature: float
     failures: list[str]
-
-
-class _Closable(Protocol):
-    async def aclose(self) -> None: ...
 
 
 class Thought:
@@ -101,22 +97,25 @@ class Thought:
             self.refused = True
             return False
         request = thinking.meter.request(leg, metering.prompt_tokens(texts))
-        stream = mind.think(self._messages, max_tokens=thinking.max_tokens, temperature=thinking.temperature)
+        stream = mind.stream(self._messages, max_tokens=thinking.max_tokens, temperature=thinking.temperature)
         try:
             return await self._read(stream, request, first_piece_seconds)
-        except (VendorLost, TimeoutError) as exc:
+        except (VendorError, TimeoutError) as exc:
             thinking.failures.append(f"{leg}:{'slow' if isinstance(exc, TimeoutError) else 'lost'}")
             return False
         finally:
             passed.settle()
 
     async def _read(
-        self, stream: AsyncIterator[Delta | TokensUsed | Finished], request: metering.Request, patience_seconds: float
+        self,
+        stream: AsyncGenerator[Delta | TokensUsed | Finished, None],
+        request: metering.Request,
+        patience_seconds: float,
     ) -> bool:
         splitter = Sentences()
         whole = False
-        # Every Mind answers with an asynchronous generator; closing it is what cancels the request at the vendor.
-        async with aclosing(cast(_Closable, stream)):
+        # Closing the generator is what cancels the request at the vendor.
+        async with aclosing(stream):
             while True:
                 async with asyncio.timeout(patience_seconds):
                     piece = await anext(stream, None)

@@ -1,19 +1,40 @@
 """What a session needs of the outside world, as small protocols, and the events that cross them.
 
-The vendors' own wires stand in `callmeback.providers`; `wires.py` puts those behind these protocols.
+The vendors' own wires stand in `callmeback.providers`, whose classes fit these protocols as they are; what fails raises
+`providers.failures.VendorError`, written VendorError below.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import Literal, Protocol
 
 import msgspec
 
+from callmeback.providers.elevenlabs import Silent, Spoken
+from callmeback.providers.llm import Delta, Finished, Message
+from callmeback.providers.llm import Usage as TokensUsed
 
-class VendorLost(Exception):
-    """A vendor's connection is gone, or was never had; what was lost is said by the message."""
+__all__ = [
+    "CarrierControl",
+    "Delta",
+    "Digit",
+    "Ears",
+    "Finished",
+    "ListenerDown",
+    "LocalVoice",
+    "MediaStream",
+    "Message",
+    "Mind",
+    "Mouth",
+    "Played",
+    "Silent",
+    "Spoken",
+    "TokensUsed",
+    "TurnEvent",
+    "Vendors",
+]
 
 
 # The carrier's media stream.
@@ -35,16 +56,16 @@ class MediaStream(Protocol):
     """One call's audio, both ways; µ-law 8 kHz."""
 
     async def receive(self) -> bytes | Played | Digit | None:
-        """The next audio frame or event; None when the carrier ended the stream. Raises VendorLost if it broke."""
+        """The next audio frame or event; None when the carrier ended the stream. Raises VendorError if it broke."""
 
     async def send_audio(self, audio: bytes) -> None:
-        """Append to what the carrier will play. Raises VendorLost."""
+        """Append to what the carrier will play. Raises VendorError."""
 
     async def send_mark(self, name: str) -> None:
-        """Ask for `Played(name)` once the audio so far was played. Raises VendorLost."""
+        """Ask for `Played(name)` once the audio so far was played. Raises VendorError."""
 
     async def send_clear(self) -> None:
-        """Forget what was not played yet. Raises VendorLost."""
+        """Forget what was not played yet. Raises VendorError."""
 
     async def close(self) -> None:
         """End the stream from our side; the carrier then hangs up by itself."""
@@ -53,8 +74,8 @@ class MediaStream(Protocol):
 class CarrierControl(Protocol):
     """The carrier's REST side."""
 
-    async def hang_up(self, carrier_sid: str) -> bool:
-        """End the call; True when the carrier confirms that it has ended. Raises any error of the way there."""
+    async def hang_up(self, sid: str, /) -> object:
+        """End the call; returns when the carrier has confirmed that. Raises VendorError."""
 
 
 # The listener.
@@ -80,7 +101,7 @@ class Ears(Protocol):
         """Hand over audio; never waits for the network longer than its own bound."""
 
     def events(self) -> AsyncIterator[TurnEvent | ListenerDown]:
-        """What was heard; raises VendorLost when it can't be had back."""
+        """What was heard; raises VendorError when it can't be had back."""
 
     def billed_seconds(self) -> Decimal:
         """The larger of audio sent and time connected, over all its sockets."""
@@ -92,75 +113,38 @@ class Ears(Protocol):
 # The brain.
 
 
-class Message(msgspec.Struct, frozen=True):
-    """One message of the conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-class Delta(msgspec.Struct, frozen=True):
-    """A piece of the answer; reasoning is generated and billed, but never spoken."""
-
-    text: str
-    reasoning: bool = False
-
-
-class TokensUsed(msgspec.Struct, frozen=True):
-    """The vendor's own count for the request."""
-
-    input_tokens: int
-    output_tokens: int
-
-
-class Finished(msgspec.Struct, frozen=True):
-    """The vendor said that the answer is whole; a stream that ends without this was cut."""
-
-    reason: str
-
-
 class Mind(Protocol):
     """A brain that answers."""
 
-    def think(
+    def stream(
         self, messages: Sequence[Message], *, max_tokens: int, temperature: float
-    ) -> AsyncIterator[Delta | TokensUsed | Finished]:
-        """The answer as it comes. Closing the iterator cancels it at the vendor. Raises VendorLost."""
+    ) -> AsyncGenerator[Delta | TokensUsed | Finished, None]:
+        """The answer as it comes. Closing the iterator cancels it at the vendor. Raises VendorError."""
 
 
 # The voice.
-
-
-class Spoken(msgspec.Struct, frozen=True):
-    """Audio of a context, and which of its text it says if the vendor aligns them."""
-
-    context: str
-    audio: bytes
-    text: str = ""
-
-
-class Silent(msgspec.Struct, frozen=True):
-    """The vendor has closed a context: no more audio comes for it."""
-
-    context: str
 
 
 class Mouth(Protocol):
     """A vendor's voice for one call; contexts are utterances that can be cut one by one."""
 
     async def say(self, context: str, text: str) -> None:
-        """Speak text, a whole sentence ending in a space, in a context that opens by being named. Raises VendorLost."""
+        """Speak whole sentences, each ending in a space; a context opens by being named. Raises VendorError."""
 
     async def finish(self, context: str) -> None:
-        """No more text for the context: speak what is held. Raises VendorLost."""
+        """No more text for the context: speak what is held. Raises VendorError."""
 
     async def cancel(self, context: str) -> None:
-        """Stop the context; what still arrives for it is to be dropped. Raises VendorLost."""
+        """Stop the context; what still arrives for it is to be dropped. Raises VendorError."""
 
     def events(self) -> AsyncIterator[Spoken | Silent]:
-        """Audio as it comes; raises VendorLost, or ends, when the socket is gone."""
+        """Audio as it comes; raises VendorError, or ends, when the socket is gone."""
 
-    async def close(self) -> None:
+    @property
+    def characters_sent(self) -> int:
+        """All text sent to the vendor, what had to be sent again too: that is what it bills."""
+
+    async def aclose(self) -> None:
         """End it."""
 
 
@@ -172,7 +156,7 @@ class LocalVoice(Protocol):
 
 
 class Vendors(msgspec.Struct, frozen=True, kw_only=True):
-    """Everyone a call needs; openers connect within their own timeout or raise VendorLost."""
+    """Everyone a call needs; openers connect within their own timeout or raise VendorError."""
 
     carrier: CarrierControl
     open_ears: Callable[[], Awaitable[Ears]]
