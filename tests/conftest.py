@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -142,3 +143,27 @@ def _pool(role: str, cluster: Cluster, database_url: str) -> Database:
     dsn = roles.dsn_for(role, cluster.role_secret, database_url)
 
     return Database.open(dsn, name=role, max_size=POOL_MAX, wait_s=5.0)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name what this machine could not run, and for want of what."""
+    reasons = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", []))
+    if reasons:
+        terminalreporter.section("not run on this machine")
+        for reason, number in sorted(reasons.items()):
+            terminalreporter.line(f"{reason}: {number}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In continuous integration everything can run, so a skipped test is a failed one."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    is_ci = os.environ.get("CI", "").lower() == "true"
+    if is_ci and reporter is not None and reporter.stats.get("skipped") and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _reason(report: pytest.TestReport) -> str:
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+
+    return text.removeprefix("Skipped: ").removeprefix("capability: ")

@@ -54,6 +54,7 @@ def configuration(settings: Settings, app: object) -> uvicorn.Config:
         ws_ping_timeout=PING_SECONDS,
         lifespan="on",
         log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,

@@ -151,7 +151,7 @@ async def announce(settings: Settings, running: server.Server | None, supervisor
     supervisor.are_ready = True
     console = Console()
     for line in banner(settings, running):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def banner(settings: Settings, running: server.Server | None) -> list[str]:

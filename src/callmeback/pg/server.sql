@@ -5,40 +5,46 @@
 -- The command that makes the owner, with the verifier of its password; nothing when the owner is there. Its limits, and
 -- the other roles, are the business of roles.py.
 SELECT format('CREATE ROLE callmeback_owner LOGIN PASSWORD %%L', %(verifier)s::text) AS command
-WHERE NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = 'callmeback_owner')
+WHERE NOT EXISTS (
+    SELECT 1
+    FROM pg_roles AS r
+    WHERE r.rolname = 'callmeback_owner'
+);
 
 -- name: watch_itself
 -- The owner sees statistics and settings, which `doctor` reads.
-GRANT pg_monitor TO callmeback_owner
+GRANT pg_monitor TO callmeback_owner;
 
 -- name: has_database
 -- Whether the database is there.
-SELECT EXISTS (SELECT FROM pg_database AS d WHERE d.datname = 'callmeback')
+SELECT count(*) = 1
+FROM pg_database AS d
+WHERE d.datname = 'callmeback';
 
 -- name: make_database
 -- The database; it can't be made within a transaction.
-CREATE DATABASE callmeback OWNER callmeback_owner
+CREATE DATABASE callmeback OWNER callmeback_owner;
 
 -- name: close_postgres
 -- Nobody but the superuser has business in the maintenance database.
-REVOKE CONNECT ON DATABASE postgres FROM PUBLIC
+REVOKE CONNECT ON DATABASE postgres FROM PUBLIC;
 
 -- name: close_template
 -- Nor in the template.
-REVOKE CONNECT ON DATABASE template1 FROM PUBLIC
+REVOKE CONNECT ON DATABASE template1 FROM PUBLIC;
 
 -- name: make_monitoring
 -- A schema for what belongs to the superuser: in public, the owner could not say who may use it.
-CREATE SCHEMA IF NOT EXISTS monitoring
+CREATE SCHEMA IF NOT EXISTS monitoring;
 
 -- name: open_monitoring
 -- Whoever may see statistics may look into it.
-GRANT USAGE ON SCHEMA monitoring TO pg_monitor
+GRANT USAGE ON SCHEMA monitoring TO pg_monitor;
 
 -- name: keep_statistics
 -- Statistics of statements, for `doctor` and reports.
-CREATE EXTENSION IF NOT EXISTS pg_stat_statements SCHEMA monitoring
+CREATE EXTENSION IF NOT EXISTS pg_stat_statements SCHEMA monitoring;
 
 -- name: checkpoint
 -- Wake the checkpointer: until it first wakes, archive_timeout is ignored (60 s of writes archived nothing).
-CHECKPOINT
+CHECKPOINT; -- noqa: PRS, the linter doesn't know it
