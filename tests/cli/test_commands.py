@@ -1,0 +1,130 @@
+"""The command line itself: what it lists, how fast, and with which exit codes."""
+
+import importlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from callmeback import cli, errors
+from callmeback.cli import psql
+
+
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "callmeback", *arguments],
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_listed_command_exists_and_explains_itself(name: str) -> None:
+    command = importlib.import_module(f"callmeback.cli.{name}").command
+
+    assert isinstance(command, click.Command)
+    assert command.help
+
+
+def test_help_lists_every_command_quickly() -> None:
+    times = []
+    for _ in range(3):
+        begun = time.monotonic()
+        answer = run("--help")
+        times.append(time.monotonic() - begun)
+
+    assert answer.returncode == 0
+    assert all(f"  {name} " in answer.stdout for name in cli.COMMANDS)
+    assert min(times) < 0.5
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["up", "--nonsense"], ["migrate", "status", "extra"]])
+def test_wrong_usage_is_2(arguments: list[str]) -> None:
+    answer = run(*arguments)
+
+    assert answer.returncode == 2
+    assert "Usage:" in answer.stderr
+
+
+def test_a_failure_is_1_and_one_line(tmp_path: Path) -> None:
+    answer = run("psql", CALLMEBACK_HOME=str(tmp_path))
+
+    assert answer.returncode == 1
+    assert answer.stderr == "Error: There is no database: start `callmeback up`, or set DATABASE_URL.\n"
+    assert answer.stdout == ""
+
+
+def test_refused_settings_are_1_before_anything_starts(tmp_path: Path) -> None:
+    answer = run("up", CALLMEBACK_HOME=str(tmp_path / "home"), CALLMEBACK_ENV="production")
+
+    assert answer.returncode == 1
+    assert "simulated" in answer.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def test_no_traceback_reaches_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    def failing() -> None:
+        raise errors.Overloaded()
+
+    monkeypatch.setattr(cli.Commands, "get_command", lambda *_: failing)
+
+    answer = CliRunner().invoke(cli.app, ["up"])
+
+    assert answer.exit_code == 1
+    assert answer.output == "Error: Too busy right now; try again in a moment.\n"
+
+
+def test_psql_prints_the_address_and_ends(database_url: str) -> None:
+    answer = run("psql", "--url", DATABASE_URL=database_url)
+
+    assert answer.returncode == 0
+    assert answer.stdout == f"{database_url}\n"
+
+
+def test_psql_passes_its_arguments_on(database_url: str) -> None:
+    answer = run("psql", "-At", "-c", "SELECT current_user", DATABASE_URL=database_url)
+
+    assert (answer.returncode, answer.stdout) == (0, "callmeback_owner\n")
+
+
+def test_psql_answers_with_the_exit_code_of_psql(database_url: str) -> None:
+    assert run("psql", "-v", "ON_ERROR_STOP=1", "-c", "SELECT 1/0", DATABASE_URL=database_url).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("dsn", "address", "password"),
+    [
+        ("postgresql://u:p%40w@h:1/d?sslmode=require", "postgresql://u@h:1/d?sslmode=require", "p@w"),
+        ("postgresql://u@h/d", "postgresql://u@h/d", None),
+        ("host=h dbname=d", "host=h dbname=d", None),
+    ],
+)
+def test_the_password_stays_out_of_the_arguments(dsn: str, address: str, password: str | None) -> None:
+    assert psql.without_password(dsn) == (address, password)
+
+
+def test_apply_migrations_is_the_specifications_command(empty_database_url: str) -> None:
+    script = Path(__file__).parents[2] / "apply-migrations.sh"
+    results = [
+        subprocess.run(
+            [script, "--json"],
+            env={"PATH": "/usr/bin:/bin", "DATABASE_URL": empty_database_url},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for _ in range(2)
+    ]
+    first, second = (json.loads(result.stdout)["items"] for result in results)
+
+    assert next(step["file"] for step in first).startswith("001_")
+    assert second == []

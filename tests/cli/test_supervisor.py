@@ -1,0 +1,172 @@
+"""Services are started again at a bounded pace, given up when they never start, and stopped in their order."""
+
+import asyncio
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from callmeback import errors
+from callmeback.cli import supervisor as supervision
+from callmeback.cli.supervisor import Service, Supervisor
+
+pytestmark = pytest.mark.anyio
+
+# Notes its start and its end in a file, and ends at SIGTERM after a while.
+OBEDIENT = """
+import os, signal, sys, time
+name, path, pause = sys.argv[1], sys.argv[2], float(sys.argv[3])
+def note(word):
+    with open(path, "a") as file:
+        file.write(f"{name} {word} {os.getpid()}\\n")
+def end(*_):
+    time.sleep(pause)
+    note("ended")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+note("began")
+while True:
+    time.sleep(0.05)
+"""
+STUBBORN = OBEDIENT.replace("signal.signal(signal.SIGTERM, end)", "signal.signal(signal.SIGTERM, signal.SIG_IGN)")
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    path = tmp_path / "notes"
+    path.touch()
+
+    return path
+
+
+@pytest.fixture
+async def started() -> AsyncIterator[Callable[..., Supervisor]]:
+    supervisors: list[Supervisor] = []
+
+    def start(*services: Service) -> Supervisor:
+        supervisor = Supervisor(services)
+        supervisor.start()
+        supervisors.append(supervisor)
+        return supervisor
+
+    yield start
+    for supervisor in supervisors:
+        supervisor.hurry()
+        await supervisor.stop()
+
+
+def service(name: str, notes: Path, *, script: str = OBEDIENT, pause: float = 0.0, within: float = 5.0) -> Service:
+    return Service(name, (sys.executable, "-c", script, name, str(notes), str(pause)), stop_within_s=within)
+
+
+def words(notes: Path) -> list[str]:
+    return [" ".join(line.split()[:2]) for line in notes.read_text().splitlines()]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_services_stop_one_after_the_other_in_their_order(
+    started: Callable[..., Supervisor], notes: Path
+) -> None:
+    supervisor = started(service("first", notes, pause=0.4), service("second", notes))
+    await until(lambda: len(words(notes)) == 2)
+
+    await supervisor.stop()
+
+    assert words(notes)[2:] == ["first ended", "second ended"]
+
+
+async def test_a_killed_service_comes_back(started: Callable[..., Supervisor], notes: Path) -> None:
+    supervisor = started(service("one", notes))
+    for number in range(1, 4):
+        await until(lambda: len(words(notes)) == number)  # noqa: B023 - awaited within the loop
+        os.kill(int(notes.read_text().split()[-1]), signal.SIGKILL)
+    await until(lambda: len(words(notes)) == 4)
+
+    await supervisor.stop()
+    assert words(notes) == ["one began"] * 4 + ["one ended"]
+
+
+async def test_the_pace_of_restarts_is_bounded(
+    started: Callable[..., Supervisor], monkeypatch: pytest.MonkeyPatch, notes: Path
+) -> None:
+    monkeypatch.setattr(supervision, "PAUSE_MIN_S", 0.1)
+    monkeypatch.setattr(supervision, "PAUSE_MAX_S", 0.4)
+    script = f"import time; open({str(notes)!r}, 'a').write(f'began now {{time.time()}}\\n')"
+    supervisor = started(Service("brief", (sys.executable, "-c", script), stop_within_s=1))
+    supervisor.are_ready = True
+    await until(lambda: len(words(notes)) >= 6)
+    times = [float(line.split()[-1]) for line in notes.read_text().splitlines()]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+
+    assert gaps[0] >= 0.1
+    assert all(gap >= 0.4 for gap in gaps[3:])
+    assert not supervisor._tasks["brief"].done()
+
+
+async def test_what_never_starts_is_given_up(
+    started: Callable[..., Supervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "PAUSE_MIN_S", 0.01)
+    supervisor = started(Service("broken", (sys.executable, "-c", "raise SystemExit(7)"), stop_within_s=1))
+
+    with pytest.raises(errors.ServerFailed, match=r"broken does not start \(exit code 7\)"):
+        async with asyncio.timeout(20):
+            await supervisor.failed()
+
+
+async def test_a_service_that_ignores_the_signal_is_killed_at_its_deadline(
+    started: Callable[..., Supervisor], notes: Path
+) -> None:
+    supervisor = started(service("deaf", notes, script=STUBBORN, within=0.3))
+    await until(lambda: len(words(notes)) == 1)
+    pid = int(notes.read_text().split()[-1])
+    begun = time.monotonic()
+
+    await supervisor.stop()
+
+    assert 0.3 <= time.monotonic() - begun < 3
+    assert not Path(f"/proc/{pid}").exists()
+
+
+async def test_a_second_signal_hurries(started: Callable[..., Supervisor], notes: Path) -> None:
+    supervisor = started(service("deaf", notes, script=STUBBORN, within=60))
+    await until(lambda: len(words(notes)) == 1)
+    stopping = asyncio.create_task(supervisor.stop())
+    await asyncio.sleep(0.1)
+    assert not stopping.done()
+
+    supervisor.hurry()
+
+    async with asyncio.timeout(5):
+        await stopping
+
+
+async def test_services_end_with_a_killed_supervisor(notes: Path) -> None:
+    program = f"""
+import asyncio, sys
+from callmeback.cli.supervisor import Service, Supervisor
+async def main():
+    supervisor = Supervisor([Service("one", (sys.executable, "-c", {OBEDIENT!r}, "one", {str(notes)!r}, "0"), 5)])
+    supervisor.start()
+    await supervisor.failed()
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", program]) as process:
+        try:
+            await until(lambda: len(words(notes)) == 1)
+        finally:
+            process.kill()
+    pid = int(notes.read_text().split()[-1])
+
+    await until(lambda: not Path(f"/proc/{pid}").exists() or "Z (zombie)" in Path(f"/proc/{pid}/status").read_text())
