@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from litestar import Litestar, Router
 from litestar.di import Provide
 
-from callmeback.simulator import brain, carrier, control
+from callmeback.simulator import brain, carrier, control, voice
 from callmeback.simulator.answers import loopback_only
 from callmeback.simulator.page_phone import page_phone
 from callmeback.simulator.state import Simulator, SimulatorConfig
@@ -20,7 +20,7 @@ def routes(sim: Simulator) -> Router:
     end."""
     return Router(
         path=PATH,
-        route_handlers=[*carrier.HANDLERS, *brain.HANDLERS, *control.HANDLERS, page_phone],
+        route_handlers=[*carrier.HANDLERS, *brain.HANDLERS, *voice.HANDLERS, *control.HANDLERS, page_phone],
         dependencies={"sim": Provide(lambda: sim, sync_to_thread=False)},
         guards=[loopback_only],
         include_in_schema=False,
