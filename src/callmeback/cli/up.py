@@ -29,6 +29,11 @@ PORT_WAIT_S: Final = 5.0
 REVIVALS_MAX: Final = 10
 ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to reach what listens there
 
+MAY_NOT_MAKE_ROLES: Final = (
+    "The user of DATABASE_URL may not make the roles of the services: give it CREATEROLE for this start, or set "
+    "CALLMEBACK_ROLE_SECRET to the secret that they were made with."
+)
+
 # In the order in which they are stopped: no new calls, then no more work, then the database.
 SERVICES: Final = (
     Service("serve", (sys.executable, "-m", "callmeback", "serve"), stop_within_s=50.0),
@@ -71,7 +76,10 @@ def database(settings: Settings) -> Iterator[tuple[str, server.Server | None]]:
     else:
         held = home.lock(settings.home)
         try:
-            asyncio.run(roles.ensure(settings.database_url, settings.role_secret))
+            try:
+                asyncio.run(roles.ensure(settings.database_url, settings.role_secret))
+            except errors.Forbidden as exc:
+                raise errors.ConfigurationError(MAY_NOT_MAKE_ROLES) from exc
             yield settings.database_url, None
         finally:
             os.close(held)
