@@ -18,13 +18,17 @@ from callmeback.voice.control import Control
 from callmeback.voice.ticket import CallTicket, PromptLayers
 from callmeback.voice.vendors import (
     Delta,
+    EagerEndOfTurn,
+    EndOfTurn,
     Finished,
-    ListenerDown,
+    Lost,
     Played,
     Silent,
     Spoken,
+    StartOfTurn,
     TokensUsed,
-    TurnEvent,
+    TurnResumed,
+    Update,
     Vendors,
 )
 
@@ -169,9 +173,11 @@ class Listener:
         self.bytes = 0
         self.opened_at = now()
         self.closed_at = None
+        self.connected = True
+        self.turn = 0
         self.queue = asyncio.Queue()
 
-    async def send(self, sound):
+    def send(self, sound):
         self.bytes += len(sound)
 
     async def events(self):
@@ -184,15 +190,25 @@ class Listener:
         life = (self.closed_at or now()) - self.opened_at
         return Decimal(str(round(max(self.bytes / 8000, life), 3)))
 
-    async def close(self):
+    async def aclose(self):
         self.closed_at = self.closed_at or now()
         self.queue.put_nowait(None)
 
     def put(self, event, text="", ended_at=None):
-        self.queue.put_nowait(TurnEvent(event, text, ended_at))
+        made = {
+            "start_of_turn": lambda: StartOfTurn(self.turn, text),
+            "update": lambda: Update(self.turn, text),
+            "eager_end_of_turn": lambda: EagerEndOfTurn(self.turn, text, ended_at),
+            "turn_resumed": lambda: TurnResumed(self.turn),
+            "end_of_turn": lambda: EndOfTurn(self.turn, text, ended_at),
+        }
+        self.connected = True
+        self.queue.put_nowait(made[event]())
+        self.turn += event == "end_of_turn"
 
     def drops(self):
-        self.queue.put_nowait(ListenerDown())
+        self.connected = False
+        self.queue.put_nowait(Lost())
 
     def dies(self):
         self.queue.put_nowait(VendorUnavailable("listener", "work"))
@@ -403,13 +419,13 @@ class Call:
 
     async def persona_speaks(self):
         """Wait until the persona is heard."""
-        while not self.line.speaking():  # noqa: ASYNC110 - a person listens, they get no event
+        while not self.line.speaking():
             await asyncio.sleep(0.02)
 
     async def persona_is_done(self):
         """Wait until the persona has spoken and is quiet again."""
         await self.persona_speaks()
-        while self.line.speaking():  # noqa: ASYNC110 - as above
+        while self.line.speaking():
             await asyncio.sleep(0.02)
         await asyncio.sleep(0.1)
 

@@ -67,7 +67,7 @@ def test_a_state_is_written_within_a_second_of_being_put(card):
             await asyncio.sleep(0.37)
             put_at = now()
             slot.put(sequence, usage_of(sequence), cost(usage_of(sequence), card))
-            while "call_1" not in database.rows or database.rows["call_1"].sequence < sequence:  # noqa: ASYNC110
+            while "call_1" not in database.rows or database.rows["call_1"].sequence < sequence:
                 await asyncio.sleep(0.01)
             delays.append(now() - put_at)
         task.cancel()

@@ -20,7 +20,7 @@ from callmeback.voice.thought import Thinking, Thought
 from callmeback.voice.ticket import CallTicket, EndReason, Turn
 from callmeback.voice.ticket import Speaker as Side
 from callmeback.voice.turns import Action, Event, State, step
-from callmeback.voice.vendors import TurnEvent
+from callmeback.voice.vendors import EagerEndOfTurn, EndOfTurn, HeardEvent, StartOfTurn, TurnResumed, Update
 
 # A warning that nobody lets the persona say is not tried for ever: each attempt is paid for.
 WARNINGS_MAX = 3
@@ -76,25 +76,23 @@ class Conversation:
 
     # What was heard.
 
-    async def heard(self, event: TurnEvent, ended_at: float) -> None:
+    async def heard(self, event: HeardEvent, ended_at: float) -> None:
         """One event of the listener, turned into one of the table; `ended_at`: when the speech ended, on our clock."""
-        text = event.text.strip()
-        if event.event == "start_of_turn" or (event.event == "update" and text and self.person_speaks_since is None):
+        if isinstance(event, StartOfTurn) or (isinstance(event, Update) and self.person_speaks_since is None):
             # After a reconnect words may come without the start of their turn.
             self.person_speaks_since = self.clock()
-            self.words_so_far = text
+            self.words_so_far = event.text.strip()
             await self.happens(Event.START_OF_TURN)
-        elif event.event == "update":
-            self.words_so_far = text or self.words_so_far
-        elif event.event == "eager_end_of_turn":
-            self.words_so_far = text or self.words_so_far
-            await self.happens(Event.EAGER_END, text)
-        elif event.event == "turn_resumed":
+        elif isinstance(event, Update):
+            self.words_so_far = event.text.strip()
+        elif isinstance(event, EagerEndOfTurn):
+            self.words_so_far = event.text.strip()
+            await self.happens(Event.EAGER_END, self.words_so_far)
+        elif isinstance(event, TurnResumed):
             await self.happens(Event.RESUMED)
-        elif text:
-            await self.turn_ended(text, ended_at)
-        else:
-            await self.was_noise()
+        elif isinstance(event, EndOfTurn):
+            text = event.text.strip()
+            await (self.turn_ended(text, ended_at) if text else self.was_noise())
 
     async def turn_ended(self, text: str, ended_at: float) -> None:
         """The person has finished saying this."""

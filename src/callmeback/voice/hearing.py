@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from callmeback.providers.failures import VendorError, VendorUnavailable
 from callmeback.voice import audio
-from callmeback.voice.vendors import Ears, ListenerDown, TurnEvent
+from callmeback.voice.vendors import EagerEndOfTurn, Ears, EndOfTurn, HeardEvent, Lost
 
 # The listener's timers run on audio time: without audio a turn would never end, so a pause is filled with silence.
 PAUSE_SECONDS_MAX = 0.5
@@ -40,7 +40,7 @@ class Hearing:
         self.down_since: float | None = None
         """Since when the listener's socket is gone, until it says something again."""
 
-    async def take(self, frame: bytes) -> None:
+    def take(self, frame: bytes) -> None:
         """A frame of the person's audio; most frames only wait for the chunk to be full."""
         now = self._clock()
         self._last_audio_at = now
@@ -48,40 +48,46 @@ class Hearing:
             self._began_at = now - audio.seconds(len(frame))
         chunk = self._gatherer.add(frame)
         if chunk is not None:
-            await self._send(chunk)
+            self._send(chunk)
 
-    async def fill_pause(self) -> None:
+    def fill_pause(self) -> None:
         """To be called many times a second: when the carrier sends nothing, the listener gets silence in its place."""
         now = self._clock()
         if self._ears is None or now - self._last_audio_at < PAUSE_SECONDS_MAX:
             return
         gap = audio.silence(now - self._last_audio_at)
         self._last_audio_at = now
-        await self._send(self._gatherer.take() + gap)
+        self._send(self._gatherer.take() + gap)
 
-    async def events(self) -> AsyncIterator[TurnEvent]:
+    async def events(self) -> AsyncIterator[HeardEvent]:
         """What the listener heard; notes when it was last heard of. Raises VendorError when it can't be had (back)."""
         ears = await self._open()
         self._ears = ears
         if self._closed:
-            await ears.close()
+            await ears.aclose()
             return
         for chunk in self._early:
-            await ears.send(chunk)
+            ears.send(chunk)
         self._early.clear()
         async for event in ears.events():
             self.last_event_at = self._clock()
-            if isinstance(event, ListenerDown):
+            if isinstance(event, Lost):
                 self._failures.append("listener:dropped")
                 self.down_since = self.last_event_at
             else:
                 self.down_since = None
                 yield event
 
-    def said_at(self, event: TurnEvent) -> float:
+    def connected(self) -> bool:
+        """Does the listener listen now?"""
+        return self._ears is not None and self._ears.connected
+
+    def said_at(self, event: HeardEvent) -> float:
         """When the speech of a turn ended, on our clock; now if the listener doesn't say."""
         now = self._clock()
-        if event.ended_at_seconds is None or self._began_at is None:
+        if not isinstance(event, EagerEndOfTurn | EndOfTurn) or event.ended_at_seconds is None:
+            return now
+        if self._began_at is None:
             return now
         return min(now, self._began_at + event.ended_at_seconds)
 
@@ -93,13 +99,13 @@ class Hearing:
         """Nothing more is to be heard, or billed."""
         self._closed = True
         if self._ears is not None:
-            await self._ears.close()
+            await self._ears.aclose()
 
-    async def _send(self, chunk: bytes) -> None:
+    def _send(self, chunk: bytes) -> None:
         if self._closed:
             return
         if self._ears is not None and not self._early:
-            await self._ears.send(chunk)
+            self._ears.send(chunk)
             return
         self._early.append(chunk)
         self._early_bytes += len(chunk)

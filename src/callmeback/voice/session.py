@@ -129,7 +129,7 @@ class Session:
         try:
             while (message := await receive()) is not None:
                 if isinstance(message, bytes):
-                    await take(message)
+                    take(message)
                 elif isinstance(message, Played):
                     self._speaker.mark(message.name)
                     await self._talk.look_whether_played()

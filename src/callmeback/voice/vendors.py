@@ -6,12 +6,14 @@ The vendors' own wires stand in `callmeback.providers`, whose classes fit these 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from decimal import Decimal
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
+from callmeback.providers.deepgram import EagerEndOfTurn, EndOfTurn, Lost, StartOfTurn, TurnResumed, Update
+from callmeback.providers.deepgram import Event as HeardEvent
 from callmeback.providers.elevenlabs import Silent, Spoken
 from callmeback.providers.llm import Delta, Finished, Message
 from callmeback.providers.llm import Usage as TokensUsed
@@ -20,10 +22,13 @@ __all__ = [
     "CarrierControl",
     "Delta",
     "Digit",
+    "EagerEndOfTurn",
     "Ears",
+    "EndOfTurn",
     "Finished",
-    "ListenerDown",
+    "HeardEvent",
     "LocalVoice",
+    "Lost",
     "MediaStream",
     "Message",
     "Mind",
@@ -31,8 +36,10 @@ __all__ = [
     "Played",
     "Silent",
     "Spoken",
+    "StartOfTurn",
     "TokensUsed",
-    "TurnEvent",
+    "TurnResumed",
+    "Update",
     "Vendors",
 ]
 
@@ -81,32 +88,23 @@ class CarrierControl(Protocol):
 # The listener.
 
 
-class TurnEvent(msgspec.Struct, frozen=True):
-    """A turn of the person's speech moved on."""
-
-    event: Literal["update", "start_of_turn", "eager_end_of_turn", "turn_resumed", "end_of_turn"]
-    text: str = ""
-    ended_at_seconds: float | None = None
-    """When the last word ended, in seconds of audio sent; None when the listener doesn't say."""
-
-
-class ListenerDown(msgspec.Struct, frozen=True):
-    """The listener's socket dropped and is being opened anew; what was said meanwhile will be replayed."""
-
-
 class Ears(Protocol):
     """A listener for one call, which reconnects by itself and replays what it missed."""
 
-    async def send(self, audio: bytes) -> None:
-        """Hand over audio; never waits for the network longer than its own bound."""
+    @property
+    def connected(self) -> bool:
+        """Is there a socket now, or is a lost one being replaced?"""
 
-    def events(self) -> AsyncIterator[TurnEvent | ListenerDown]:
+    def send(self, audio: bytes, /) -> None:
+        """Hand over audio; never waits for the network."""
+
+    def events(self) -> AsyncGenerator[HeardEvent, None]:
         """What was heard; raises VendorError when it can't be had back."""
 
     def billed_seconds(self) -> Decimal:
         """The larger of audio sent and time connected, over all its sockets."""
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """No more audio."""
 
 
@@ -137,7 +135,7 @@ class Mouth(Protocol):
     async def cancel(self, context: str) -> None:
         """Stop the context; what still arrives for it is to be dropped. Raises VendorError."""
 
-    def events(self) -> AsyncIterator[Spoken | Silent]:
+    def events(self) -> AsyncGenerator[Spoken | Silent, None]:
         """Audio as it comes; raises VendorError, or ends, when the socket is gone."""
 
     @property

@@ -89,7 +89,7 @@ class Vigil:
         if (limit := self._gate.cut_due(spent, elapsed)) is not None:
             self._talk.end(self._talk.leaving or limit)
             return
-        await self._hearing.fill_pause()
+        self._hearing.fill_pause()
         await self._speaker.look()
         await self._talk.look_whether_played()
         if self._talk.state is State.LEAVING:
@@ -140,6 +140,9 @@ class Vigil:
 
     def _listener_is_out(self, now: float) -> bool:
         """Has the listener been gone so long that the person would notice? Answers yes once a drop."""
+        if self._hearing.connected() and self._talk.person_speaks_since is None:
+            # It was back before anybody had said a word.
+            self._hearing.down_since = None
         since = self._hearing.down_since
         if since is None or now - since < FILLER_SECONDS:
             return False
