@@ -71,7 +71,7 @@ def generated_secrets(home: Path) -> dict[str, str]:
     path = home / SECRETS
     if not path.exists():
         fresh = {name: secrets.token_urlsafe(SECRET_BYTES) for name in ("jwt_secret", "role_secret")}
-        draft = home / f".{SECRETS}.{os.getpid()}"
+        draft = home / f".{SECRETS}.{secrets.token_hex(8)}"
         write_private(draft, json.dumps(fresh))
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
