@@ -50,7 +50,7 @@ class Ours:
 
     async def until(self, reached: Callable[[], bool], seconds: float = 20.0) -> None:
         async with asyncio.timeout(seconds):
-            while not reached():  # noqa: ASYNC110
+            while not reached():
                 await asyncio.sleep(0.02)
 
 

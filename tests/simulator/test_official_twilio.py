@@ -25,7 +25,7 @@ def client(base: str, sim: Simulator) -> Any:
 
 async def until(reached: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not reached():  # noqa: ASYNC110
+        while not reached():
             await asyncio.sleep(0.02)
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from litestar import Litestar, Router
 from litestar.di import Provide
 
-from callmeback.simulator import brain, carrier, control, voice
+from callmeback.simulator import brain, carrier, control, listener, voice
 from callmeback.simulator.answers import loopback_only
 from callmeback.simulator.page_phone import page_phone
 from callmeback.simulator.state import Simulator, SimulatorConfig
@@ -16,11 +16,17 @@ PATH = "/simulator"
 
 
 def routes(sim: Simulator) -> Router:
-    """All routes under /simulator, for clients on this machine only. Whoever mounts them calls `sim.aclose()` at the
-    end."""
+    """All routes under /simulator, for clients on this machine only; whoever mounts them ends with `sim.aclose()`."""
     return Router(
         path=PATH,
-        route_handlers=[*carrier.HANDLERS, *brain.HANDLERS, *voice.HANDLERS, *control.HANDLERS, page_phone],
+        route_handlers=[
+            *carrier.HANDLERS,
+            *brain.HANDLERS,
+            *voice.HANDLERS,
+            *listener.HANDLERS,
+            *control.HANDLERS,
+            page_phone,
+        ],
         dependencies={"sim": Provide(lambda: sim, sync_to_thread=False)},
         guards=[loopback_only],
         include_in_schema=False,
