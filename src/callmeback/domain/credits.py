@@ -1,6 +1,5 @@
 """Credits: what a person has, the ledger of where they went, and the plans. One credit is a started minute of talk."""
 
-import secrets
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Final
@@ -12,8 +11,6 @@ from callmeback.pg import statements
 from callmeback.pg.pool import Session
 
 SQL: Final = statements.load("callmeback.domain", "credits.sql")
-
-ADJUSTMENT_CREDITS_MAX: Final = 1_000_000
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,14 +54,6 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
     charges_credits: bool
 
 
-class Moved(msgspec.Struct, frozen=True):
-    """What a movement did; `moved` is false where its cause had moved credits before."""
-
-    moved: bool
-    seq: int
-    balance_after: int
-
-
 def local_day(timezone: str, at: datetime | None = None) -> date:
     """The person's day now, or at another moment."""
     return (at or datetime.now(UTC)).astimezone(ZoneInfo(timezone)).date()
@@ -83,21 +72,3 @@ async def transactions(tx: Session, user_id: str, before_seq: int | None, most: 
 async def tiers(tx: Session) -> list[Tier]:
     """The plans, cheapest first."""
     return await tx.all(SQL.tiers, Tier)
-
-
-async def adjust(tx: Session, user_id: str, amount: int, reason: str) -> Moved:
-    """Give or take credits, as an operator; `reason` stands in the ledger, so it names nobody."""
-    return await tx.one(
-        SQL.move,
-        Moved,
-        user_id=user_id,
-        amount=amount,
-        type="admin_adjustment",
-        cause=f"adjust:{secrets.token_hex(12)}",
-        description=reason,
-    )
-
-
-async def set_tier(tx: Session, user_id: str, tier: str) -> None:
-    """Put an account on a plan, as an operator; raises UnknownTier, NotFound."""
-    await tx.run(SQL.set_tier, user_id=user_id, tier=tier)

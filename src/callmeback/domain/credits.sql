@@ -49,16 +49,3 @@ SELECT
     t.charges_credits
 FROM subscription_tiers AS t
 ORDER BY t.position
-
--- name: move
--- Move credits once per cause, by an operator.
--- returns: Moved
-SELECT
-    m.moved,
-    m.seq,
-    m.balance_after
-FROM move_credits(%(user_id)s, %(amount)s, %(type)s, %(cause)s, %(description)s) AS m
-
--- name: set_tier
--- Put an account on a plan, by an operator; raises CM022.
-SELECT set_tier(%(user_id)s, %(tier)s)

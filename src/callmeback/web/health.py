@@ -29,7 +29,11 @@ async def health() -> Health:
 @get("/ready", tags=["service"], security=[])
 async def ready(services: NamedDependency[Services]) -> Response[Readiness]:
     """Every part that a call needs is there; 503 with the parts that are not."""
-    parts = {"database": await database_state(services)}
+    parts = {
+        "database": await database_state(services),
+        "prices": "ok" if services.is_priced else "missing",
+        "calls": "draining" if services.draining else "ok",
+    }
     # Under `up` this address speaks for the whole house; a web process on its own only for itself.
     if "worker" in home.read_run(services.settings.home).get("services", ()):
         parts["worker"] = "ok" if home.is_beating(services.settings.home, "worker") else "silent"

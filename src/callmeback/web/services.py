@@ -1,10 +1,13 @@
 """What a web process holds while it lives: pools, vendors, keys, live calls. Built once, passed as an argument."""
 
 import asyncio
+import os
+import socket
 from collections.abc import Coroutine
 from typing import Any, Final
 
 from callmeback import errors, logs
+from callmeback.domain import costs
 from callmeback.domain.passwords import Hasher
 from callmeback.domain.tokens import Keys
 from callmeback.pg import roles
@@ -14,12 +17,19 @@ from callmeback.settings import VENDORS, Settings
 from callmeback.simulator import Simulator
 from callmeback.simulator import state as simulator_state
 from callmeback.voice import accounts
+from callmeback.voice.accounts import Staff
+from callmeback.voice.dialler import Dialler
+from callmeback.web.voice_host import VoiceHost
+from callmeback.web.watch import Watchers
 
 _log = logs.get_logger(__name__)
 
 # What is done after an answer was sent (mails): more than this at once is shed, and logged.
 BACKGROUND_MAX: Final = 200
 BACKGROUND_SECONDS_MAX: Final = 30.0
+VOICE_POOL_MAX: Final = 8
+READONLY_POOL_MAX: Final = 4
+CARD_RETRY_SECONDS: Final = 1.0
 
 
 class Services:
@@ -42,28 +52,51 @@ class Services:
             else None
         )
         self.carrier = Carrier(accounts.carrier_config(settings))
-        self.draining = False
+        self.staff = Staff(settings, self.carrier)
+        self.host = VoiceHost(self.voice, self.staff)
+        name = f"web {socket.gethostname()} {os.getpid()}"
+        self.dialler = Dialler(self.voice, self.carrier, settings.base_url, name, self.host.room)
+        self.watchers = Watchers()
+        self.is_priced = False
+        self._loops: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
 
     @property
     def is_https(self) -> bool:
         return self.settings.base_url.startswith("https://")
 
+    @property
+    def draining(self) -> bool:
+        """Whether the process is about to end: no new calls."""
+        return self.host.admission.draining
+
     async def open(self) -> None:
-        """Open the pools; the database may still be on its way up."""
+        """Open the pools and start the loops; the database may still be on its way up."""
         for database in (self.api, self.voice, self.readonly):
             await database
+        if not await self._ensure_card():
+            self._start("card", self._card_loop())
+        self._start("meter", self.host.run())
+        self._start("dialler", self.dialler.run())
 
-    async def drain(self, within_seconds: float) -> None:
-        """Take no new calls from now on, before the process stops within `within_seconds`."""
-        self.draining = True
+    async def drain(self, within_seconds: float) -> bool:
+        """Take no new calls, and let live ones say goodbye; whether all have ended within twice that time."""
+        for loop in self._loops:
+            if loop.get_name() == "dialler":
+                loop.cancel()
+
+        return await self.host.admission.drain(within_seconds)
 
     async def close(self) -> None:
         """Finish what runs in the background, within its bound, and close everything."""
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
         if self._background:
             await asyncio.wait(self._background, timeout=BACKGROUND_SECONDS_MAX)
         for task in list(self._background):
             task.cancel()
+        await self.staff.aclose()
         await self.carrier.aclose()
         if self.simulator is not None:
             await self.simulator.aclose()
@@ -91,9 +124,26 @@ class Services:
 
         return task
 
+    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        self._loops.append(asyncio.create_task(work, name=name))
 
-VOICE_POOL_MAX: Final = 8
-READONLY_POOL_MAX: Final = 4
+    async def _card_loop(self) -> None:
+        """Until the database is there."""
+        while not await self._ensure_card():  # noqa: ASYNC110 - the database sends no event
+            await asyncio.sleep(CARD_RETRY_SECONDS)
+
+    async def _ensure_card(self) -> bool:
+        """Make the models in use known to the prices; False when the database can't be reached."""
+        try:
+            async with self.voice.transaction() as tx:
+                self.is_priced = await costs.ensure_card(tx, self.settings)
+        except errors.CallMeBackError as exc:
+            _log.warning("card_not_ensured", error=type(exc).__name__)
+            return False
+        if not self.is_priced:
+            _log.error("models_without_a_rate", card=costs.card_name(self.settings))
+
+        return True
 
 
 def _database(settings: Settings, role_secret: str, dsn: str, role: str, size: int) -> Database:

@@ -1,0 +1,100 @@
+-- The carrier's side of a call: who is dialled, what the carrier said, and how it ended.
+
+-- name: claim
+-- Take calls to dial, oldest first, each once, at the carrier's pace.
+-- returns: Claimed
+SELECT
+    d.user_id,
+    d.call_id
+FROM claim_dials(%(carrier)s, %(worker)s, %(most)s) AS d
+
+-- name: order
+-- What the carrier must know to place a call.
+-- returns: DialOrder
+SELECT
+    c.user_id,
+    c.id AS call_id,
+    c.phone_number,
+    p.phone_number AS caller,
+    c.granted_seconds,
+    c.hold_open AS is_open,
+    coalesce(s.voicemail_policy, 'hang_up') AS voicemail_policy
+FROM calls AS c
+INNER JOIN personas AS p ON c.persona_id = p.id
+LEFT JOIN user_preferences AS s ON c.user_id = s.user_id
+WHERE c.user_id = %(user_id)s AND c.id = %(call_id)s
+
+-- name: advance
+-- A step by our own code; raises CM007 for an impossible one. When the talk began.
+SELECT advance_call(%(user_id)s, %(call_id)s, %(status)s, %(carrier_sid)s)
+
+-- name: note_event
+-- Note an event of the carrier once, and apply it if it leads forward.
+-- returns: Verdict
+SELECT
+    e.verdict,
+    e.status,
+    e.is_open,
+    e.answered_by
+FROM carrier_event(
+    p_user_id => %(user_id)s,
+    p_call_id => %(call_id)s,
+    p_kind => %(kind)s,
+    p_event_key => %(event_key)s,
+    p_carrier_status => %(carrier_status)s,
+    p_carrier_sid => %(carrier_sid)s,
+    p_answered_by => %(answered_by)s,
+    p_carrier_seconds => %(carrier_seconds)s
+) AS e
+
+-- name: line
+-- How a call stands towards the carrier.
+-- returns: Connection
+SELECT
+    c.user_id,
+    c.id AS call_id,
+    c.status,
+    c.hold_open AS is_open,
+    c.twilio_call_sid AS carrier_sid,
+    c.answered_at,
+    c.answered_by,
+    coalesce(s.voicemail_policy, 'hang_up') AS voicemail_policy
+FROM calls AS c
+LEFT JOIN user_preferences AS s ON c.user_id = s.user_id
+WHERE c.user_id = %(user_id)s AND c.id = %(call_id)s
+
+-- name: finish
+-- Settle a call, once; a later caller only adds usage.
+-- returns: Settled
+SELECT
+    f.settled,
+    f.status,
+    f.credits_used,
+    f.cost_cents
+FROM finish_call(
+    p_user_id => %(user_id)s,
+    p_call_id => %(call_id)s,
+    p_status => %(status)s,
+    p_end_reason => %(end_reason)s,
+    p_seq => %(seq)s,
+    p_connected_seconds => %(connected_seconds)s,
+    p_listener_seconds => %(listener_seconds)s,
+    p_input_tokens => %(input_tokens)s,
+    p_output_tokens => %(output_tokens)s,
+    p_characters => %(characters)s,
+    p_fallback_input_tokens => %(fallback_input_tokens)s,
+    p_fallback_output_tokens => %(fallback_output_tokens)s,
+    p_local_characters => %(local_characters)s,
+    p_answered_by => %(answered_by)s,
+    p_is_charged => %(is_charged)s,
+    p_turn_count => %(turn_count)s,
+    p_interrupt_count => %(interrupt_count)s,
+    p_avg_response_time_ms => %(avg_response_time_ms)s,
+    p_error_message => %(error_message)s
+) AS f
+
+-- name: add_turn
+-- Keep one turn of a transcript; a repeated one changes nothing.
+INSERT INTO transcripts (user_id, call_id, seq, speaker, text, at)
+VALUES (%(user_id)s, %(call_id)s, %(seq)s, %(speaker)s, %(text)s, %(at)s)
+ON CONFLICT ON CONSTRAINT transcripts_pkey DO NOTHING
