@@ -69,13 +69,14 @@ def listener_config(settings: Settings) -> ListenerConfig:
 
 def brain_config(settings: Settings, model: str) -> BrainConfig:
     """The account at the brain, for one of its models. One that reasons is asked to do little of it: somebody waits."""
+    api_key, base_url = settings.cerebras_api_key, settings.cerebras_base_url or llm.BASE_URL
     if settings.simulated("brain"):
-        base_url = simulator_url(settings, "http", "brain") + "/v1"
-    else:
-        base_url = settings.cerebras_base_url or llm.BASE_URL
+        api_key, base_url = NO_KEY, simulator_url(settings, "http", "brain") + "/v1"
     effort: Literal["low"] | None = "low" if model.startswith("gpt-oss") else None
 
-    return BrainConfig(model=model, api_key=settings.cerebras_api_key, base_url=base_url, reasoning_effort=effort)
+    return BrainConfig(
+        model=model, api_key=settings.cerebras_api_key or NO_KEY, base_url=base_url, reasoning_effort=effort
+    )
 
 
 def voice_config(settings: Settings, voice_id: str, voice_settings: Mapping[str, float | bool]) -> VoiceConfig:
