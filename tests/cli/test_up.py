@@ -94,7 +94,7 @@ class Installation:
         found = {}
         parent = self.processes[-1].pid
         for entry in Path("/proc").iterdir():
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, IndexError):
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
                 command = (entry / "cmdline").read_text().split("\0")
                 if int(fields[1]) == parent and fields[0] != "Z":

@@ -13,8 +13,9 @@ from callmeback.settings import Settings
 from callmeback.web.app import create_app
 from callmeback.web.services import Services
 
-# How long live calls may go on after SIGTERM, and then how long open requests may.
-DRAIN_SECONDS: Final = 30.0
+# How long live calls may go on after SIGTERM, goodbye included; they get the same again to settle. Then how long open
+# requests may. `up` waits for the sum.
+DRAIN_SECONDS: Final = 20.0
 GRACE_SECONDS: Final = 5
 BACKLOG: Final = 512
 CONNECTIONS_MAX: Final = 2_000

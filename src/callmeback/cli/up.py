@@ -36,7 +36,7 @@ MAY_NOT_MAKE_ROLES: Final = (
 
 # In the order in which they are stopped: no new calls, then no more work, then the database.
 SERVICES: Final = (
-    Service("serve", (sys.executable, "-m", "callmeback", "serve"), stop_within_s=50.0),
+    Service("serve", (sys.executable, "-m", "callmeback", "serve"), stop_within_s=60.0),
     Service("worker", (sys.executable, "-m", "callmeback", "worker"), stop_within_s=20.0),
 )
 
