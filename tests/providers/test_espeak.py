@@ -88,6 +88,14 @@ async def test_any_script_and_length_is_survived(voice: espeak.LocalVoice) -> No
     assert espeak._clean("word " * 5000) == ("word " * 800).strip()
 
 
+@pytest.mark.parametrize(
+    ("voice_id", "name"),
+    [("pNInz6obpgDQGcFmaJgB", "brad"), ("EXAVITQu4vr4xnSDxMaL", "sarah"), ("iP95p4xoKVk53GoZ742B", "alex")],
+)
+def test_seeded_voices_have_their_local_stand_in(voice_id: str, name: str) -> None:
+    assert espeak.style_for(voice_id) == espeak.style_for(name)
+
+
 @pytest.mark.parametrize("settings", [{"speed": "fast"}, {"speed": float("nan")}, {"stability": None}, {"speed": True}])
 def test_settings_of_a_wrong_type_are_passed_over(settings: dict[str, object]) -> None:
     assert espeak.style_for("brad", settings) == espeak.style_for("brad", None)

@@ -10,6 +10,7 @@ import pytest
 from callmeback.providers import llm
 from callmeback.providers.failures import VendorBroken, VendorRefused, VendorUnavailable
 from callmeback.simulator import Simulator
+from callmeback.simulator.brain import _split
 from callmeback.simulator.brain_script import Said, prompt_tokens, reply, tokens
 
 pytestmark = pytest.mark.anyio
@@ -21,8 +22,7 @@ CUE = "(The person has just picked up the phone. Greet them first, briefly, and 
 
 
 def talk(*said: str) -> list[llm.Message]:
-    roles = ("user", "assistant")
-    turns = [llm.Message(roles[number % 2], text) for number, text in enumerate(said)]  # type: ignore[arg-type]
+    turns = [llm.Message("assistant" if number % 2 else "user", text) for number, text in enumerate(said)]
     return [llm.Message("system", SYSTEM), *turns]
 
 
@@ -227,3 +227,12 @@ def test_tokens_join_to_the_text_and_count_consistently() -> None:
 
     assert "".join(tokens(text)) == text
     assert prompt_tokens([Said("user", text)]) == len(tokens(text)) + 7
+
+
+def test_writes_are_cut_within_a_character() -> None:
+    pieces = _split('data: "Grüße"\n\n'.encode())
+
+    assert b"".join(pieces) == 'data: "Grüße"\n\n'.encode()
+    with pytest.raises(UnicodeDecodeError):
+        pieces[0].decode()
+    assert _split(b"data: plain\n\n") == (b"data: plain\n\n",)

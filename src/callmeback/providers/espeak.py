@@ -47,10 +47,17 @@ class Style(msgspec.Struct, frozen=True):
     pitch_range: int = 50
 
 
+_BRAD: Final = Style("en-us+m7", pitch=28, pitch_range=60)
+_SARAH: Final = Style("en-us+f2", pitch=58, pitch_range=70)
+_ALEX: Final = Style("en-gb-x-rp+m3", pitch=84, pitch_range=50)
+# By name, and by the voices of ElevenLabs that the seeded personas have.
 _NAMED: Final = {
-    "brad": Style("en-us+m7", pitch=28, pitch_range=60),
-    "sarah": Style("en-us+f2", pitch=58, pitch_range=70),
-    "alex": Style("en-gb-x-rp+m3", pitch=84, pitch_range=50),
+    "brad": _BRAD,
+    "sarah": _SARAH,
+    "alex": _ALEX,
+    "pninz6obpgdqgcfmajgb": _BRAD,
+    "exavitqu4vr4xnsdxmal": _SARAH,
+    "ip95p4xokvk53goz742b": _ALEX,
 }
 _OTHERS: Final = (
     Style("en-us+m3", pitch=40),

@@ -125,7 +125,8 @@ class _Socket:
 
     async def _close_without_status(self) -> None:
         """An empty close frame, which the client reports as 1005; our server sends one for a code of None."""
-        await self.socket.send({"type": "websocket.close", "code": None, "reason": None})  # type: ignore[typeddict-item]
+        empty: Any = {"type": "websocket.close", "code": None, "reason": None}
+        await self.socket.send(empty)
 
 
 @websocket("/listener/v2/listen")
