@@ -14,11 +14,8 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_it_says_where_it_is_and_takes_the_account_of_the_settings() -> None:
-    account = {
-        "TWILIO_ACCOUNT_SID": "AC" + "1" * 32,
-        "TWILIO_AUTH_TOKEN": "shared",
-        "TWILIO_PHONE_NUMBER": "+12025550188",
-    }
+    sid, number = "AC" + "1" * 32, "+12025550188"
+    account = {"TWILIO_ACCOUNT_SID": sid, "TWILIO_AUTH_TOKEN": "shared", "TWILIO_PHONE_NUMBER": number}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "callmeback.simulator", "--port", "0", "--ring-seconds", "0",
         stdout=asyncio.subprocess.PIPE, env=os.environ | account | {"PYTHONPATH": os.pathsep.join(sys.path)},
