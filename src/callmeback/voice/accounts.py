@@ -16,6 +16,7 @@ from callmeback.providers.llm import Brain, BrainConfig
 from callmeback.providers.twilio import Carrier, CarrierConfig
 from callmeback.settings import Settings
 from callmeback.simulator import SimulatorConfig
+from callmeback.voice import audio
 from callmeback.voice.ticket import CallTicket
 from callmeback.voice.vendors import Ears, Mouth, Vendors
 
@@ -64,7 +65,13 @@ def listener_config(settings: Settings) -> ListenerConfig:
     else:
         base_url = settings.deepgram_base_url or deepgram.BASE_URL
 
-    return ListenerConfig(api_key=settings.deepgram_api_key or NO_KEY, model=settings.listener_model, base_url=base_url)
+    return ListenerConfig(
+        api_key=settings.deepgram_api_key or NO_KEY,
+        model=settings.listener_model,
+        base_url=base_url,
+        # The session decides how much it gathers before it sends.
+        chunk_ms=audio.CLOSE_CHUNK_MS,
+    )
 
 
 def brain_config(settings: Settings, model: str) -> BrainConfig:

@@ -12,8 +12,10 @@ from callmeback import mulaw
 BYTES_PER_SECOND = mulaw.RATE_HZ
 SILENT_BYTE = bytes((mulaw.SILENCE,))
 
-# Deepgram advises about 80 ms a message: four carrier frames.
+# Deepgram advises about 80 ms a message: four carrier frames. While the persona speaks each frame goes at once, since a
+# barge-in must be noticed within 50 ms.
 LISTENER_CHUNK_BYTES = 4 * mulaw.FRAME_BYTES
+CLOSE_CHUNK_MS = mulaw.FRAME_MS
 
 # A mark follows each slice, so what was heard is known to this granularity: 400 ms.
 SLICE_BYTES = 20 * mulaw.FRAME_BYTES
@@ -38,10 +40,10 @@ def slices(audio: bytes, size: int = SLICE_BYTES) -> Iterator[bytes]:
 class Gatherer:
     """Joins small frames into chunks of at least a size, so that one frame costs an append and not a send."""
 
-    __slots__ = ("_frames", "_held", "_size")
+    __slots__ = ("_frames", "_held", "size")
 
     def __init__(self, size: int = LISTENER_CHUNK_BYTES) -> None:
-        self._size = size
+        self.size = size
         self._frames: list[bytes] = []
         self._held = 0
 
@@ -49,7 +51,7 @@ class Gatherer:
         """Take a frame; answers the joined chunk once enough is held, else None."""
         self._frames.append(frame)
         self._held += len(frame)
-        if self._held < self._size:
+        if self._held < self.size:
             return None
         return self.take()
 

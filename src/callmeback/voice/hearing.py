@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
 
+from callmeback import mulaw
 from callmeback.providers.failures import VendorError, VendorUnavailable
 from callmeback.voice import audio
 from callmeback.voice.vendors import EagerEndOfTurn, Ears, EndOfTurn, HeardEvent, Lost
@@ -49,6 +50,10 @@ class Hearing:
         chunk = self._gatherer.add(frame)
         if chunk is not None:
             self._send(chunk)
+
+    def attend(self, *, closely: bool) -> None:
+        """Pass on every frame at once, for somebody may interrupt; or gather some, which is cheaper."""
+        self._gatherer.size = mulaw.FRAME_BYTES if closely else audio.LISTENER_CHUNK_BYTES
 
     def fill_pause(self) -> None:
         """To be called many times a second: when the carrier sends nothing, the listener gets silence in its place."""

@@ -89,6 +89,7 @@ class Vigil:
         if (limit := self._gate.cut_due(spent, elapsed)) is not None:
             self._talk.end(self._talk.leaving or limit)
             return
+        self._hearing.attend(closely=self._talk.state is State.SPEAKING)
         self._hearing.fill_pause()
         await self._speaker.look()
         await self._talk.look_whether_played()
