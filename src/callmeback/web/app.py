@@ -10,6 +10,7 @@ from litestar.di import Provide
 from callmeback.domain.passwords import Hasher
 from callmeback.settings import Settings
 from callmeback.web import documentation, problems, routes, session
+from callmeback.web.metrics import Metrics
 from callmeback.web.services import Services
 
 BODY_BYTES_MAX: Final = 256 * 1024
@@ -23,6 +24,7 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None) -> Litestar:
     """
     settings.check()
     services = Services(settings, hasher or Hasher())
+    metrics = Metrics(services)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -36,6 +38,7 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None) -> Litestar:
         route_handlers=routes.handlers(services),
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False, use_cache=True),
+            "metrics": Provide(lambda: metrics, sync_to_thread=False, use_cache=True),
             "caller": Provide(session.current_user),
             "visitor": Provide(session.optional_user),
         },
@@ -46,5 +49,7 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None) -> Litestar:
         logging_config=None,
     )
     app.state.services = services
+    # Outside of everything, so that refusals of the router are counted too.
+    app.asgi_handler = metrics.wrap(app.asgi_handler)
 
     return app

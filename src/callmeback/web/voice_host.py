@@ -64,6 +64,11 @@ class VoiceHost:
         """Whether one more call may begin here."""
         return self.room() > 0
 
+    @property
+    def metering_failures(self) -> int:
+        """Batches that failed in a row; 0 while all is well."""
+        return self._batcher.failures_in_row
+
     def room(self) -> int:
         """How many more calls this process takes."""
         return 0 if self.admission.draining else self.admission.calls_max - len(self.admission.live)

@@ -1,4 +1,4 @@
-"""Routes of credits, budget and costs."""
+"""Routes of credits, budget, costs and figures."""
 
 from datetime import date
 from typing import Annotated
@@ -9,7 +9,8 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
 
 from callmeback import money
-from callmeback.domain import budgets, costs, credits
+from callmeback.domain import analytics, budgets, costs, credits
+from callmeback.domain.analytics import DAYS_DEFAULT, DAYS_MAX, Analytics
 from callmeback.domain.budgets import Budget, BudgetChange
 from callmeback.domain.costs import CostGroup, GroupBy
 from callmeback.domain.credits import Account, Transaction
@@ -92,4 +93,14 @@ async def show_costs(
     )
 
 
-HANDLERS = (show_credits, list_transactions, show_budget, change_budget, show_costs)
+@get("/api/analytics", tags=TAG, responses=documented(401))
+async def show_analytics(
+    caller: NamedDependency[Caller],
+    days: Annotated[int, QueryParameter(ge=1, le=DAYS_MAX, description="Local days, today included.")] = DAYS_DEFAULT,
+) -> Analytics:
+    """Figures over one's calls: how many, how long, with whom, how they ended, at what cost."""
+    async with caller.transaction(read_only=True) as tx:
+        return await analytics.analytics(tx, caller.user_id, caller.user.timezone, days)
+
+
+HANDLERS = (show_credits, list_transactions, show_budget, change_budget, show_costs, show_analytics)
