@@ -1,0 +1,1 @@
+"""What the browser gets: templates and static files. No code lives here."""

@@ -1,0 +1,56 @@
+"""The page: server-rendered HTML over the same domain functions as the API. No build step, no foreign host."""
+
+from typing import Any
+
+from litestar import Router
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+
+from callmeback import errors
+from callmeback.web.pages import (
+    account,
+    assets,
+    budget,
+    calls,
+    credits,
+    doors,
+    frame,
+    guard,
+    handset,
+    home,
+    mailbox,
+    personas,
+    phones,
+    scenarios,
+    voices,
+)
+
+
+def route_handlers() -> list[Any]:
+    """The pages, and the files that they link to."""
+    pages = Router(
+        path="/",
+        route_handlers=[
+            *doors.HANDLERS,
+            *home.HANDLERS,
+            *personas.HANDLERS,
+            *calls.HANDLERS,
+            *credits.HANDLERS,
+            *budget.HANDLERS,
+            *phones.HANDLERS,
+            *scenarios.HANDLERS,
+            *account.HANDLERS,
+            *voices.HANDLERS,
+            *handset.HANDLERS,
+            *mailbox.HANDLERS,
+        ],
+        dependencies={"caller": Provide(guard.page_caller), "visitor": Provide(guard.page_visitor)},
+        exception_handlers={
+            errors.CallMeBackError: frame.domain_error,
+            HTTPException: frame.framework_error,
+            Exception: frame.unforeseen,
+        },
+        include_in_schema=False,
+    )
+
+    return [pages, *assets.HANDLERS]
