@@ -236,3 +236,17 @@ def test_writes_are_cut_within_a_character() -> None:
     with pytest.raises(UnicodeDecodeError):
         pieces[0].decode()
     assert _split(b"data: plain\n\n") == (b"data: plain\n\n",)
+
+
+def test_brain_quotes_the_person_and_never_the_house() -> None:
+    system = Said("system", "You are Brad.\n\nThis call: Why the person wants to be called: an interview")
+    cue = Said("user", "(The person has just picked up the phone. Greet them first.)")
+    talk = [system, cue]
+    said = []
+    for line in ("I went for a walk.", "It was long.", "There was rain.", "Then I went home."):
+        said.append(reply(talk))
+        talk += [Said("assistant", said[-1]), Said("user", line)]
+    said.append(reply(talk))
+
+    assert "an interview" in said[0]
+    assert not any("Why the person" in answer or "picked up" in answer or "Greet" in answer for answer in said)

@@ -30,7 +30,9 @@ class _Scene(msgspec.Struct, frozen=True):
 
 
 _NAME: Final = re.compile(r"\b(?:[Yy]ou are|[Yy]our name is|[Yy]ou play|I am|I'm)\s+(?!an?\b|the\b)([A-Z][\w'-]+)")
-_OCCASION: Final = re.compile(r"(?:This call|Context|Scenario|Situation|Reason for (?:this|the) call)\s*:\s*(.+)", re.I)
+_OCCASION: Final = re.compile(
+    r"(?:This call|Context|Scenario|Situation|Reason for (?:this|the) call)\s*:\s*(?:[A-Z][\w' ]{3,60}:\s*)?(.+)", re.I
+)
 _END_MARK: Final = re.compile(r"\[(?:end|hang[ _-]?up|goodbye|bye|end[ _-]call)\]", re.I)
 _MANNERS: Final = (
     ("coach", re.compile(r"\b(coach|motivat\w*|workout|fitness|train\w*|energetic|accountab\w*)", re.I)),
@@ -71,7 +73,7 @@ def reply(messages: Sequence[Said]) -> str:
     """What the persona says next, one to three short sentences."""
     scene = _scene(messages)
     last = scene.heard[-1] if scene.heard else ""
-    if not last or last.startswith("("):
+    if not last:
         return _greeting(scene)
     if _FAREWELL.search(last):
         return f"{_GOODBYES[scene.manner]} Take care, bye! {scene.end_mark}".strip()
@@ -98,7 +100,12 @@ def _scene(messages: Sequence[Said]) -> _Scene:
         manner=strongest[1] if strongest[0] else "plain",
         occasion=_short(occasion[1]) if occasion else "",
         end_mark=mark[0] if mark else "",
-        heard=[message.content.strip() for message in messages if message.role == "user"],
+        # A cue of the house stands in brackets; nobody said it.
+        heard=[
+            said
+            for message in messages
+            if message.role == "user" and not (said := message.content.strip()).startswith("(")
+        ],
         turn=sum(message.role == "assistant" for message in messages),
     )
 
