@@ -15,21 +15,18 @@ from callmeback.providers.elevenlabs import Voice, VoiceConfig
 from callmeback.providers.llm import Brain, BrainConfig
 from callmeback.providers.twilio import Carrier, CarrierConfig
 from callmeback.settings import Settings
-from callmeback.simulator import SimulatorConfig
 from callmeback.voice import audio
 from callmeback.voice.ticket import CallTicket
 from callmeback.voice.vendors import Ears, Mouth, Vendors
 
 SIMULATOR_HOST: Final = "127.0.0.1"
+# Our account at the simulated carrier, and the number that calls: one of those that nobody can have.
+SIMULATED_ACCOUNT: Final = "AC5157a7ed0000000000000000000000ff"
+SIMULATED_NUMBER: Final = "+12025550199"
 # A vendor that wants no key (a model of one's own, say) is told something all the same: the header can't be empty.
 NO_KEY: Final = "none"
 # What a persona without a voice speaks with: "Adam", a voice of the vendor's own library.
 DEFAULT_VOICE: Final = "pNInz6obpgDQGcFmaJgB"
-
-
-def simulator_config(settings: Settings) -> SimulatorConfig:
-    """The simulated carrier's customer: us."""
-    return SimulatorConfig(auth_token=_simulated_token(settings))
 
 
 def simulator_url(settings: Settings, scheme: str, vendor: str) -> str:
@@ -40,11 +37,10 @@ def simulator_url(settings: Settings, scheme: str, vendor: str) -> str:
 def carrier_config(settings: Settings) -> CarrierConfig:
     """The account at the carrier."""
     if settings.simulated("carrier"):
-        simulated = simulator_config(settings)
         return CarrierConfig(
-            account_sid=simulated.account_sid,
-            auth_token=simulated.auth_token,
-            number=simulated.number,
+            account_sid=SIMULATED_ACCOUNT,
+            auth_token=_simulated_token(settings),
+            number=SIMULATED_NUMBER,
             base_url=simulator_url(settings, "http", "carrier"),
         )
     if not (settings.twilio_account_sid and settings.twilio_auth_token and settings.twilio_phone_number):
@@ -76,9 +72,9 @@ def listener_config(settings: Settings) -> ListenerConfig:
 
 def brain_config(settings: Settings, model: str) -> BrainConfig:
     """The account at the brain, for one of its models. One that reasons is asked to do little of it: somebody waits."""
-    api_key, base_url = settings.cerebras_api_key, settings.cerebras_base_url or llm.BASE_URL
+    base_url = settings.cerebras_base_url or llm.BASE_URL
     if settings.simulated("brain"):
-        api_key, base_url = NO_KEY, simulator_url(settings, "http", "brain") + "/v1"
+        base_url = simulator_url(settings, "http", "brain") + "/v1"
     effort: Literal["low"] | None = "low" if model.startswith("gpt-oss") else None
 
     return BrainConfig(

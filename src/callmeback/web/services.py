@@ -14,7 +14,7 @@ from callmeback.pg import roles
 from callmeback.pg.pool import Database
 from callmeback.providers.twilio import Carrier
 from callmeback.settings import VENDORS, Settings
-from callmeback.simulator import Simulator
+from callmeback.simulator import Simulator, SimulatorConfig
 from callmeback.simulator import state as simulator_state
 from callmeback.voice import accounts
 from callmeback.voice.accounts import Staff
@@ -46,12 +46,8 @@ class Services:
         self.readonly = _database(
             settings, settings.role_secret, settings.database_url, roles.READONLY, READONLY_POOL_MAX
         )
-        self.simulator = (
-            Simulator(accounts.simulator_config(settings))
-            if any(settings.simulated(vendor) for vendor in VENDORS)
-            else None
-        )
         self.carrier = Carrier(accounts.carrier_config(settings))
+        self.simulator = _simulator(settings, self.carrier)
         self.staff = Staff(settings, self.carrier)
         self.host = VoiceHost(self.voice, self.staff)
         name = f"web {socket.gethostname()} {os.getpid()}"
@@ -144,6 +140,19 @@ class Services:
             _log.error("models_without_a_rate", card=costs.card_name(self.settings))
 
         return True
+
+
+def _simulator(settings: Settings, carrier: Carrier) -> Simulator | None:
+    """The vendors that have no key; the simulated carrier's customer is us."""
+    if not any(settings.simulated(vendor) for vendor in VENDORS):
+        return None
+    if not settings.simulated("carrier"):
+        return Simulator()
+    config = carrier.config
+
+    return Simulator(
+        SimulatorConfig(account_sid=config.account_sid, auth_token=config.auth_token, number=config.number)
+    )
 
 
 def _database(settings: Settings, role_secret: str, dsn: str, role: str, size: int) -> Database:

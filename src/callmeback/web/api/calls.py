@@ -1,4 +1,4 @@
-"""Routes of calls."""
+"""Routes of calls: place, list, show, watch, end."""
 
 from datetime import datetime
 from typing import Annotated
