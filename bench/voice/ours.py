@@ -19,7 +19,7 @@ from callmeback import logs
 from callmeback.providers import espeak, llm, twilio
 from callmeback.providers.deepgram import Listener, ListenerConfig
 from callmeback.providers.elevenlabs import Voice, VoiceConfig
-from callmeback.voice import audio, carrier_stream, session
+from callmeback.voice import audio, carrier_stream, pauses, session
 from callmeback.voice.admission import Admission
 from callmeback.voice.batcher import MeterBatcher, MeterLimit
 from callmeback.voice.meter import Price, PriceCard
@@ -140,6 +140,7 @@ async def main() -> None:
     metering = asyncio.create_task(host.batcher.run())
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.05)
+    pauses.shorten()
     port = server.servers[0].sockets[0].getsockname()[1]
     print(json.dumps({"event": "ready", "media": f"ws://127.0.0.1:{port}/media/{{n}}"}), flush=True)
     loop = asyncio.get_running_loop()

@@ -12,7 +12,7 @@ from callmeback.domain.costs import Reading
 from callmeback.domain.dials import MACHINES, Connection, Ending
 from callmeback.domain.tickets import TicketRow
 from callmeback.pg.pool import Database
-from callmeback.voice import session
+from callmeback.voice import pauses, session
 from callmeback.voice.accounts import Staff
 from callmeback.voice.admission import Admission
 from callmeback.voice.batcher import MeterBatcher, MeterLimit, MeterRow, Slot
@@ -58,6 +58,7 @@ class VoiceHost:
 
     async def run(self) -> None:
         """Meter all live calls until cancelled."""
+        pauses.shorten()
         await self._batcher.run()
 
     def has_room(self) -> bool:
