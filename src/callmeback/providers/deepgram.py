@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from callmeback import mulaw
 from callmeback.providers.failures import VendorBroken, VendorError, VendorRefused, VendorUnavailable
+from callmeback.providers.nearby import on_this_machine
 
 VENDOR: Final = "listener"
 BASE_URL: Final = "wss://api.deepgram.com"
@@ -367,6 +368,7 @@ class Listener:
                 f"{self.config.base_url.rstrip('/')}/v2/listen?{_query(self.config)}",
                 additional_headers={"Authorization": f"Token {self.config.api_key}"},
                 compression=None,
+                proxy=None if on_this_machine(self.config.base_url) else True,
                 open_timeout=self.config.connect_timeout_s,
                 close_timeout=CLOSE_TIMEOUT_S,
                 # Its keep-alive is the WebSocket's own: a JSON KeepAlive would end the socket.

@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.protocol import State
 
 from callmeback.providers.failures import VendorBroken, VendorError, VendorRefused, VendorUnavailable
+from callmeback.providers.nearby import on_this_machine
 
 VENDOR: Final = "voice"
 BASE_URL: Final = "wss://api.elevenlabs.io"
@@ -368,6 +369,7 @@ class Voice:
                 url,
                 additional_headers={"xi-api-key": self.config.api_key},
                 compression=None,
+                proxy=None if on_this_machine(self.config.base_url) else True,
                 open_timeout=self.config.connect_timeout_s,
                 close_timeout=CLOSE_TIMEOUT_S,
                 max_size=MESSAGE_BYTES_MAX,

@@ -12,6 +12,7 @@ import httpx
 import msgspec
 
 from callmeback.providers.failures import VendorBroken, VendorError, VendorRefused, VendorUnavailable
+from callmeback.providers.nearby import on_this_machine
 
 VENDOR: Final = "brain"
 BASE_URL: Final = "https://api.cerebras.ai/v1"
@@ -107,6 +108,7 @@ class Brain:
         self._client = client or httpx.AsyncClient(
             timeout=httpx.Timeout(None, connect=config.connect_timeout_s, pool=config.connect_timeout_s),
             limits=httpx.Limits(max_connections=config.connections_max, max_keepalive_connections=20),
+            trust_env=not on_this_machine(config.base_url),
         )
         self._headers = {"Authorization": f"Bearer {config.api_key}"} if config.api_key else {}
 

@@ -14,6 +14,7 @@ import httpx
 import msgspec
 
 from callmeback.providers.failures import VendorError, VendorRefused, VendorUnavailable, VendorUnclear
+from callmeback.providers.nearby import on_this_machine
 
 VENDOR: Final = "mail"
 PORTS: Final = {"smtp": 587, "smtps": 465}
@@ -32,6 +33,13 @@ class MailConfig(msgspec.Struct, frozen=True, kw_only=True):
     sender: str
     sender_name: str = "Call Me Back"
     timeout_s: float = 10.0
+
+
+def config_for(smtp_url: str, public_url: str) -> MailConfig:
+    """The configuration for a server and our own address: mail comes from the account, if that is one, else from us."""
+    account = unquote(urlsplit(smtp_url).username or "")
+    host = urlsplit(public_url).hostname or "localhost"
+    return MailConfig(url=smtp_url, sender=account if "@" in account else f"no-reply@{host}")
 
 
 class Mail(msgspec.Struct, frozen=True):
@@ -64,7 +72,9 @@ class Mailer:
 
     async def _post(self, mail: Mail) -> None:
         try:
-            async with httpx.AsyncClient(timeout=self.config.timeout_s) as client:
+            async with httpx.AsyncClient(
+                timeout=self.config.timeout_s, trust_env=not on_this_machine(self.config.url)
+            ) as client:
                 answer = await client.post(self.config.url, json=msgspec.to_builtins(mail))
         except httpx.HTTPError as exc:
             raise VendorUnavailable(VENDOR, "send a mail") from exc

@@ -19,6 +19,7 @@ import httpx
 import msgspec
 
 from callmeback.providers.failures import VendorBroken, VendorError, VendorRefused, VendorUnavailable, VendorUnclear
+from callmeback.providers.nearby import on_this_machine
 
 VENDOR: Final = "carrier"
 BASE_URL: Final = "https://api.twilio.com"
@@ -141,6 +142,7 @@ class Carrier:
             auth=(config.account_sid, config.auth_token),
             timeout=httpx.Timeout(config.answer_timeout_s, connect=config.connect_timeout_s),
             limits=httpx.Limits(max_connections=config.connections_max),
+            trust_env=not on_this_machine(config.base_url),
         )
         self._account = f"{config.base_url.rstrip('/')}/{API_VERSION}/Accounts/{config.account_sid}"
 

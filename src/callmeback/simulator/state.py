@@ -130,6 +130,8 @@ class Simulator:
         self.webhooks = httpx.AsyncClient(
             timeout=httpx.Timeout(WEBHOOK_TIMEOUT_S, connect=WEBHOOK_CONNECT_TIMEOUT_S),
             headers={"User-Agent": "TwilioProxy/1.1"},
+            # What it calls back is on this machine too.
+            trust_env=False,
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_dial = 0.0
