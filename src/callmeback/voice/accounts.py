@@ -7,12 +7,14 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from typing import Final, Literal
+from urllib.parse import unquote, urlsplit
 
 from callmeback import errors
 from callmeback.providers import deepgram, elevenlabs, espeak, llm, twilio
 from callmeback.providers.deepgram import Listener, ListenerConfig
 from callmeback.providers.elevenlabs import Voice, VoiceConfig
 from callmeback.providers.llm import Brain, BrainConfig
+from callmeback.providers.mail import MailConfig
 from callmeback.providers.twilio import Carrier, CarrierConfig
 from callmeback.settings import Settings
 from callmeback.voice import audio
@@ -25,6 +27,7 @@ SIMULATED_ACCOUNT: Final = "AC5157a7ed0000000000000000000000ff"
 SIMULATED_NUMBER: Final = "+12025550199"
 # A vendor that wants no key (a model of one's own, say) is told something all the same: the header can't be empty.
 NO_KEY: Final = "none"
+NO_SENDER: Final = "noreply@callmeback.invalid"
 # What a persona without a voice speaks with: "Adam", a voice of the vendor's own library.
 DEFAULT_VOICE: Final = "pNInz6obpgDQGcFmaJgB"
 
@@ -96,6 +99,18 @@ def voice_config(settings: Settings, voice_id: str, voice_settings: Mapping[str,
         base_url=base_url,
         settings=voice_settings,
     )
+
+
+def mail_config(settings: Settings) -> MailConfig:
+    """Where mail goes: the operator's server, or the simulated mailbox. It is from the login there, if that is one."""
+    if settings.smtp_url is None:
+        return MailConfig(url=simulator_url(settings, "http", "mails"), sender=NO_SENDER)
+    login = unquote(urlsplit(settings.smtp_url).username or "")
+    host = urlsplit(settings.base_url).hostname or ""
+    is_name = any(letter.isalpha() for letter in host) and "." in host
+    sender = login if "@" in login else f"noreply@{host}" if is_name else NO_SENDER
+
+    return MailConfig(url=settings.smtp_url, sender=sender)
 
 
 class Staff:

@@ -4,9 +4,8 @@ import asyncio
 from typing import Final
 from urllib.parse import urlencode
 
-import msgspec
-
 from callmeback.domain import auth
+from callmeback.providers.mail import Mail
 from callmeback.web.services import Services
 
 # How long a registration waits for its mail, so that it is usually there when the answer is.
@@ -18,15 +17,7 @@ VERIFY_PATH: Final = "/verify-email"
 RESET_PATH: Final = "/reset-password"
 
 
-class Letter(msgspec.Struct, frozen=True):
-    """A mail to be sent."""
-
-    to: str
-    subject: str
-    body: str
-
-
-def verification(base_url: str, email: str, token: str) -> Letter:
+def verification(base_url: str, email: str, token: str) -> Mail:
     """The mail that proves an address."""
     link = f"{base_url}{VERIFY_PATH}?{urlencode({'token': token})}"
     days = auth.VERIFICATION_VALID_FOR.days
@@ -35,10 +26,10 @@ def verification(base_url: str, email: str, token: str) -> Letter:
         f"It works once, for {days} days. You can be called without it."
     )
 
-    return Letter(email, "Confirm your e-mail address", body)
+    return Mail(email, "Confirm your e-mail address", body)
 
 
-def reset(base_url: str, email: str, token: str) -> Letter:
+def reset(base_url: str, email: str, token: str) -> Mail:
     """The mail that sets a new password."""
     link = f"{base_url}{RESET_PATH}?{urlencode({'token': token})}"
     minutes = auth.RESET_VALID_FOR.seconds // 60
@@ -47,7 +38,7 @@ def reset(base_url: str, email: str, token: str) -> Letter:
         f"It works once, for {minutes} minutes. If it wasn't you, do nothing."
     )
 
-    return Letter(email, "Set a new password", body)
+    return Mail(email, "Set a new password", body)
 
 
 async def send_verification(services: Services, email: str) -> None:
@@ -71,12 +62,10 @@ async def send_nothing() -> None:
 async def _mail_verification(services: Services, email: str) -> None:
     token = await auth.issue_link(services.api, email, "email_verification")
     if token is not None:
-        letter = verification(services.settings.base_url, email, token)
-        await services.send_mail(letter.to, letter.subject, letter.body)
+        await services.mailer.send(verification(services.settings.base_url, email, token))
 
 
 async def _mail_reset(services: Services, email: str) -> None:
     token = await auth.issue_link(services.api, email, "password_reset")
     if token is not None:
-        letter = reset(services.settings.base_url, email, token)
-        await services.send_mail(letter.to, letter.subject, letter.body)
+        await services.mailer.send(reset(services.settings.base_url, email, token))

@@ -12,10 +12,10 @@ from callmeback.domain.passwords import Hasher
 from callmeback.domain.tokens import Keys
 from callmeback.pg import roles
 from callmeback.pg.pool import Database
+from callmeback.providers.mail import Mailer
 from callmeback.providers.twilio import Carrier
 from callmeback.settings import VENDORS, Settings
 from callmeback.simulator import Simulator, SimulatorConfig
-from callmeback.simulator import state as simulator_state
 from callmeback.voice import accounts
 from callmeback.voice.accounts import Staff
 from callmeback.voice.dialler import Dialler
@@ -48,6 +48,7 @@ class Services:
         )
         self.carrier = Carrier(accounts.carrier_config(settings))
         self.simulator = _simulator(settings, self.carrier)
+        self.mailer = Mailer(accounts.mail_config(settings))
         self.staff = Staff(settings, self.carrier)
         self.host = VoiceHost(self.voice, self.staff)
         name = f"web {socket.gethostname()} {os.getpid()}"
@@ -99,14 +100,6 @@ class Services:
         for database in (self.readonly, self.voice, self.api):
             await database.close()
         self.hasher.close()
-
-    async def send_mail(self, to: str, subject: str, body: str) -> None:
-        """Send a mail; raises VendorFailed."""
-        if self.simulator is None:
-            raise errors.VendorFailed("There is no mail server.")
-        self.simulator.mails.appendleft(
-            simulator_state.Letter(to=to, body=body, sent_at=simulator_state.now_text(), subject=subject)
-        )
 
     def later(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         """Do this beside the request; a failure is logged. None when there is too much to do already."""

@@ -5,6 +5,7 @@ request's own statements, see `Caller.transaction`. The caller is the token's su
 """
 
 import hmac
+import ipaddress
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -23,6 +24,7 @@ from callmeback.web.services import Services
 SESSION_COOKIE: Final = "session"
 CSRF_COOKIE: Final = "csrf"
 CSRF_HEADER: Final = "X-CSRF-Token"
+IPV6_PREFIX: Final = 64
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -127,8 +129,29 @@ def _cookie(services: Services, name: str, value: str, *, httponly: bool, max_ag
 
 
 def client_address(request: Request[Any, Any, State]) -> str:
-    """Where a request comes from, for limits; behind our own proxy the server has put the real one here."""
-    return request.client.host if request.client else "unknown"
+    """Where a request comes from, for limits.
+
+    A proxy is believed only where the operator has said that there is one (a public URL) and it runs on this machine:
+    anybody can write the header. Of IPv6 the network counts, since one person has 2^64 addresses.
+    """
+    services: Services = request.app.state.services
+    peer = _address(request.client.host if request.client else "")
+    if peer is not None and peer.is_loopback and services.settings.public_url is not None:
+        nearest = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+        peer = _address(nearest) or peer
+    if peer is None:
+        return "unknown"
+    if isinstance(peer, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((peer, IPV6_PREFIX), strict=False))
+
+    return str(peer)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
 
 
 def _token_of(request: Request[Any, Any, State]) -> tuple[str | None, bool]:
