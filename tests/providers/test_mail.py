@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from callmeback.providers.failures import VendorError, VendorRefused, VendorUnavailable, VendorUnclear
-from callmeback.providers.mail import Mail, MailConfig, Mailer, config_for
+from callmeback.providers.mail import Mail, MailConfig, Mailer
 from callmeback.simulator import Simulator, create
 from callmeback.simulator.alone import serving
 
@@ -139,10 +139,3 @@ async def test_without_a_server_it_lies_in_the_simulators_mailbox() -> None:
         await Mailer(MailConfig(url=url, sender="hello@callmeback.example")).send(MAIL)
 
     assert [(mail.to, mail.subject, mail.body) for mail in sim.mails] == [(MAIL.to, MAIL.subject, MAIL.body)]
-
-
-def test_sender_is_the_account_or_our_own_host() -> None:
-    account = config_for("smtps://robot%40mail.example:pw@smtp.example", "https://call.example.com")
-    own = config_for("smtp://relay:25", "https://call.example.com:8443/x")
-
-    assert (account.sender, own.sender) == ("robot@mail.example", "no-reply@call.example.com")

@@ -35,13 +35,6 @@ class MailConfig(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float = 10.0
 
 
-def config_for(smtp_url: str, public_url: str) -> MailConfig:
-    """The configuration for a server and our own address: mail comes from the account, if that is one, else from us."""
-    account = unquote(urlsplit(smtp_url).username or "")
-    host = urlsplit(public_url).hostname or "localhost"
-    return MailConfig(url=smtp_url, sender=account if "@" in account else f"no-reply@{host}")
-
-
 class Mail(msgspec.Struct, frozen=True):
     """A plain text for one person."""
 
