@@ -5,24 +5,21 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from callmeback import errors
 from callmeback.cli.installation import owner_dsn
+from callmeback.cli.output import json_option, show, show_json, text_of
 from callmeback.pg import home, lint, migrate, migration_files, roles, schema, server
 from callmeback.settings import Settings
 
 _STYLES: Final = {"applied": "green", "pending": "yellow", "running": "magenta", "edited": "red", "unknown": "red"}
 
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
 
-
-@click.group("migrate", invoke_without_command=True)
+@click.group(invoke_without_command=True)
 @click.pass_context
 def command(context: click.Context) -> None:
     """Migrations of the database; without a command, applies what is missing."""
@@ -31,57 +28,48 @@ def command(context: click.Context) -> None:
 
 
 @command.command()
-@as_json
+@json_option
 def apply(as_json: bool = False) -> None:
     """Apply every migration that is missing, then functions, views and access."""
-    with _told():
-        done = migrate.apply(owner_dsn(Settings.from_env()))
-    if as_json:
-        _echo_json({"items": done})
-    elif done:
-        table = Table("applied", "ms")
-        for step in done:
-            table.add_row(step.file, str(step.execution_ms))
-        Console().print(table)
+    done = migrate.apply(owner_dsn(Settings.from_env()))
+    if done or as_json:
+        show(done, {"file": "applied", "execution_ms": "ms"}, as_json=as_json)
     else:
         click.echo("The database is current.")
 
 
 @command.command()
-@as_json
+@json_option
 def status(as_json: bool) -> None:
     """How each file stands; exit code 1 when the database and the files contradict one another."""
-    with _told():
-        found = migrate.status(owner_dsn(Settings.from_env()))
+    found = migrate.status(owner_dsn(Settings.from_env()))
     if as_json:
-        _echo_json({"is_current": found.is_current, "is_drifted": found.is_drifted, **msgspec.to_builtins(found)})
+        show_json(
+            {
+                "is_current": found.is_current,
+                "is_drifted": found.is_drifted,
+                "migrations": found.migrations,
+                "repeatable": found.repeatable,
+            }
+        )
     else:
         table = Table("file", "state", "applied at", "ms")
         for file in (*found.migrations, *found.repeatable):
-            table.add_row(
-                file.file,
-                f"[{_STYLES[file.state]}]{file.state}[/]",
-                f"{file.applied_at:%Y-%m-%d %H:%M:%S%z}" if file.applied_at else "",
-                "" if file.execution_ms is None else str(file.execution_ms),
-            )
+            applied_at = f"{file.applied_at:%Y-%m-%d %H:%M:%S%z}" if file.applied_at else ""
+            table.add_row(file.file, f"[{_STYLES[file.state]}]{file.state}[/]", applied_at, text_of(file.execution_ms))
         Console().print(table)
     if found.is_drifted:
         raise SystemExit(1)
 
 
 @command.command("lint")
-@as_json
+@json_option
 def lint_files(as_json: bool) -> None:
     """Look for faults in the files, by their text and by trying them; exit code 1 when there are any."""
-    with _told(), _workshop() as dsn:
+    with _workshop() as dsn:
         findings = lint.lint(dsn)
-    if as_json:
-        _echo_json({"items": findings})
-    elif findings:
-        table = Table("rule", "where", "what")
-        for finding in findings:
-            table.add_row(finding.rule, finding.place, finding.message)
-        Console().print(table)
+    if findings or as_json:
+        show(findings, {"rule": "rule", "place": "where", "message": "what"}, as_json=as_json)
     else:
         click.echo("Nothing to mend.")
     if any(finding.severity == "error" for finding in findings):
@@ -90,13 +78,12 @@ def lint_files(as_json: bool) -> None:
 
 @command.command()
 @click.argument("name")
-@as_json
+@json_option
 def new(name: str, as_json: bool) -> None:
     """Begin the next migration, called NAME (small letters, digits and underscores)."""
-    with _told():
-        path = migration_files.new(name)
+    path = migration_files.new(name)
     if as_json:
-        _echo_json({"file": str(path)})
+        show_json({"file": str(path)})
     else:
         click.echo(str(path))
 
@@ -105,7 +92,7 @@ def new(name: str, as_json: bool) -> None:
 @click.option("--check", is_flag=True, help="Write nothing; exit code 1 when schema.sql is stale.")
 def write_schema(check: bool) -> None:
     """Generate sql/schema.sql, the whole database on one page, from the files."""
-    with _told(), _workshop() as dsn:
+    with _workshop() as dsn:
         text = schema.of_the_files(dsn)
     present = schema.SCHEMA_FILE.read_text("utf-8") if schema.SCHEMA_FILE.exists() else ""
     if text == present:
@@ -127,16 +114,3 @@ def _workshop() -> Iterator[str]:
         with server.start(place, durable=False, archive=False) as temporary:
             asyncio.run(roles.ensure(temporary.superuser_dsn, home.generated_secrets(place)["role_secret"]))
             yield temporary.superuser_dsn
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """A domain error as one line on standard error, and exit code 1."""
-    try:
-        yield
-    except errors.CallMeBackError as exc:
-        raise click.ClickException(exc.detail) from exc
-
-
-def _echo_json(value: dict[str, Any]) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

@@ -1,0 +1,3443 @@
+-- Generated from migrations/, functions/, views/ and access/ by `callmeback migrate schema`; never edited.
+-- Everything belongs to callmeback_owner. The monthly partitions that ensure_partitions() makes are left out.
+--
+-- PostgreSQL database dump
+--
+
+\restrict callmeback
+
+SET statement_timeout = 0;
+SET lock_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
+SET transaction_timeout = 0;
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+SELECT pg_catalog.set_config('search_path', '', false);
+SET check_function_bodies = false;
+SET xmloption = content;
+SET client_min_messages = warning;
+SET row_security = off;
+
+CREATE DOMAIN public.id AS text COLLATE pg_catalog."C"
+	CONSTRAINT id_length CHECK (((octet_length(VALUE) >= 1) AND (octet_length(VALUE) <= 64)));
+
+COMMENT ON DOMAIN public.id IS 'A readable prefix and a UUIDv7 (TypeID), made in Python; personas of the house keep short names, adopted rows their old ids.';
+
+CREATE FUNCTION public.add_cost_event(p_user_id text, p_call_id text, p_call_month date, p_event_type text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    INSERT INTO call_cost_events (
+        call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, deepgram_audio_seconds,
+        cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters,
+        fallback_input_tokens, fallback_output_tokens, local_characters,
+        twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents
+    )
+    SELECT
+        p_call_month, b.user_id, b.call_id, e.seq + 1, p_event_type,
+        b.twilio_duration_seconds - e.duration, b.deepgram_audio_seconds - e.audio,
+        b.cerebras_input_tokens - e.tokens_in, b.cerebras_output_tokens - e.tokens_out,
+        b.elevenlabs_characters - e.characters,
+        b.fallback_input_tokens - e.fallback_in, b.fallback_output_tokens - e.fallback_out,
+        b.local_characters - e.local_characters,
+        b.twilio_cost_cents - e.twilio, b.deepgram_cost_cents - e.deepgram, b.cerebras_cost_cents - e.cerebras,
+        b.elevenlabs_cost_cents - e.elevenlabs, b.total_cost_cents - e.total
+    FROM call_cost_breakdowns AS b
+    CROSS JOIN LATERAL (
+        SELECT
+            coalesce(max(x.seq), 0) AS seq,
+            coalesce(sum(x.twilio_duration_seconds), 0) AS duration,
+            coalesce(sum(x.deepgram_audio_seconds), 0) AS audio,
+            coalesce(sum(x.cerebras_input_tokens), 0) AS tokens_in,
+            coalesce(sum(x.cerebras_output_tokens), 0) AS tokens_out,
+            coalesce(sum(x.elevenlabs_characters), 0) AS characters,
+            coalesce(sum(x.fallback_input_tokens), 0) AS fallback_in,
+            coalesce(sum(x.fallback_output_tokens), 0) AS fallback_out,
+            coalesce(sum(x.local_characters), 0) AS local_characters,
+            coalesce(sum(x.twilio_cost_cents), 0) AS twilio,
+            coalesce(sum(x.deepgram_cost_cents), 0) AS deepgram,
+            coalesce(sum(x.cerebras_cost_cents), 0) AS cerebras,
+            coalesce(sum(x.elevenlabs_cost_cents), 0) AS elevenlabs,
+            coalesce(sum(x.total_cost_cents), 0) AS total
+        FROM call_cost_events AS x
+        WHERE x.call_month = p_call_month AND x.call_id = p_call_id
+    ) AS e
+    WHERE b.user_id = p_user_id AND b.call_id = p_call_id;
+END
+$$;
+
+COMMENT ON FUNCTION public.add_cost_event(p_user_id text, p_call_id text, p_call_month date, p_event_type text) IS 'Writes what a breakdown has that its events have not. The caller holds the breakdown''s row.';
+
+SET default_tablespace = '';
+
+SET default_table_access_method = heap;
+
+CREATE TABLE public.price_versions (
+    id integer NOT NULL,
+    card text NOT NULL,
+    effective_from timestamp with time zone NOT NULL,
+    carrier_model text NOT NULL,
+    listener_model text NOT NULL,
+    brain_model text NOT NULL,
+    voice_model text NOT NULL,
+    fallback_model text NOT NULL,
+    local_model text NOT NULL,
+    carrier_second_cents numeric(18,8),
+    carrier_second_per integer,
+    listener_second_cents numeric(18,8),
+    listener_second_per integer,
+    brain_input_cents numeric(18,8),
+    brain_input_per integer,
+    brain_output_cents numeric(18,8),
+    brain_output_per integer,
+    voice_character_cents numeric(18,8),
+    voice_character_per integer,
+    fallback_input_cents numeric(18,8),
+    fallback_input_per integer,
+    fallback_output_cents numeric(18,8),
+    fallback_output_per integer,
+    local_character_cents numeric(18,8),
+    local_character_per integer,
+    worst_case_cents_per_minute numeric(20,10),
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT price_versions_card_length CHECK (((length(card) >= 1) AND (length(card) <= 500)))
+);
+
+COMMENT ON TABLE public.price_versions IS 'The rates of one set of models in one period, side by side, so that a call is priced by one row, that of its start.';
+
+COMMENT ON COLUMN public.price_versions.card IS 'The set of models, as the service that uses them names it.';
+
+COMMENT ON COLUMN public.price_versions.worst_case_cents_per_minute IS 'What a minute can cost at the most: 1,000 characters, 20,000 tokens in, 1,500 out. NULL: a rate is missing, so no calls.';
+
+CREATE FUNCTION public.add_price_version(p_version public.price_versions, p_at timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_last price_versions;
+    v_carrier service_rates := rate_in_force('twilio', p_version.carrier_model, 'second', p_at);
+    v_listener service_rates := rate_in_force('deepgram', p_version.listener_model, 'second', p_at);
+    v_brain_in service_rates := rate_in_force('cerebras', p_version.brain_model, 'input_token', p_at);
+    v_brain_out service_rates := rate_in_force('cerebras', p_version.brain_model, 'output_token', p_at);
+    v_voice service_rates := rate_in_force('elevenlabs', p_version.voice_model, 'character', p_at);
+    v_fallback_in service_rates := rate_in_force('cerebras', p_version.fallback_model, 'input_token', p_at);
+    v_fallback_out service_rates := rate_in_force('cerebras', p_version.fallback_model, 'output_token', p_at);
+    v_local service_rates := rate_in_force('espeak', p_version.local_model, 'character', p_at);
+    v_worst numeric(20, 10);
+BEGIN
+    -- The dearer of the two brains and voices, so that a fallback never costs more than was agreed.
+    v_worst := v_carrier.price_cents * 60 / v_carrier.per
+    + v_listener.price_cents * 60 / v_listener.per
+    + greatest(v_brain_in.price_cents * 20000 / v_brain_in.per, v_fallback_in.price_cents * 20000 / v_fallback_in.per)
+    + greatest(v_brain_out.price_cents * 1500 / v_brain_out.per, v_fallback_out.price_cents * 1500 / v_fallback_out.per)
+    + greatest(v_voice.price_cents * 1000 / v_voice.per, v_local.price_cents * 1000 / v_local.per);
+    IF v_carrier.price_cents IS NULL OR v_listener.price_cents IS NULL OR v_brain_in.price_cents IS NULL
+        OR v_brain_out.price_cents IS NULL OR v_voice.price_cents IS NULL OR v_fallback_in.price_cents IS NULL
+        OR v_fallback_out.price_cents IS NULL OR v_local.price_cents IS NULL THEN
+        v_worst := NULL;
+    END IF;
+
+    SELECT v.* INTO v_last
+    FROM price_versions AS v
+    WHERE v.card = p_version.card AND v.effective_from <= p_at
+    ORDER BY v.effective_from DESC
+    LIMIT 1;
+    IF v_last.id IS NOT NULL
+        AND (v_last.carrier_second_cents, v_last.carrier_second_per, v_last.listener_second_cents, v_last.listener_second_per)
+        IS NOT DISTINCT FROM (v_carrier.price_cents, v_carrier.per, v_listener.price_cents, v_listener.per)
+        AND (v_last.brain_input_cents, v_last.brain_input_per, v_last.brain_output_cents, v_last.brain_output_per)
+        IS NOT DISTINCT FROM (v_brain_in.price_cents, v_brain_in.per, v_brain_out.price_cents, v_brain_out.per)
+        AND (v_last.fallback_input_cents, v_last.fallback_input_per, v_last.fallback_output_cents, v_last.fallback_output_per)
+        IS NOT DISTINCT FROM (v_fallback_in.price_cents, v_fallback_in.per, v_fallback_out.price_cents, v_fallback_out.per)
+        AND (v_last.voice_character_cents, v_last.voice_character_per, v_last.local_character_cents, v_last.local_character_per)
+        IS NOT DISTINCT FROM (v_voice.price_cents, v_voice.per, v_local.price_cents, v_local.per)
+        AND v_last.worst_case_cents_per_minute IS NOT DISTINCT FROM v_worst THEN
+        RETURN;
+    END IF;
+
+    INSERT INTO price_versions (
+        card, effective_from, carrier_model, listener_model, brain_model, voice_model, fallback_model, local_model,
+        carrier_second_cents, carrier_second_per, listener_second_cents, listener_second_per,
+        brain_input_cents, brain_input_per, brain_output_cents, brain_output_per,
+        voice_character_cents, voice_character_per, fallback_input_cents, fallback_input_per,
+        fallback_output_cents, fallback_output_per, local_character_cents, local_character_per,
+        worst_case_cents_per_minute
+    ) VALUES (
+        p_version.card, p_at, p_version.carrier_model, p_version.listener_model, p_version.brain_model,
+        p_version.voice_model, p_version.fallback_model, p_version.local_model,
+        v_carrier.price_cents, v_carrier.per, v_listener.price_cents, v_listener.per,
+        v_brain_in.price_cents, v_brain_in.per, v_brain_out.price_cents, v_brain_out.per,
+        v_voice.price_cents, v_voice.per, v_fallback_in.price_cents, v_fallback_in.per,
+        v_fallback_out.price_cents, v_fallback_out.per, v_local.price_cents, v_local.per,
+        v_worst
+    ) ON CONFLICT (card, effective_from) DO NOTHING;
+END
+$$;
+
+COMMENT ON FUNCTION public.add_price_version(p_version public.price_versions, p_at timestamp with time zone) IS 'Writes the version of a card from a time on, unless the rates are those of the version before it.';
+
+CREATE FUNCTION public.advance_call(p_user_id text, p_call_id text, p_status text, p_carrier_sid text DEFAULT NULL::text) RETURNS timestamp with time zone
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_call calls;
+BEGIN
+    SELECT c.* INTO v_call
+    FROM calls AS c
+    WHERE c.user_id = p_user_id AND c.id = p_call_id
+    FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'call does not exist' USING ERRCODE = 'CM008';
+    ELSIF call_rank(p_status) = 4 OR NOT v_call.hold_open THEN
+        RAISE EXCEPTION 'a call in % cannot become %', v_call.status, p_status USING ERRCODE = 'CM007';
+    ELSIF p_status = 'in_progress' AND v_call.status = 'in_progress' THEN
+        RAISE EXCEPTION 'the talk has begun already' USING ERRCODE = 'CM007';
+    ELSIF v_call.twilio_call_sid <> p_carrier_sid THEN
+        RAISE EXCEPTION 'the carrier knows this call by another id' USING ERRCODE = 'CM007';
+    END IF;
+    UPDATE calls AS c
+    SET
+        status = CASE WHEN call_rank(p_status) > call_rank(c.status) THEN p_status ELSE c.status END,
+        twilio_call_sid = coalesce(c.twilio_call_sid, p_carrier_sid),
+        answered_at = CASE WHEN call_rank(p_status) >= 2 THEN coalesce(c.answered_at, v_now) ELSE c.answered_at END,
+        updated_at = v_now
+    WHERE c.user_id = p_user_id AND c.id = p_call_id
+    RETURNING c.answered_at INTO v_call.answered_at;
+    RETURN v_call.answered_at;
+END
+$$;
+
+COMMENT ON FUNCTION public.advance_call(p_user_id text, p_call_id text, p_status text, p_carrier_sid text) IS 'A step by our own code: forward, or no change where the carrier was faster; an impossible one raises. Answers when the talk began.';
+
+CREATE FUNCTION public.call_rank(p_status text) RETURNS integer
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    RETURN CASE p_status
+        WHEN 'initiating' THEN 0
+        WHEN 'calling' THEN 1
+        WHEN 'connected' THEN 2
+        WHEN 'in_progress' THEN 3
+        ELSE 4
+    END;
+END
+$$;
+
+COMMENT ON FUNCTION public.call_rank(p_status text) IS 'Order of the states: a call moves to a higher rank or not at all; 4 is terminal.';
+
+CREATE FUNCTION public.carrier_event(p_user_id text, p_call_id text, p_kind text, p_event_key text, p_carrier_status text, p_carrier_sid text DEFAULT NULL::text, p_answered_by text DEFAULT NULL::text, p_carrier_seconds integer DEFAULT NULL::integer, OUT verdict text, OUT status text, OUT is_open boolean, OUT answered_by text) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_call calls;
+    v_status text;
+    v_reason text;
+BEGIN
+    SELECT c.* INTO v_call
+    FROM calls AS c
+    WHERE c.user_id = p_user_id AND c.id = p_call_id
+    FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        verdict := 'unknown';
+        RETURN;
+    END IF;
+    v_status := CASE p_carrier_status
+        WHEN 'queued' THEN 'calling'
+        WHEN 'initiated' THEN 'calling'
+        WHEN 'ringing' THEN 'calling'
+        WHEN 'in-progress' THEN 'connected'
+        WHEN 'completed' THEN 'completed'
+        WHEN 'busy' THEN 'busy'
+        WHEN 'no-answer' THEN 'no_answer'
+        WHEN 'failed' THEN 'failed'
+        WHEN 'canceled' THEN 'canceled'
+    END;
+    v_reason := CASE
+        WHEN v_call.twilio_call_sid <> p_carrier_sid THEN 'other carrier id'
+        WHEN NOT v_call.hold_open THEN 'call has ended'
+        WHEN p_carrier_status IS NOT NULL AND v_status IS NULL THEN 'unknown status'
+        WHEN call_rank(v_status) < call_rank(v_call.status) THEN 'backward'
+    END;
+    INSERT INTO carrier_events (user_id, call_id, kind, event_key, carrier_status, verdict, reason)
+    VALUES (
+        p_user_id, p_call_id, p_kind, p_event_key, p_carrier_status,
+        CASE WHEN v_reason IS NULL THEN 'applied' ELSE 'ignored' END, v_reason
+    )
+    ON CONFLICT ON CONSTRAINT carrier_events_pkey DO NOTHING;
+    verdict := CASE WHEN NOT FOUND THEN 'duplicate' WHEN v_reason IS NULL THEN 'applied' ELSE 'ignored' END;
+    status := v_call.status;
+    is_open := v_call.hold_open;
+    answered_by := v_call.answered_by;
+    IF verdict = 'duplicate' OR v_reason IN ('other carrier id', 'unknown status') THEN
+        RETURN;
+    END IF;
+
+    -- Facts are kept even where the step comes too late.
+    UPDATE calls AS c
+    SET
+        twilio_call_sid = coalesce(c.twilio_call_sid, p_carrier_sid),
+        answered_by = coalesce(c.answered_by, p_answered_by),
+        carrier_duration_seconds = coalesce(p_carrier_seconds, c.carrier_duration_seconds),
+        status = CASE
+            WHEN v_reason IS NULL AND call_rank(v_status) BETWEEN call_rank(c.status) + 1 AND 3 THEN v_status
+            ELSE c.status
+        END,
+        answered_at = CASE
+            WHEN v_reason IS NULL AND v_status = 'connected' THEN coalesce(c.answered_at, v_now)
+            ELSE c.answered_at
+        END,
+        updated_at = v_now
+    WHERE c.user_id = p_user_id AND c.id = p_call_id
+    RETURNING c.status, c.answered_by INTO status, answered_by;
+
+    -- Once the talk has begun, the voice process settles, or the reaper if there is none any more.
+    IF v_reason IS NULL AND call_rank(v_status) = 4 AND call_rank(v_call.status) < 3 THEN
+        SELECT f.status INTO status
+        FROM finish_call(
+            p_user_id, p_call_id, v_status, CASE WHEN v_status = 'completed' THEN 'hung_up_early' ELSE v_status END,
+            p_connected_seconds => 0
+        ) AS f;
+        is_open := false;
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION public.carrier_event(p_user_id text, p_call_id text, p_kind text, p_event_key text, p_carrier_status text, p_carrier_sid text, p_answered_by text, p_carrier_seconds integer, OUT verdict text, OUT status text, OUT is_open boolean, OUT answered_by text) IS 'Notes an event of the carrier once and applies it if it leads forward: applied, ignored, duplicate or unknown. Never raises.';
+
+CREATE FUNCTION public.check_session(p_user_id text, p_token_id text, p_issued_at timestamp with time zone, OUT is_valid boolean, OUT is_admin boolean) RETURNS record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    SELECT
+        u.erased_at IS NULL AND u.blocked_at IS NULL AND p_issued_at >= u.tokens_valid_from
+        AND NOT EXISTS (SELECT FROM token_blacklist AS b WHERE b.token_id = p_token_id),
+        EXISTS (SELECT FROM admin_users AS a WHERE a.user_id = u.id)
+    INTO is_valid, is_admin
+    FROM users AS u
+    WHERE u.id = p_user_id;
+    is_valid := coalesce(is_valid, false);
+    is_admin := coalesce(is_admin, false);
+END
+$$;
+
+COMMENT ON FUNCTION public.check_session(p_user_id text, p_token_id text, p_issued_at timestamp with time zone, OUT is_valid boolean, OUT is_admin boolean) IS 'Asked on every request: is this token still good, and is its person an admin.';
+
+CREATE FUNCTION public.claim_dials(p_carrier text, p_worker text, p_limit integer) RETURNS TABLE(user_id text, call_id text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_bucket dial_buckets;
+    v_now timestamptz;
+    v_tokens numeric;
+    v_claimed integer;
+BEGIN
+    -- A look without a lock: an empty outbox costs nothing and burns no token.
+    IF NOT EXISTS (SELECT FROM open_calls AS o WHERE o.dial_claimed_at IS NULL) THEN
+        RETURN;
+    END IF;
+    SELECT b.* INTO v_bucket FROM dial_buckets AS b WHERE b.carrier = p_carrier FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'carrier % has no bucket', p_carrier USING ERRCODE = 'CM008';
+    END IF;
+    v_now := clock_timestamp();
+    v_tokens := least(
+        v_bucket.burst,
+        v_bucket.tokens
+        + greatest(0, extract(EPOCH FROM v_now - v_bucket.refilled_at)) * v_bucket.calls_per_second
+    );
+    RETURN QUERY
+    WITH due AS (
+        SELECT o.user_id, o.call_id, o.created_at
+        FROM open_calls AS o
+        WHERE o.dial_claimed_at IS NULL AND o.dial_before > v_now
+        ORDER BY o.created_at
+        LIMIT greatest(0, least(p_limit, floor(v_tokens)::integer))
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE open_calls AS o
+    SET dial_claimed_at = v_now, dial_claimed_by = p_worker
+    FROM due
+    WHERE o.user_id = due.user_id AND o.call_id = due.call_id
+    RETURNING o.user_id::text, o.call_id::text;
+    GET DIAGNOSTICS v_claimed = ROW_COUNT;
+    UPDATE dial_buckets AS b
+    SET tokens = v_tokens - v_claimed, refilled_at = v_now
+    WHERE b.carrier = p_carrier;
+END
+$$;
+
+COMMENT ON FUNCTION public.claim_dials(p_carrier text, p_worker text, p_limit integer) IS 'Hands out calls to dial, oldest first, each once, never more than the carrier takes.';
+
+CREATE FUNCTION public.count_attempt(p_bucket text, p_limit integer, p_window interval) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_row login_attempts;
+BEGIN
+    INSERT INTO login_attempts AS l (bucket, window_started_at, attempts, expires_at)
+    VALUES (p_bucket, v_now, 1, v_now + p_window)
+    ON CONFLICT (bucket) DO UPDATE
+    SET
+        attempts = CASE WHEN l.expires_at <= v_now THEN 1 ELSE least(l.attempts + 1, p_limit + 1) END,
+        window_started_at = CASE WHEN l.expires_at <= v_now THEN v_now ELSE l.window_started_at END,
+        expires_at = CASE WHEN l.expires_at <= v_now THEN v_now + p_window ELSE l.expires_at END
+    RETURNING l.* INTO v_row;
+    IF v_row.attempts <= p_limit THEN
+        RETURN 0;
+    END IF;
+    RETURN greatest(1, ceil(extract(EPOCH FROM v_row.expires_at - v_now)))::integer;
+END
+$$;
+
+COMMENT ON FUNCTION public.count_attempt(p_bucket text, p_limit integer, p_window interval) IS 'Counts an attempt in a fixed window: 0 if it is allowed, else the seconds to wait.';
+
+CREATE FUNCTION public.drop_old_partitions(p_keep interval DEFAULT '90 days'::interval) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    SET lock_timeout TO '4s'
+    AS $_$
+DECLARE
+    v_name text;
+    v_dropped integer := 0;
+BEGIN
+    FOR v_name IN
+        SELECT c.relname
+        FROM pg_inherits AS i
+        INNER JOIN pg_class AS c ON i.inhrelid = c.oid
+        WHERE i.inhparent = 'public.call_cost_events'::regclass
+            AND c.relname ~ '^call_cost_events_\d{4}_\d{2}$'
+            AND to_date(right(c.relname, 7), 'YYYY_MM') + interval '1 month' < clock_timestamp() - p_keep
+        ORDER BY c.relname
+    LOOP
+        EXECUTE format('DROP TABLE public.%I', v_name);
+        v_dropped := v_dropped + 1;
+    END LOOP;
+    RETURN v_dropped;
+END
+$_$;
+
+COMMENT ON FUNCTION public.drop_old_partitions(p_keep interval) IS 'Drops months of cost events that ended before the time that they are kept.';
+
+CREATE FUNCTION public.ensure_card(p_card text, p_carrier_model text, p_listener_model text, p_brain_model text, p_voice_model text, p_fallback_model text, p_local_model text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_version price_versions;
+BEGIN
+    SELECT v.* INTO v_version
+    FROM price_versions AS v
+    WHERE v.card = p_card AND v.effective_from <= clock_timestamp()
+    ORDER BY v.effective_from DESC
+    LIMIT 1;
+    IF v_version.id IS NULL THEN
+        v_version.card := p_card;
+        v_version.carrier_model := p_carrier_model;
+        v_version.listener_model := p_listener_model;
+        v_version.brain_model := p_brain_model;
+        v_version.voice_model := p_voice_model;
+        v_version.fallback_model := p_fallback_model;
+        v_version.local_model := p_local_model;
+        PERFORM refresh_card(v_version);
+        SELECT v.* INTO v_version
+        FROM price_versions AS v
+        WHERE v.card = p_card AND v.effective_from <= clock_timestamp()
+        ORDER BY v.effective_from DESC
+        LIMIT 1;
+    END IF;
+    RETURN v_version.worst_case_cents_per_minute IS NOT NULL;
+END
+$$;
+
+COMMENT ON FUNCTION public.ensure_card(p_card text, p_carrier_model text, p_listener_model text, p_brain_model text, p_voice_model text, p_fallback_model text, p_local_model text) IS 'Makes a set of models known; false where a rate is missing, and then its calls are refused.';
+
+CREATE FUNCTION public.ensure_partitions() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    SET lock_timeout TO '4s'
+    AS $$
+DECLARE
+    c_months_ahead CONSTANT integer := 3;
+    v_month date;
+    v_name text;
+    v_made integer := 0;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('ensure_partitions', 0));
+    FOR i IN -1..c_months_ahead LOOP
+        v_month := (date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC') + make_interval(months => i))::date;
+        v_name := 'call_cost_events_' || to_char(v_month, 'YYYY_MM');
+        CONTINUE WHEN to_regclass('public.' || v_name) IS NOT NULL;
+        -- LIKE and ATTACH take a weaker lock on the parent than CREATE … PARTITION OF.
+        EXECUTE format(
+            'CREATE TABLE public.%I (LIKE public.call_cost_events INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING COMMENTS)', v_name
+        );
+        EXECUTE format('COMMENT ON TABLE public.%I IS %L', v_name, 'Cost events of calls placed in ' || to_char(v_month, 'YYYY-MM') || ' (UTC).');
+        EXECUTE format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY', v_name);
+        EXECUTE format(
+            'ALTER TABLE public.call_cost_events ATTACH PARTITION public.%I FOR VALUES FROM (%L) TO (%L)',
+            v_name, v_month, (v_month + interval '1 month')::date
+        );
+        v_made := v_made + 1;
+    END LOOP;
+    RETURN v_made;
+END
+$$;
+
+COMMENT ON FUNCTION public.ensure_partitions() IS 'Makes the partitions of cost events for this and the next three months.';
+
+CREATE FUNCTION public.erase_user(p_user_id text, p_requested_by text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+        RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
+    END IF;
+    PERFORM FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
+    IF EXISTS (SELECT FROM open_calls AS o WHERE o.user_id = p_user_id) THEN
+        RAISE EXCEPTION 'a call is open' USING ERRCODE = 'CM004';
+    END IF;
+    UPDATE users AS u
+    SET
+        email = 'erased-' || u.id || '@invalid', password_hash = '', name = NULL, phone = NULL,
+        stripe_customer_id = NULL, timezone = 'UTC', locale = 'en', email_verified_at = NULL,
+        tokens_valid_from = 'infinity', erased_at = coalesce(u.erased_at, clock_timestamp())
+    WHERE u.id = p_user_id;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO erasures (user_id, requested_by) VALUES (p_user_id, p_requested_by) ON CONFLICT (user_id) DO NOTHING;
+    DELETE FROM phones AS x WHERE x.user_id = p_user_id;
+    DELETE FROM one_time_tokens AS x WHERE x.user_id = p_user_id;
+    DELETE FROM admin_users AS x WHERE x.user_id = p_user_id;
+    DELETE FROM user_preferences AS x WHERE x.user_id = p_user_id;
+    DELETE FROM idempotency_keys AS x WHERE x.user_id = p_user_id;
+    DELETE FROM call_scenario_templates AS x WHERE x.user_id = p_user_id;
+    DELETE FROM transcripts AS x WHERE x.user_id = p_user_id;
+    DELETE FROM scheduled_calls AS x WHERE x.user_id = p_user_id AND x.call_id IS NULL;
+    UPDATE scheduled_calls AS x
+    SET phone_number = '', call_pretext = NULL, schedule_id = NULL
+    WHERE x.user_id = p_user_id;
+    DELETE FROM call_schedules AS x WHERE x.user_id = p_user_id;
+    UPDATE calls AS x
+    SET phone_number = '', call_pretext = NULL, call_scenario = NULL, custom_instructions = NULL
+    WHERE x.user_id = p_user_id;
+    UPDATE user_persona_relationships AS x
+    SET relationship_type = 'friend', custom_system_prompt = NULL, voice_id = NULL, voice_settings = NULL
+    WHERE x.user_id = p_user_id;
+    UPDATE personas AS x
+    SET
+        name = 'Erased', description = NULL, core_system_prompt = 'erased', avatar_url = NULL, category = NULL,
+        phone_number = NULL, is_active = false
+    WHERE x.owner_user_id = p_user_id;
+    UPDATE payment_events AS x SET payload = NULL WHERE x.user_id = p_user_id;
+    UPDATE purchases AS x SET stripe_customer_id = NULL WHERE x.user_id = p_user_id;
+    RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION public.erase_user(p_user_id text, p_requested_by text) IS 'Empties a person and all that is personal; ledger, costs and call figures stay. Refused while a call is open. May be repeated.';
+
+CREATE FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer DEFAULT NULL::integer, p_connected_seconds integer DEFAULT NULL::integer, p_listener_seconds numeric DEFAULT 0, p_input_tokens integer DEFAULT 0, p_output_tokens integer DEFAULT 0, p_characters integer DEFAULT 0, p_fallback_input_tokens integer DEFAULT 0, p_fallback_output_tokens integer DEFAULT 0, p_local_characters integer DEFAULT 0, p_answered_by text DEFAULT NULL::text, p_is_charged boolean DEFAULT true, p_turn_count integer DEFAULT NULL::integer, p_interrupt_count integer DEFAULT NULL::integer, p_avg_response_time_ms integer DEFAULT NULL::integer, p_error_message text DEFAULT NULL::text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_call calls;
+    v_cost_before numeric;
+    v_seconds integer;
+    v_release integer;
+    v_repaid integer;
+    v_balance integer;
+    v_seq bigint;
+BEGIN
+    SELECT c.* INTO v_call
+    FROM calls AS c
+    WHERE c.user_id = p_user_id AND c.id = p_call_id
+    FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        settled := false;
+        RETURN;
+    END IF;
+
+    SELECT b.total_cost_cents INTO v_cost_before
+    FROM call_cost_breakdowns AS b
+    WHERE b.user_id = p_user_id AND b.call_id = p_call_id
+    FOR NO KEY UPDATE;
+
+    UPDATE call_cost_breakdowns AS b
+    SET
+        meter_seq = greatest(b.meter_seq, p_seq),
+        seen_at = CASE WHEN p_seq IS NULL THEN b.seen_at ELSE v_now END,
+        settled_at = coalesce(b.settled_at, v_now),
+        twilio_duration_seconds = q.carrier_seconds,
+        deepgram_audio_seconds = q.listener_seconds,
+        cerebras_input_tokens = q.input_tokens,
+        cerebras_output_tokens = q.output_tokens,
+        elevenlabs_characters = q.characters,
+        fallback_input_tokens = q.fallback_input_tokens,
+        fallback_output_tokens = q.fallback_output_tokens,
+        local_characters = q.local_characters,
+        twilio_cost_cents = q.carrier_cents,
+        deepgram_cost_cents = q.listener_cents,
+        cerebras_cost_cents = q.brain_cents,
+        elevenlabs_cost_cents = q.voice_cents,
+        total_cost_cents = q.carrier_cents + q.listener_cents + q.brain_cents + q.voice_cents
+    FROM (
+        SELECT
+            u.*,
+            round(u.carrier_seconds * v.carrier_second_cents / v.carrier_second_per, 10) AS carrier_cents,
+            round(u.listener_seconds * v.listener_second_cents / v.listener_second_per, 10) AS listener_cents,
+            round(u.input_tokens * v.brain_input_cents / v.brain_input_per, 10)
+            + round(u.output_tokens * v.brain_output_cents / v.brain_output_per, 10)
+            + round(u.fallback_input_tokens * v.fallback_input_cents / v.fallback_input_per, 10)
+            + round(u.fallback_output_tokens * v.fallback_output_cents / v.fallback_output_per, 10) AS brain_cents,
+            round(u.characters * v.voice_character_cents / v.voice_character_per, 10)
+            + round(u.local_characters * v.local_character_cents / v.local_character_per, 10) AS voice_cents
+        FROM (
+            SELECT
+                s.price_version_id,
+                greatest(s.twilio_duration_seconds, p_connected_seconds) AS carrier_seconds,
+                greatest(s.deepgram_audio_seconds, p_listener_seconds) AS listener_seconds,
+                greatest(s.cerebras_input_tokens, p_input_tokens) AS input_tokens,
+                greatest(s.cerebras_output_tokens, p_output_tokens) AS output_tokens,
+                greatest(s.elevenlabs_characters, p_characters) AS characters,
+                greatest(s.fallback_input_tokens, p_fallback_input_tokens) AS fallback_input_tokens,
+                greatest(s.fallback_output_tokens, p_fallback_output_tokens) AS fallback_output_tokens,
+                greatest(s.local_characters, p_local_characters) AS local_characters
+            FROM call_cost_breakdowns AS s
+            WHERE s.user_id = p_user_id AND s.call_id = p_call_id
+        ) AS u
+        INNER JOIN price_versions AS v ON u.price_version_id = v.id
+    ) AS q
+    WHERE b.user_id = p_user_id AND b.call_id = p_call_id
+    RETURNING b.total_cost_cents, b.twilio_duration_seconds INTO cost_cents, v_seconds;
+
+    IF NOT v_call.hold_open THEN
+        -- Settled before: what came later is the breakdown's and its month's, the person is not charged again.
+        IF cost_cents > v_cost_before THEN
+            UPDATE user_credits AS a
+            SET spent_in_month_cents = a.spent_in_month_cents + (cost_cents - v_cost_before), updated_at = v_now
+            WHERE a.user_id = p_user_id AND a.spend_month = v_call.local_month;
+            UPDATE calls AS c
+            SET actual_cost_cents = cost_cents, updated_at = v_now
+            WHERE c.user_id = p_user_id AND c.id = p_call_id;
+            PERFORM add_cost_event(
+                p_user_id, p_call_id, date_trunc('month', v_call.created_at AT TIME ZONE 'UTC')::date, 'late'
+            );
+        END IF;
+        settled := false;
+        status := v_call.status;
+        credits_used := v_call.credits_used;
+        RETURN;
+    END IF;
+
+    credits_used := CASE WHEN p_is_charged THEN least((v_seconds + 59) / 60, v_call.hold_credits) ELSE 0 END;
+    v_release := v_call.hold_credits - credits_used;
+    UPDATE user_credits AS a
+    SET
+        held_credits = a.held_credits - v_call.hold_credits,
+        available_credits = a.available_credits + v_release - least(a.debt_credits, v_release),
+        debt_credits = a.debt_credits - least(a.debt_credits, v_release),
+        ledger_seq = a.ledger_seq + CASE WHEN credits_used > 0 THEN 1 ELSE 0 END,
+        spent_in_month_cents = a.spent_in_month_cents
+        + CASE WHEN a.spend_month = v_call.local_month THEN cost_cents ELSE 0 END,
+        -- A call that the house couldn't place doesn't count towards the person's day.
+        calls_in_day = a.calls_in_day
+        - CASE
+            WHEN p_status = 'failed' AND v_call.answered_at IS NULL AND a.calls_day = v_call.local_day THEN 1
+            ELSE 0
+        END,
+        updated_at = v_now
+    WHERE a.user_id = p_user_id
+    RETURNING a.available_credits + a.held_credits - a.debt_credits, a.ledger_seq INTO v_balance, v_seq;
+
+    IF credits_used > 0 THEN
+        INSERT INTO credit_transactions (
+            user_id, seq, amount, balance_before, balance_after, type, cause, call_id, created_at
+        ) VALUES (
+            p_user_id, v_seq, -credits_used, v_balance + credits_used, v_balance,
+            'call_deduction', 'call:' || p_call_id, p_call_id, v_now
+        );
+    END IF;
+    DELETE FROM open_calls AS o WHERE o.user_id = p_user_id AND o.call_id = p_call_id;
+
+    UPDATE calls AS c
+    SET
+        status = p_status,
+        end_reason = p_end_reason,
+        end_time = v_now,
+        duration_seconds = v_seconds,
+        credits_used = finish_call.credits_used,
+        actual_cost_cents = cost_cents,
+        payment_status = CASE WHEN finish_call.credits_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
+        hold_open = false,
+        answered_by = coalesce(p_answered_by, c.answered_by),
+        turn_count = p_turn_count,
+        interrupt_count = p_interrupt_count,
+        avg_response_time_ms = p_avg_response_time_ms,
+        error_message = p_error_message,
+        updated_at = v_now
+    WHERE c.user_id = p_user_id AND c.id = p_call_id;
+
+    IF p_status = 'completed' AND v_seconds > 0 THEN
+        INSERT INTO user_persona_relationships AS r (user_id, persona_id, total_calls, total_duration_seconds, last_call_at)
+        VALUES (p_user_id, v_call.persona_id, 1, v_seconds, v_now)
+        ON CONFLICT (user_id, persona_id) DO UPDATE
+        SET
+            total_calls = r.total_calls + 1,
+            total_duration_seconds = r.total_duration_seconds + excluded.total_duration_seconds,
+            last_call_at = greatest(r.last_call_at, excluded.last_call_at),
+            updated_at = v_now;
+    END IF;
+    IF cost_cents > 0 THEN
+        PERFORM add_cost_event(
+            p_user_id, p_call_id, date_trunc('month', v_call.created_at AT TIME ZONE 'UTC')::date, 'finish'
+        );
+    END IF;
+    settled := true;
+    status := p_status;
+END
+$$;
+
+COMMENT ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) IS 'Settles a call by its first caller; a later caller only adds usage. p_connected_seconds NULL settles to the last metered second.';
+
+CREATE FUNCTION public.follow_rates() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_version price_versions;
+BEGIN
+    FOR v_version IN
+        SELECT DISTINCT ON (v.card) v.* FROM price_versions AS v ORDER BY v.card, v.effective_from DESC
+    LOOP
+        PERFORM refresh_card(v_version);
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION public.follow_rates() IS 'A new rate reaches every card in the same commit.';
+
+CREATE FUNCTION public.forget_attempts(p_bucket text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    DELETE FROM login_attempts AS l WHERE l.bucket = p_bucket;
+END
+$$;
+
+COMMENT ON FUNCTION public.forget_attempts(p_bucket text) IS 'A success clears the counter of its account.';
+
+CREATE FUNCTION public.issue_one_time_token(p_email text, p_purpose text, p_token_hash bytea, p_valid_for interval) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_user_id text;
+BEGIN
+    SELECT u.id INTO v_user_id
+    FROM users AS u
+    WHERE lower(u.email) = lower(p_email) AND u.erased_at IS NULL AND u.blocked_at IS NULL;
+    IF v_user_id IS NOT NULL THEN
+        DELETE FROM one_time_tokens AS t WHERE t.user_id = v_user_id AND t.purpose = p_purpose AND t.used_at IS NULL;
+        INSERT INTO one_time_tokens (token_hash, user_id, purpose, expires_at)
+        VALUES (p_token_hash, v_user_id, p_purpose, clock_timestamp() + p_valid_for);
+    END IF;
+    RETURN v_user_id;
+END
+$$;
+
+COMMENT ON FUNCTION public.issue_one_time_token(p_email text, p_purpose text, p_token_hash bytea, p_valid_for interval) IS 'Replaces the open token of this purpose; NULL for an unknown e-mail, which the caller never tells.';
+
+CREATE FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval DEFAULT '00:00:30'::interval) RETURNS TABLE(user_id text, call_id text, status text, situation text, carrier_sid text, phone_number text, created_at timestamp with time zone, seen_at timestamp with time zone)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    -- A voice process reports every second; ten missed reports are no hiccup.
+    c_silence CONSTANT interval := '10 seconds';
+    -- The carrier answers a create within seconds; after this its answer is lost.
+    c_dial_unknown CONSTANT interval := '30 seconds';
+    -- A phone rings for 60 seconds at the most; then the carrier's last word is overdue.
+    c_ring CONSTANT interval := '90 seconds';
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    RETURN QUERY
+    WITH stale AS (
+        SELECT
+            o.user_id, o.call_id, c.status, c.twilio_call_sid, c.phone_number, c.created_at, b.seen_at,
+            CASE
+                WHEN o.dial_claimed_at IS NULL THEN 'never_dialled'
+                WHEN c.twilio_call_sid IS NULL THEN 'dial_unknown'
+                WHEN c.status IN ('initiating', 'calling') THEN 'ringing_too_long'
+                ELSE 'silent'
+            END AS situation
+        FROM open_calls AS o
+        INNER JOIN calls AS c ON o.user_id = c.user_id AND o.call_id = c.id
+        INNER JOIN call_cost_breakdowns AS b ON o.user_id = b.user_id AND o.call_id = b.call_id
+        WHERE coalesce(o.reaper_leased_until, '-infinity') < v_now
+            AND CASE
+                WHEN o.dial_claimed_at IS NULL THEN o.dial_before < v_now
+                WHEN c.twilio_call_sid IS NULL THEN o.dial_claimed_at < v_now - c_dial_unknown
+                WHEN c.status IN ('initiating', 'calling') THEN o.dial_claimed_at < v_now - c_ring
+                ELSE greatest(b.seen_at, c.answered_at) < v_now - c_silence
+            END
+        ORDER BY o.created_at
+        LIMIT p_limit
+        FOR UPDATE OF o SKIP LOCKED
+    )
+    UPDATE open_calls AS o
+    SET reaper_leased_until = v_now + p_lease
+    FROM stale AS s
+    WHERE o.user_id = s.user_id AND o.call_id = s.call_id
+    RETURNING
+        s.user_id::text, s.call_id::text, s.status, s.situation, s.twilio_call_sid, s.phone_number,
+        s.created_at, s.seen_at;
+END
+$$;
+
+COMMENT ON FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval) IS 'Open calls that stopped moving, each to one reaper at a time, with what is wrong: never_dialled, dial_unknown, ringing_too_long, silent.';
+
+CREATE FUNCTION public.login_lookup(p_email text, OUT user_id text, OUT password_hash text, OUT is_blocked boolean) RETURNS record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    SELECT u.id, u.password_hash, u.blocked_at IS NOT NULL
+    INTO user_id, password_hash, is_blocked
+    FROM users AS u
+    WHERE lower(u.email) = lower(p_email) AND u.erased_at IS NULL;
+END
+$$;
+
+COMMENT ON FUNCTION public.login_lookup(p_email text, OUT user_id text, OUT password_hash text, OUT is_blocked boolean) IS 'What a login is checked against; NULLs for an unknown e-mail, so that the caller does the same work.';
+
+CREATE FUNCTION public.meter_calls(p_user_ids text[], p_call_ids text[], p_seqs integer[], p_carrier_seconds integer[], p_listener_seconds numeric[], p_input_tokens integer[], p_output_tokens integer[], p_characters integer[], p_fallback_input_tokens integer[], p_fallback_output_tokens integer[], p_local_characters integer[]) RETURNS TABLE(call_id text, is_open boolean, total_cost_cents numeric, limit_cents numeric, limit_seconds integer)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    -- The next second repeats everything, so this commit may be lost in a crash of the server.
+    PERFORM set_config('synchronous_commit', 'off', true);
+    RETURN QUERY
+    WITH batch AS MATERIALIZED (
+        SELECT *
+        FROM unnest(
+            p_user_ids, p_call_ids, p_seqs, p_carrier_seconds, p_listener_seconds, p_input_tokens, p_output_tokens,
+            p_characters, p_fallback_input_tokens, p_fallback_output_tokens, p_local_characters
+        ) AS m (
+            user_id, call_id, seq, carrier_seconds, listener_seconds, input_tokens, output_tokens,
+            characters, fallback_input_tokens, fallback_output_tokens, local_characters
+        )
+        ORDER BY m.call_id
+    ),
+    metered AS (
+        UPDATE call_cost_breakdowns AS b
+        SET
+            meter_seq = m.seq,
+            seen_at = clock_timestamp(),
+            twilio_duration_seconds = m.carrier_seconds,
+            deepgram_audio_seconds = m.listener_seconds,
+            cerebras_input_tokens = m.input_tokens,
+            cerebras_output_tokens = m.output_tokens,
+            elevenlabs_characters = m.characters,
+            fallback_input_tokens = m.fallback_input_tokens,
+            fallback_output_tokens = m.fallback_output_tokens,
+            local_characters = m.local_characters,
+            twilio_cost_cents = c.carrier_cents,
+            deepgram_cost_cents = c.listener_cents,
+            cerebras_cost_cents = c.brain_cents,
+            elevenlabs_cost_cents = c.voice_cents,
+            total_cost_cents = c.carrier_cents + c.listener_cents + c.brain_cents + c.voice_cents
+        FROM batch AS m
+        INNER JOIN call_cost_breakdowns AS old ON m.user_id = old.user_id AND m.call_id = old.call_id
+        INNER JOIN price_versions AS v ON old.price_version_id = v.id
+        CROSS JOIN LATERAL (
+            SELECT
+                round(m.carrier_seconds * v.carrier_second_cents / v.carrier_second_per, 10) AS carrier_cents,
+                round(m.listener_seconds * v.listener_second_cents / v.listener_second_per, 10) AS listener_cents,
+                round(m.input_tokens * v.brain_input_cents / v.brain_input_per, 10)
+                + round(m.output_tokens * v.brain_output_cents / v.brain_output_per, 10)
+                + round(m.fallback_input_tokens * v.fallback_input_cents / v.fallback_input_per, 10)
+                + round(m.fallback_output_tokens * v.fallback_output_cents / v.fallback_output_per, 10) AS brain_cents,
+                round(m.characters * v.voice_character_cents / v.voice_character_per, 10)
+                + round(m.local_characters * v.local_character_cents / v.local_character_per, 10) AS voice_cents
+        ) AS c
+        WHERE b.user_id = m.user_id AND b.call_id = m.call_id AND m.seq > b.meter_seq AND b.settled_at IS NULL
+        RETURNING b.user_id, b.call_id, b.total_cost_cents
+    )
+    SELECT
+        m.call_id::text,
+        c.hold_open,
+        coalesce(d.total_cost_cents, b.total_cost_cents),
+        least(
+            c.hold_cents,
+            CASE WHEN coalesce(s.enable_auto_cutoff, true) THEN coalesce(s.max_cost_per_call_cents, 1000) END,
+            greatest(
+                0,
+                coalesce(s.max_monthly_spend_cents, 10000)
+                - CASE WHEN a.spend_month = c.local_month THEN a.spent_in_month_cents ELSE 0 END
+            )
+        ),
+        least(c.granted_seconds, coalesce(a.max_call_duration_seconds, t.max_call_duration_seconds))
+    FROM batch AS m
+    INNER JOIN calls AS c ON m.user_id = c.user_id AND m.call_id = c.id
+    INNER JOIN call_cost_breakdowns AS b ON m.user_id = b.user_id AND m.call_id = b.call_id
+    INNER JOIN user_credits AS a ON m.user_id = a.user_id
+    INNER JOIN subscription_tiers AS t ON a.subscription_tier = t.tier
+    LEFT JOIN user_budget_settings AS s ON m.user_id = s.user_id
+    LEFT JOIN metered AS d ON m.user_id = d.user_id AND m.call_id = d.call_id;
+END
+$$;
+
+COMMENT ON FUNCTION public.meter_calls(p_user_ids text[], p_call_ids text[], p_seqs integer[], p_carrier_seconds integer[], p_listener_seconds numeric[], p_input_tokens integer[], p_output_tokens integer[], p_characters integer[], p_fallback_input_tokens integer[], p_fallback_output_tokens integer[], p_local_characters integer[]) IS 'One statement a second for all live calls of a process: stores cumulative usage, answers with the limits now in force.';
+
+CREATE FUNCTION public.move_credits(p_user_id text, p_amount integer, p_type text, p_cause text, p_description text DEFAULT NULL::text, p_payment_intent_id text DEFAULT NULL::text, OUT moved boolean, OUT seq bigint, OUT balance_after integer) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    -- The account's row is the queue: whoever holds it sees every cause that came before.
+    PERFORM FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'user does not exist' USING ERRCODE = 'CM008';
+    END IF;
+    SELECT t.seq, t.balance_after INTO move_credits.seq, move_credits.balance_after
+    FROM credit_transactions AS t
+    WHERE t.user_id = p_user_id AND t.cause = p_cause;
+    IF FOUND THEN
+        moved := false;
+        RETURN;
+    END IF;
+
+    -- What comes in pays debt first; what is taken and isn't there becomes debt.
+    UPDATE user_credits AS a
+    SET
+        available_credits = CASE
+            WHEN p_amount >= 0 THEN a.available_credits + p_amount - least(a.debt_credits, p_amount)
+            ELSE greatest(0, a.available_credits + p_amount)
+        END,
+        debt_credits = CASE
+            WHEN p_amount >= 0 THEN a.debt_credits - least(a.debt_credits, p_amount)
+            ELSE a.debt_credits + greatest(0, -p_amount - a.available_credits)
+        END,
+        ledger_seq = a.ledger_seq + 1,
+        updated_at = v_now
+    WHERE a.user_id = p_user_id
+    RETURNING a.ledger_seq, a.available_credits + a.held_credits - a.debt_credits
+    INTO move_credits.seq, move_credits.balance_after;
+    INSERT INTO credit_transactions (
+        user_id, seq, amount, balance_before, balance_after, type, cause, payment_intent_id, description, created_at
+    ) VALUES (
+        p_user_id, move_credits.seq, p_amount, move_credits.balance_after - p_amount, move_credits.balance_after,
+        p_type, p_cause, p_payment_intent_id, p_description, v_now
+    );
+    moved := true;
+END
+$$;
+
+COMMENT ON FUNCTION public.move_credits(p_user_id text, p_amount integer, p_type text, p_cause text, p_description text, p_payment_intent_id text, OUT moved boolean, OUT seq bigint, OUT balance_after integer) IS 'Moves credits once per cause: a second time with the same cause changes nothing and answers with the first row.';
+
+CREATE FUNCTION public.note_login(p_user_id text, p_rehashed text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    UPDATE users AS u
+    SET last_login_at = clock_timestamp(), password_hash = coalesce(p_rehashed, u.password_hash)
+    WHERE u.id = p_user_id;
+END
+$$;
+
+COMMENT ON FUNCTION public.note_login(p_user_id text, p_rehashed text) IS 'Notes a login, and a hash by today''s rule if the old one is weaker.';
+
+CREATE TABLE public.service_rates (
+    vendor text NOT NULL,
+    model text NOT NULL,
+    unit text NOT NULL,
+    effective_from timestamp with time zone NOT NULL,
+    price_cents numeric(18,8),
+    per integer NOT NULL,
+    source text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT service_rates_model_length CHECK (((length(model) >= 1) AND (length(model) <= 100))),
+    CONSTRAINT service_rates_per CHECK ((per > 0)),
+    CONSTRAINT service_rates_price CHECK ((price_cents >= (0)::numeric)),
+    CONSTRAINT service_rates_unit CHECK ((unit = ANY (ARRAY['second'::text, 'input_token'::text, 'output_token'::text, 'character'::text]))),
+    CONSTRAINT service_rates_vendor CHECK ((vendor = ANY (ARRAY['twilio'::text, 'deepgram'::text, 'cerebras'::text, 'elevenlabs'::text, 'espeak'::text, 'stripe'::text])))
+);
+
+COMMENT ON TABLE public.service_rates IS 'What the vendors charge. A period ends where the next begins; never edited, only followed.';
+
+COMMENT ON COLUMN public.service_rates.price_cents IS 'Cents for `per` units; NULL ends the rate: such a model can''t be called.';
+
+COMMENT ON COLUMN public.service_rates.per IS 'How many units the price buys: 60 seconds, 1,000,000 tokens, 1,000 characters.';
+
+COMMENT ON COLUMN public.service_rates.source IS 'Where the figure was read.';
+
+CREATE FUNCTION public.rate_in_force(p_vendor text, p_model text, p_unit text, p_at timestamp with time zone) RETURNS public.service_rates
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_rate service_rates;
+BEGIN
+    SELECT r.* INTO v_rate
+    FROM service_rates AS r
+    WHERE r.vendor = p_vendor AND r.model = p_model AND r.unit = p_unit AND r.effective_from <= p_at
+    ORDER BY r.effective_from DESC
+    LIMIT 1;
+    RETURN v_rate;
+END
+$$;
+
+COMMENT ON FUNCTION public.rate_in_force(p_vendor text, p_model text, p_unit text, p_at timestamp with time zone) IS 'The rate of one vendor, model and unit at a time; all NULL where there is none.';
+
+CREATE FUNCTION public.record_cost_events(p_user_ids text[], p_call_ids text[], p_event_type text) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v record;
+    v_written integer := 0;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    FOR v IN
+        SELECT b.user_id, b.call_id, date_trunc('month', b.created_at AT TIME ZONE 'UTC')::date AS call_month
+        FROM call_cost_breakdowns AS b
+        INNER JOIN unnest(p_user_ids, p_call_ids) AS m (user_id, call_id)
+            ON b.user_id = m.user_id AND b.call_id = m.call_id
+        WHERE b.settled_at IS NULL
+        ORDER BY b.call_id
+        FOR NO KEY UPDATE OF b
+    LOOP
+        PERFORM add_cost_event(v.user_id, v.call_id, v.call_month, p_event_type);
+        v_written := v_written + 1;
+    END LOOP;
+    RETURN v_written;
+END
+$$;
+
+COMMENT ON FUNCTION public.record_cost_events(p_user_ids text[], p_call_ids text[], p_event_type text) IS 'Notes the difference since the last event, for each call after a turn or 30 seconds.';
+
+CREATE FUNCTION public.refresh_card(p_version public.price_versions) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_at timestamptz;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('price_versions', 0));
+    -- Versions to come are computed anew; those in the past stand, calls point at them.
+    DELETE FROM price_versions AS v WHERE v.card = p_version.card AND v.effective_from > v_now;
+    PERFORM add_price_version(p_version, v_now);
+    FOR v_at IN
+        SELECT DISTINCT r.effective_from FROM service_rates AS r WHERE r.effective_from > v_now ORDER BY 1
+    LOOP
+        PERFORM add_price_version(p_version, v_at);
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION public.refresh_card(p_version public.price_versions) IS 'Brings the versions of one card up to date with the rates.';
+
+CREATE FUNCTION public.refuse_ledger_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'the ledger is append-only: write a row that corrects, by move_credits()' USING ERRCODE = 'CM014';
+END
+$$;
+
+COMMENT ON FUNCTION public.refuse_ledger_change() IS 'No row of the ledger is ever changed or removed.';
+
+CREATE FUNCTION public.register_user(p_user_id text, p_email text, p_password_hash text, p_name text, p_timezone text, p_phone text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    INSERT INTO users (id, email, password_hash, name, timezone)
+    VALUES (p_user_id, p_email, p_password_hash, p_name, p_timezone)
+    ON CONFLICT (lower(email)) DO NOTHING;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'e-mail is taken' USING ERRCODE = 'CM015';
+    END IF;
+    INSERT INTO user_credits (user_id) VALUES (p_user_id);
+    IF p_phone IS NOT NULL THEN
+        INSERT INTO phones (user_id, number) VALUES (p_user_id, p_phone);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION public.register_user(p_user_id text, p_email text, p_password_hash text, p_name text, p_timezone text, p_phone text) IS 'Person, account and unverified phone in one commit.';
+
+CREATE FUNCTION public.remove_phone(p_user_id text, p_number text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+        RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
+    END IF;
+    DELETE FROM phones AS h WHERE h.user_id = p_user_id AND h.number = p_number;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE users AS u
+    SET phone = (
+        SELECT h.number
+        FROM phones AS h
+        WHERE h.user_id = p_user_id AND h.verified_at IS NOT NULL
+        ORDER BY h.verified_at
+        LIMIT 1
+    )
+    WHERE u.id = p_user_id AND u.phone = p_number;
+    RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION public.remove_phone(p_user_id text, p_number text) IS 'Takes a number away; the oldest verified one that is left becomes primary.';
+
+CREATE FUNCTION public.request_phone_code(p_user_id text, p_number text, p_code_hash bytea, p_valid_for interval) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+        RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
+    ELSIF EXISTS (SELECT FROM blocked_numbers AS n WHERE n.number = p_number) THEN
+        RAISE EXCEPTION 'phone number is blocked' USING ERRCODE = 'CM013';
+    ELSIF EXISTS (
+        SELECT FROM phones AS h WHERE h.number = p_number AND h.verified_at IS NOT NULL AND h.user_id <> p_user_id
+    ) THEN
+        RAISE EXCEPTION 'phone number is taken' USING ERRCODE = 'CM016';
+    END IF;
+    INSERT INTO phones AS h (user_id, number, code_hash, code_expires_at)
+    VALUES (p_user_id, p_number, p_code_hash, clock_timestamp() + p_valid_for)
+    ON CONFLICT (user_id, number) DO UPDATE
+    SET code_hash = excluded.code_hash, code_expires_at = excluded.code_expires_at, code_attempts = 0;
+END
+$$;
+
+COMMENT ON FUNCTION public.request_phone_code(p_user_id text, p_number text, p_code_hash bytea, p_valid_for interval) IS 'Notes a number with the code that was sent to it.';
+
+CREATE FUNCTION public.revoke_all_tokens(p_user_id text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+        RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
+    END IF;
+    -- Tokens carry whole seconds; one issued later in this very second is revoked with the others.
+    UPDATE users AS u
+    SET tokens_valid_from = date_trunc('second', clock_timestamp()) + interval '1 second'
+    WHERE u.id = p_user_id;
+END
+$$;
+
+COMMENT ON FUNCTION public.revoke_all_tokens(p_user_id text) IS 'Logs a person out everywhere; tokens are good again from the next second on.';
+
+CREATE FUNCTION public.revoke_token(p_token_id text, p_user_id text, p_expires_at timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    INSERT INTO token_blacklist (token_id, user_id, expires_at)
+    VALUES (p_token_id, p_user_id, p_expires_at)
+    ON CONFLICT (token_id) DO NOTHING;
+END
+$$;
+
+COMMENT ON FUNCTION public.revoke_token(p_token_id text, p_user_id text, p_expires_at timestamp with time zone) IS 'Logs one token out.';
+
+CREATE FUNCTION public.set_tier(p_user_id text, p_tier text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM subscription_tiers AS t WHERE t.tier = p_tier) THEN
+        RAISE EXCEPTION 'tier % does not exist', p_tier USING ERRCODE = 'CM022';
+    END IF;
+    UPDATE user_credits AS a
+    SET
+        subscription_tier = p_tier,
+        subscription_status = CASE WHEN p_tier = 'free' THEN NULL ELSE 'active' END,
+        subscription_start_date = CASE WHEN p_tier = 'free' THEN NULL ELSE clock_timestamp() END,
+        subscription_end_date = NULL,
+        updated_at = clock_timestamp()
+    WHERE a.user_id = p_user_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'user does not exist' USING ERRCODE = 'CM008';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION public.set_tier(p_user_id text, p_tier text) IS 'Puts an account on a tier, by an operator; credits are moved apart.';
+
+CREATE FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer DEFAULT NULL::integer, p_pretext text DEFAULT NULL::text, p_scenario text DEFAULT NULL::text, p_idempotency_key text DEFAULT NULL::text, p_request_hash bytea DEFAULT NULL::bytea, p_dial_within interval DEFAULT '00:10:00'::interval, OUT call_id text, OUT replayed boolean, OUT granted_seconds integer, OUT hold_credits integer, OUT hold_cents numeric) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    -- Shorter than this no greeting, warning and goodbye fit.
+    c_shortest_call CONSTANT integer := 10;
+    v_now timestamptz := clock_timestamp();
+    v_month date := date_trunc('month', p_local_day)::date;
+    v_key idempotency_keys;
+    v record;
+    v_calls_in_day integer;
+    v_month_left numeric;
+    v_limited_by text;
+BEGIN
+    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+        RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
+    END IF;
+    IF p_local_day NOT BETWEEN (v_now AT TIME ZONE 'UTC')::date - 1 AND (v_now AT TIME ZONE 'UTC')::date + 1 THEN
+        RAISE EXCEPTION 'local day % is no zone''s today', p_local_day USING ERRCODE = 'CM021';
+    END IF;
+
+    IF p_idempotency_key IS NOT NULL THEN
+        INSERT INTO idempotency_keys (user_id, key, request_hash, state, resource_id, created_at)
+        VALUES (p_user_id, p_idempotency_key, p_request_hash, 'done', p_call_id, v_now)
+        ON CONFLICT (user_id, key) DO NOTHING;
+        IF NOT FOUND THEN
+            SELECT k.* INTO v_key
+            FROM idempotency_keys AS k
+            WHERE k.user_id = p_user_id AND k.key = p_idempotency_key;
+            IF v_key.request_hash IS DISTINCT FROM p_request_hash THEN
+                RAISE EXCEPTION 'idempotency key was used for another request' USING ERRCODE = 'CM006';
+            END IF;
+            SELECT c.id, true, c.granted_seconds, c.hold_credits, c.hold_cents
+            INTO call_id, replayed, granted_seconds, hold_credits, hold_cents
+            FROM calls AS c
+            WHERE c.user_id = p_user_id AND c.id = v_key.resource_id;
+            RETURN;
+        END IF;
+    END IF;
+
+    SELECT
+        a.available_credits, a.debt_credits, a.calls_day, a.calls_in_day, a.spend_month, a.spent_in_month_cents,
+        t.charges_credits, t.monthly_price_cents,
+        t.tier IS NOT NULL AS tier_is_known,
+        coalesce(a.max_calls_per_day, t.max_calls_per_day) AS calls_a_day,
+        coalesce(a.max_call_duration_seconds, t.max_call_duration_seconds) AS tier_seconds,
+        coalesce(b.max_cost_per_call_cents, 1000) AS call_budget,
+        coalesce(b.max_monthly_spend_cents, 10000) AS month_budget,
+        coalesce(b.enable_auto_cutoff, true) AS cutoff,
+        u.blocked_at IS NOT NULL OR u.erased_at IS NOT NULL AS account_is_blocked,
+        p.id AS persona_id, p.max_call_duration_seconds AS persona_seconds,
+        h.verified_at,
+        n.number IS NOT NULL AS number_is_blocked,
+        pv.id AS version_id, pv.worst_case_cents_per_minute AS worst
+    INTO v
+    FROM user_credits AS a
+    INNER JOIN users AS u ON a.user_id = u.id
+    LEFT JOIN subscription_tiers AS t ON a.subscription_tier = t.tier
+    LEFT JOIN user_budget_settings AS b ON a.user_id = b.user_id
+    LEFT JOIN personas AS p
+        ON p.id = p_persona_id AND p.is_active AND (p.owner_user_id IS NULL OR p.owner_user_id = a.user_id)
+    LEFT JOIN phones AS h ON a.user_id = h.user_id AND h.number = p_phone_number
+    LEFT JOIN blocked_numbers AS n ON n.number = p_phone_number
+    LEFT JOIN LATERAL (
+        SELECT w.id, w.worst_case_cents_per_minute
+        FROM price_versions AS w
+        WHERE w.card = p_card AND w.effective_from <= v_now
+        ORDER BY w.effective_from DESC
+        LIMIT 1
+    ) AS pv ON true
+    WHERE a.user_id = p_user_id
+    FOR NO KEY UPDATE OF a;
+
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'user does not exist' USING ERRCODE = 'CM008';
+    ELSIF NOT v.tier_is_known THEN
+        -- The tier changed while we waited for the row: what was joined is of the old one.
+        RAISE EXCEPTION 'account changed meanwhile, try again' USING ERRCODE = '40001';
+    ELSIF v.account_is_blocked THEN
+        RAISE EXCEPTION 'account is blocked' USING ERRCODE = 'CM010';
+    ELSIF v.persona_id IS NULL THEN
+        RAISE EXCEPTION 'persona does not exist' USING ERRCODE = 'CM012';
+    ELSIF v.verified_at IS NULL THEN
+        RAISE EXCEPTION 'phone number is not verified' USING ERRCODE = 'CM005';
+    ELSIF v.number_is_blocked THEN
+        RAISE EXCEPTION 'phone number is blocked' USING ERRCODE = 'CM013';
+    ELSIF v.worst IS NULL OR v.worst <= 0 THEN
+        RAISE EXCEPTION 'no rate for the models of %', p_card USING ERRCODE = 'CM009';
+    ELSIF v.debt_credits > 0 THEN
+        RAISE EXCEPTION 'account owes credits' USING ERRCODE = 'CM011';
+    END IF;
+
+    INSERT INTO open_calls (user_id, call_id, created_at, dial_before)
+    VALUES (p_user_id, p_call_id, v_now, v_now + p_dial_within)
+    ON CONFLICT (user_id) DO NOTHING;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'another call is open' USING ERRCODE = 'CM004';
+    END IF;
+
+    -- Day and month only move forward, so a change of zone gains nothing.
+    v_month := greatest(v.spend_month, v_month);
+    v_calls_in_day := CASE WHEN p_local_day > v.calls_day THEN 0 ELSE v.calls_in_day END;
+    v_month_left := v.month_budget - CASE WHEN v_month > v.spend_month THEN 0 ELSE v.spent_in_month_cents END;
+    IF v_calls_in_day >= v.calls_a_day THEN
+        RAISE EXCEPTION 'daily limit of % calls is reached', v.calls_a_day USING ERRCODE = 'CM003';
+    ELSIF v.charges_credits AND v.available_credits = 0 THEN
+        RAISE EXCEPTION 'no credits are left' USING ERRCODE = 'CM001';
+    END IF;
+
+    granted_seconds := v.tier_seconds;
+    v_limited_by := 'tier';
+    IF v.persona_seconds < granted_seconds THEN
+        granted_seconds := v.persona_seconds;
+        v_limited_by := 'persona';
+    END IF;
+    IF p_requested_seconds < granted_seconds THEN
+        granted_seconds := p_requested_seconds;
+        v_limited_by := 'request';
+    END IF;
+    IF v.charges_credits AND v.available_credits < granted_seconds / 60.0 THEN
+        granted_seconds := v.available_credits * 60;
+        v_limited_by := 'credits';
+    END IF;
+    IF (v.cutoff OR v.call_budget = 0) AND v.call_budget * 60 < v.worst * granted_seconds THEN
+        granted_seconds := floor(v.call_budget * 60 / v.worst);
+        v_limited_by := 'call_budget';
+    END IF;
+    IF v_month_left * 60 < v.worst * granted_seconds THEN
+        granted_seconds := greatest(0, floor(v_month_left * 60 / v.worst));
+        v_limited_by := 'month_budget';
+    END IF;
+    IF granted_seconds < c_shortest_call THEN
+        RAISE EXCEPTION 'the budget leaves less than % seconds', c_shortest_call USING ERRCODE = 'CM002';
+    END IF;
+    hold_credits := CASE WHEN v.charges_credits THEN (granted_seconds + 59) / 60 ELSE 0 END;
+    hold_cents := trunc(v.worst * granted_seconds / 60, 10);
+
+    UPDATE user_credits AS a
+    SET
+        available_credits = a.available_credits - hold_credits,
+        held_credits = a.held_credits + hold_credits,
+        calls_day = greatest(a.calls_day, p_local_day),
+        calls_in_day = v_calls_in_day + 1,
+        spent_in_month_cents = CASE WHEN v_month > a.spend_month THEN 0 ELSE a.spent_in_month_cents END,
+        spend_month = v_month,
+        updated_at = v_now
+    WHERE a.user_id = p_user_id;
+
+    INSERT INTO calls (
+        id, user_id, persona_id, phone_number, payment_method, payment_status, estimated_cost_cents,
+        start_time, created_at, updated_at, hold_credits, granted_seconds, hold_cents, price_version_id,
+        local_day, local_month, hold_open, limited_by, call_pretext, call_scenario
+    ) VALUES (
+        p_call_id, p_user_id, p_persona_id, p_phone_number,
+        CASE WHEN v.charges_credits THEN 'credit' WHEN v.monthly_price_cents > 0 THEN 'subscription' ELSE 'free' END,
+        'pending', hold_cents, v_now, v_now, v_now, hold_credits, granted_seconds, hold_cents, v.version_id,
+        greatest(v.calls_day, p_local_day), v_month, true, v_limited_by, p_pretext, p_scenario
+    );
+    INSERT INTO call_cost_breakdowns (call_id, user_id, price_version_id, seen_at, created_at)
+    VALUES (p_call_id, p_user_id, v.version_id, v_now, v_now);
+    call_id := p_call_id;
+    replayed := false;
+END
+$$;
+
+COMMENT ON FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, p_dial_within interval, OUT call_id text, OUT replayed boolean, OUT granted_seconds integer, OUT hold_credits integer, OUT hold_cents numeric) IS 'Writes a call with its hold, or raises a refusal (class CM) and leaves nothing. A known idempotency key answers with its first call.';
+
+CREATE FUNCTION public.sweep_expired(p_limit integer DEFAULT 10000) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_rows integer;
+    v_swept integer := 0;
+BEGIN
+    DELETE FROM token_blacklist AS b
+    WHERE b.token_id IN (
+        SELECT x.token_id FROM token_blacklist AS x WHERE x.expires_at < v_now ORDER BY x.expires_at LIMIT p_limit
+    );
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    v_swept := v_swept + v_rows;
+    DELETE FROM one_time_tokens AS t
+    WHERE t.token_hash IN (
+        SELECT x.token_hash FROM one_time_tokens AS x WHERE x.expires_at < v_now ORDER BY x.expires_at LIMIT p_limit
+    );
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    v_swept := v_swept + v_rows;
+    DELETE FROM login_attempts AS l
+    WHERE l.bucket IN (
+        SELECT x.bucket FROM login_attempts AS x WHERE x.expires_at < v_now ORDER BY x.expires_at LIMIT p_limit
+    );
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    v_swept := v_swept + v_rows;
+    DELETE FROM idempotency_keys AS k
+    WHERE (k.user_id, k.key) IN (
+        SELECT x.user_id, x.key
+        FROM idempotency_keys AS x
+        WHERE x.created_at < v_now - interval '2 days'
+        ORDER BY x.created_at
+        LIMIT p_limit
+    );
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    RETURN v_swept + v_rows;
+END
+$$;
+
+COMMENT ON FUNCTION public.sweep_expired(p_limit integer) IS 'Removes expired tokens, counters and idempotency keys, a bounded number at a time.';
+
+CREATE FUNCTION public.touch_updated_at() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    NEW.updated_at := clock_timestamp();
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION public.touch_updated_at() IS 'Keeps updated_at; tables that calls write often leave it to their functions.';
+
+CREATE FUNCTION public.use_one_time_token(p_purpose text, p_token_hash bytea, p_password_hash text DEFAULT NULL::text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_user_id text;
+BEGIN
+    UPDATE one_time_tokens AS t
+    SET used_at = v_now
+    WHERE t.token_hash = p_token_hash AND t.purpose = p_purpose AND t.used_at IS NULL AND t.expires_at > v_now
+    RETURNING t.user_id INTO v_user_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'token is unknown, used or expired' USING ERRCODE = 'CM017';
+    END IF;
+    IF p_purpose = 'email_verification' THEN
+        UPDATE users AS u SET email_verified_at = coalesce(u.email_verified_at, v_now) WHERE u.id = v_user_id;
+    ELSE
+        -- Who could read the mail owns the address; whoever was logged in is out.
+        UPDATE users AS u
+        SET
+            password_hash = p_password_hash,
+            email_verified_at = coalesce(u.email_verified_at, v_now),
+            tokens_valid_from = date_trunc('second', v_now) + interval '1 second'
+        WHERE u.id = v_user_id;
+    END IF;
+    RETURN v_user_id;
+END
+$$;
+
+COMMENT ON FUNCTION public.use_one_time_token(p_purpose text, p_token_hash bytea, p_password_hash text) IS 'Opens a link once: verifies the e-mail, or sets the new password and logs out everywhere.';
+
+CREATE FUNCTION public.verify_phone(p_user_id text, p_number text, p_code_hash bytea) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    c_most_attempts CONSTANT integer := 5;
+    v_now timestamptz := clock_timestamp();
+    v_phone phones;
+BEGIN
+    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+        RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
+    END IF;
+    UPDATE phones AS h
+    SET code_attempts = h.code_attempts + 1
+    WHERE h.user_id = p_user_id AND h.number = p_number
+    RETURNING h.* INTO v_phone;
+    -- A wrong code is an answer, not an error: raising would roll the count of attempts back.
+    IF NOT FOUND OR v_phone.code_hash IS NULL OR v_phone.code_expires_at <= v_now THEN
+        RETURN 'expired';
+    ELSIF v_phone.code_attempts > c_most_attempts THEN
+        RETURN 'too_many_attempts';
+    ELSIF v_phone.code_hash <> p_code_hash THEN
+        RETURN 'wrong';
+    END IF;
+    -- The winner of a race for one number blocks the other here, by the unique index.
+    IF EXISTS (
+        SELECT FROM phones AS h WHERE h.number = p_number AND h.verified_at IS NOT NULL AND h.user_id <> p_user_id
+    ) THEN
+        RETURN 'taken';
+    END IF;
+    UPDATE phones AS h
+    SET verified_at = coalesce(h.verified_at, v_now), code_hash = NULL, code_expires_at = NULL, code_attempts = 0
+    WHERE h.user_id = p_user_id AND h.number = p_number;
+    UPDATE users AS u SET phone = p_number WHERE u.id = p_user_id AND u.phone IS NULL;
+    RETURN 'verified';
+END
+$$;
+
+COMMENT ON FUNCTION public.verify_phone(p_user_id text, p_number text, p_code_hash bytea) IS 'verified, wrong, expired, too_many_attempts or taken; the first verified number becomes the primary one.';
+
+CREATE TABLE public.admin_users (
+    user_id public.id NOT NULL,
+    role text DEFAULT 'admin'::text NOT NULL,
+    granted_by text NOT NULL,
+    granted_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT admin_users_role CHECK ((role = 'admin'::text))
+);
+
+COMMENT ON TABLE public.admin_users IS 'Who may use the admin routes. Granted by the command line only; there is no second password.';
+
+COMMENT ON COLUMN public.admin_users.granted_by IS 'The system account that ran the command.';
+
+CREATE TABLE public.blocked_numbers (
+    number text NOT NULL,
+    reason text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT blocked_numbers_e164 CHECK ((number ~ '^\+[1-9][0-9]{6,14}$'::text))
+);
+
+COMMENT ON TABLE public.blocked_numbers IS 'Numbers that are never called, whoever asks.';
+
+COMMENT ON COLUMN public.blocked_numbers.number IS 'pii:phone. E.164.';
+
+COMMENT ON COLUMN public.blocked_numbers.reason IS 'pii:content. The operator''s note.';
+
+CREATE TABLE public.call_cost_breakdowns (
+    id text,
+    call_id public.id NOT NULL,
+    user_id public.id NOT NULL,
+    meter_seq integer DEFAULT 0 NOT NULL,
+    price_version_id integer NOT NULL,
+    twilio_duration_seconds integer DEFAULT 0 NOT NULL,
+    cerebras_input_tokens integer DEFAULT 0 NOT NULL,
+    cerebras_output_tokens integer DEFAULT 0 NOT NULL,
+    elevenlabs_characters integer DEFAULT 0 NOT NULL,
+    fallback_input_tokens integer DEFAULT 0 NOT NULL,
+    fallback_output_tokens integer DEFAULT 0 NOT NULL,
+    local_characters integer DEFAULT 0 NOT NULL,
+    seen_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    settled_at timestamp with time zone,
+    deepgram_audio_seconds numeric(14,4) DEFAULT 0 NOT NULL,
+    twilio_cost_cents numeric(20,10) DEFAULT 0 NOT NULL,
+    deepgram_cost_cents numeric(20,10) DEFAULT 0 NOT NULL,
+    cerebras_cost_cents numeric(20,10) DEFAULT 0 NOT NULL,
+    elevenlabs_cost_cents numeric(20,10) DEFAULT 0 NOT NULL,
+    total_cost_cents numeric(20,10) DEFAULT 0 NOT NULL,
+    CONSTRAINT call_cost_breakdowns_audio_seconds CHECK ((deepgram_audio_seconds >= (0)::numeric)),
+    CONSTRAINT call_cost_breakdowns_characters CHECK ((elevenlabs_characters >= 0)),
+    CONSTRAINT call_cost_breakdowns_fallback_input CHECK ((fallback_input_tokens >= 0)),
+    CONSTRAINT call_cost_breakdowns_fallback_output CHECK ((fallback_output_tokens >= 0)),
+    CONSTRAINT call_cost_breakdowns_input_tokens CHECK ((cerebras_input_tokens >= 0)),
+    CONSTRAINT call_cost_breakdowns_local_characters CHECK ((local_characters >= 0)),
+    CONSTRAINT call_cost_breakdowns_output_tokens CHECK ((cerebras_output_tokens >= 0)),
+    CONSTRAINT call_cost_breakdowns_total CHECK ((total_cost_cents = (((twilio_cost_cents + deepgram_cost_cents) + cerebras_cost_cents) + elevenlabs_cost_cents))),
+    CONSTRAINT call_cost_breakdowns_twilio_duration CHECK ((twilio_duration_seconds >= 0))
+)
+WITH (fillfactor='60');
+
+COMMENT ON TABLE public.call_cost_breakdowns IS 'What a call used and cost so far, from its first second: cumulative, so that writing it twice changes nothing.';
+
+COMMENT ON COLUMN public.call_cost_breakdowns.id IS 'Id of an adopted row; rows made here are known by their call.';
+
+COMMENT ON COLUMN public.call_cost_breakdowns.meter_seq IS 'Number of the newest state; an older one is dropped.';
+
+COMMENT ON COLUMN public.call_cost_breakdowns.twilio_duration_seconds IS 'Connected seconds so far.';
+
+COMMENT ON COLUMN public.call_cost_breakdowns.fallback_input_tokens IS 'Tokens of the second brain, priced by its own rate; part of cerebras_cost_cents.';
+
+COMMENT ON COLUMN public.call_cost_breakdowns.local_characters IS 'Characters of the local voice, priced by its own rate; part of elevenlabs_cost_cents.';
+
+COMMENT ON COLUMN public.call_cost_breakdowns.seen_at IS 'Heartbeat: when a voice process last reported this call.';
+
+COMMENT ON COLUMN public.call_cost_breakdowns.settled_at IS 'When the call was settled; later usage still counts here and for its month.';
+
+COMMENT ON COLUMN public.call_cost_breakdowns.deepgram_audio_seconds IS 'Seconds of audio the listener was sent, or its socket''s life if longer.';
+
+COMMENT ON COLUMN public.call_cost_breakdowns.total_cost_cents IS 'Exact cents; each leg rounded once, at ten decimals, from its cumulative quantities.';
+
+CREATE TABLE public.call_cost_events (
+    call_month date NOT NULL,
+    user_id public.id NOT NULL,
+    call_id public.id NOT NULL,
+    seq integer NOT NULL,
+    event_type text NOT NULL,
+    twilio_duration_seconds integer NOT NULL,
+    cerebras_input_tokens integer NOT NULL,
+    cerebras_output_tokens integer NOT NULL,
+    elevenlabs_characters integer NOT NULL,
+    fallback_input_tokens integer NOT NULL,
+    fallback_output_tokens integer NOT NULL,
+    local_characters integer NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    deepgram_audio_seconds numeric(14,4) NOT NULL,
+    twilio_cost_cents numeric(20,10) NOT NULL,
+    deepgram_cost_cents numeric(20,10) NOT NULL,
+    cerebras_cost_cents numeric(20,10) NOT NULL,
+    elevenlabs_cost_cents numeric(20,10) NOT NULL,
+    total_cost_cents numeric(20,10) NOT NULL,
+    metadata jsonb,
+    CONSTRAINT call_cost_events_type CHECK ((event_type = ANY (ARRAY['turn'::text, 'interval'::text, 'finish'::text, 'late'::text])))
+)
+PARTITION BY RANGE (call_month);
+
+COMMENT ON TABLE public.call_cost_events IS 'Differences of two cumulative states of a breakdown; their sum is the breakdown. By month of the call (UTC), kept 90 days. No foreign key, on purpose: a month is dropped at once.';
+
+COMMENT ON COLUMN public.call_cost_events.call_month IS 'First day of the UTC month in which the call was placed.';
+
+CREATE TABLE public.call_cost_events_default (
+    call_month date CONSTRAINT call_cost_events_call_month_not_null NOT NULL,
+    user_id public.id CONSTRAINT call_cost_events_user_id_not_null NOT NULL,
+    call_id public.id CONSTRAINT call_cost_events_call_id_not_null NOT NULL,
+    seq integer CONSTRAINT call_cost_events_seq_not_null NOT NULL,
+    event_type text CONSTRAINT call_cost_events_event_type_not_null NOT NULL,
+    twilio_duration_seconds integer CONSTRAINT call_cost_events_twilio_duration_seconds_not_null NOT NULL,
+    cerebras_input_tokens integer CONSTRAINT call_cost_events_cerebras_input_tokens_not_null NOT NULL,
+    cerebras_output_tokens integer CONSTRAINT call_cost_events_cerebras_output_tokens_not_null NOT NULL,
+    elevenlabs_characters integer CONSTRAINT call_cost_events_elevenlabs_characters_not_null NOT NULL,
+    fallback_input_tokens integer CONSTRAINT call_cost_events_fallback_input_tokens_not_null NOT NULL,
+    fallback_output_tokens integer CONSTRAINT call_cost_events_fallback_output_tokens_not_null NOT NULL,
+    local_characters integer CONSTRAINT call_cost_events_local_characters_not_null NOT NULL,
+    created_at timestamp with time zone DEFAULT now() CONSTRAINT call_cost_events_created_at_not_null NOT NULL,
+    deepgram_audio_seconds numeric(14,4) CONSTRAINT call_cost_events_deepgram_audio_seconds_not_null NOT NULL,
+    twilio_cost_cents numeric(20,10) CONSTRAINT call_cost_events_twilio_cost_cents_not_null NOT NULL,
+    deepgram_cost_cents numeric(20,10) CONSTRAINT call_cost_events_deepgram_cost_cents_not_null NOT NULL,
+    cerebras_cost_cents numeric(20,10) CONSTRAINT call_cost_events_cerebras_cost_cents_not_null NOT NULL,
+    elevenlabs_cost_cents numeric(20,10) CONSTRAINT call_cost_events_elevenlabs_cost_cents_not_null NOT NULL,
+    total_cost_cents numeric(20,10) CONSTRAINT call_cost_events_total_cost_cents_not_null NOT NULL,
+    metadata jsonb,
+    CONSTRAINT call_cost_events_type CHECK ((event_type = ANY (ARRAY['turn'::text, 'interval'::text, 'finish'::text, 'late'::text])))
+);
+
+COMMENT ON TABLE public.call_cost_events_default IS 'Catches a month without a partition; the doctor is red if it holds a row.';
+
+CREATE TABLE public.calls (
+    id public.id NOT NULL,
+    user_id public.id NOT NULL,
+    persona_id public.id NOT NULL,
+    phone_number text NOT NULL,
+    twilio_call_sid text,
+    status text DEFAULT 'initiating'::text NOT NULL,
+    payment_method text,
+    payment_intent_id text,
+    payment_status text,
+    estimated_cost_cents numeric(20,10),
+    actual_cost_cents numeric(20,10),
+    credits_used integer,
+    start_time timestamp with time zone DEFAULT now() NOT NULL,
+    end_time timestamp with time zone,
+    duration_seconds integer,
+    error_message text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    answered_at timestamp with time zone,
+    hold_credits integer DEFAULT 0 NOT NULL,
+    granted_seconds integer DEFAULT 0 NOT NULL,
+    hold_cents numeric(20,10) DEFAULT 0 NOT NULL,
+    price_version_id integer,
+    local_day date,
+    local_month date,
+    hold_open boolean DEFAULT false NOT NULL,
+    limited_by text,
+    answered_by text,
+    end_reason text,
+    carrier_duration_seconds integer,
+    turn_count integer,
+    interrupt_count integer,
+    avg_response_time_ms integer,
+    direction text DEFAULT 'outbound'::text NOT NULL,
+    call_pretext text,
+    call_scenario text,
+    custom_instructions text,
+    voice_id text,
+    CONSTRAINT calls_actual_cost CHECK ((actual_cost_cents >= (0)::numeric)),
+    CONSTRAINT calls_answered_by CHECK ((answered_by = ANY (ARRAY['human'::text, 'machine'::text, 'fax'::text, 'unknown'::text]))),
+    CONSTRAINT calls_credits_used CHECK ((credits_used >= 0)),
+    CONSTRAINT calls_direction CHECK ((direction = ANY (ARRAY['outbound'::text, 'inbound'::text]))),
+    CONSTRAINT calls_duration CHECK ((duration_seconds >= 0)),
+    CONSTRAINT calls_end_reason_length CHECK (((length(end_reason) >= 1) AND (length(end_reason) <= 64))),
+    CONSTRAINT calls_estimated_cost CHECK ((estimated_cost_cents >= (0)::numeric)),
+    CONSTRAINT calls_granted_seconds CHECK ((granted_seconds >= 0)),
+    CONSTRAINT calls_hold_cents CHECK ((hold_cents >= (0)::numeric)),
+    CONSTRAINT calls_hold_credits CHECK ((hold_credits >= 0)),
+    CONSTRAINT calls_hold_has_version CHECK (((NOT hold_open) OR ((price_version_id IS NOT NULL) AND (local_day IS NOT NULL)))),
+    CONSTRAINT calls_limited_by CHECK ((limited_by = ANY (ARRAY['tier'::text, 'persona'::text, 'request'::text, 'credits'::text, 'call_budget'::text, 'month_budget'::text]))),
+    CONSTRAINT calls_payment_method CHECK ((payment_method = ANY (ARRAY['stripe'::text, 'credit'::text, 'subscription'::text, 'free'::text]))),
+    CONSTRAINT calls_payment_status CHECK ((payment_status = ANY (ARRAY['pending'::text, 'paid'::text, 'failed'::text, 'credit_used'::text, 'not_charged'::text]))),
+    CONSTRAINT calls_status CHECK ((status = ANY (ARRAY['initiating'::text, 'calling'::text, 'connected'::text, 'in_progress'::text, 'completed'::text, 'failed'::text, 'no_answer'::text, 'busy'::text, 'canceled'::text])))
+)
+WITH (fillfactor='75');
+
+COMMENT ON TABLE public.calls IS 'Every call, from the intent to the settlement. Terminal only by finish_call; then costs, credits and transcript are there.';
+
+COMMENT ON COLUMN public.calls.phone_number IS 'pii:phone. E.164; emptied to the last digits when the person is erased.';
+
+COMMENT ON COLUMN public.calls.twilio_call_sid IS 'The carrier''s id, once it accepted the call.';
+
+COMMENT ON COLUMN public.calls.estimated_cost_cents IS 'The most that was agreed at the start, in cents.';
+
+COMMENT ON COLUMN public.calls.actual_cost_cents IS 'Vendors'' cost in cents, exact; equals the breakdown''s total.';
+
+COMMENT ON COLUMN public.calls.credits_used IS 'Started minutes that were charged.';
+
+COMMENT ON COLUMN public.calls.start_time IS 'When the call was asked for; answered_at is when the talk began.';
+
+COMMENT ON COLUMN public.calls.duration_seconds IS 'Connected seconds by our clock.';
+
+COMMENT ON COLUMN public.calls.error_message IS 'Stable words for the person; never a vendor''s text.';
+
+COMMENT ON COLUMN public.calls.hold_credits IS 'Credits set aside at the start; nothing is added later.';
+
+COMMENT ON COLUMN public.calls.granted_seconds IS 'Longest talk allowed; also the carrier''s time limit.';
+
+COMMENT ON COLUMN public.calls.hold_cents IS 'Vendors'' cost allowed, at the worst case for the granted length.';
+
+COMMENT ON COLUMN public.calls.price_version_id IS 'Row of price_versions, which are never changed once used; no foreign key, as its index would be written by every call.';
+
+COMMENT ON COLUMN public.calls.local_day IS 'The person''s day that counted this call.';
+
+COMMENT ON COLUMN public.calls.local_month IS 'First day of the person''s month that bears the cost.';
+
+COMMENT ON COLUMN public.calls.hold_open IS 'True from start_call to finish_call.';
+
+COMMENT ON COLUMN public.calls.limited_by IS 'Which limit set granted_seconds.';
+
+COMMENT ON COLUMN public.calls.answered_by IS 'Who picked up, by the carrier''s detection and our own ears.';
+
+COMMENT ON COLUMN public.calls.end_reason IS 'Why it ended, a stable word.';
+
+COMMENT ON COLUMN public.calls.carrier_duration_seconds IS 'The carrier''s own count, for reconciliation.';
+
+COMMENT ON COLUMN public.calls.avg_response_time_ms IS 'From the end of the person''s speech to the first audio of the answer.';
+
+COMMENT ON COLUMN public.calls.call_pretext IS 'pii:content. Why the person wants to be called; context layer of the prompt.';
+
+COMMENT ON COLUMN public.calls.call_scenario IS 'pii:content. Text of the scenario at the time.';
+
+COMMENT ON COLUMN public.calls.custom_instructions IS 'pii:content. What else the person asked for.';
+
+COMMENT ON COLUMN public.calls.voice_id IS 'Voice for this call alone; NULL inherits.';
+
+CREATE VIEW public.call_logs WITH (security_invoker='true') AS
+ SELECT c.id,
+    c.user_id,
+    c.persona_id,
+    c.twilio_call_sid,
+    c.phone_number,
+    COALESCE(c.duration_seconds, b.twilio_duration_seconds, 0) AS duration_seconds,
+    c.status,
+    c.error_message,
+    COALESCE(b.deepgram_cost_cents, (0)::numeric) AS cost_stt,
+    COALESCE(b.cerebras_cost_cents, (0)::numeric) AS cost_llm,
+    COALESCE(b.elevenlabs_cost_cents, (0)::numeric) AS cost_tts,
+    COALESCE(b.twilio_cost_cents, (0)::numeric) AS cost_twilio,
+    COALESCE(b.total_cost_cents, (0)::numeric) AS cost_total,
+    COALESCE(c.turn_count, 0) AS turn_count,
+    COALESCE(c.interrupt_count, 0) AS interrupt_count,
+    c.avg_response_time_ms,
+    c.start_time AS started_at,
+    c.end_time AS ended_at,
+    c.created_at
+   FROM (public.calls c
+     LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))));
+
+COMMENT ON VIEW public.call_logs IS 'The specification''s log of calls, over what was measured. Costs in cents, exact.';
+
+CREATE TABLE public.call_scenario_templates (
+    id public.id NOT NULL,
+    user_id public.id,
+    name text NOT NULL,
+    scenario_text text NOT NULL,
+    icon text,
+    use_count integer DEFAULT 0 NOT NULL,
+    last_used_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT call_scenario_templates_icon_length CHECK ((length(icon) <= 16)),
+    CONSTRAINT call_scenario_templates_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+    CONSTRAINT call_scenario_templates_text_length CHECK (((length(scenario_text) >= 1) AND (length(scenario_text) <= 2000))),
+    CONSTRAINT call_scenario_templates_use_count CHECK ((use_count >= 0))
+);
+
+COMMENT ON TABLE public.call_scenario_templates IS 'Situations for a call; those without a user are presets for everybody.';
+
+COMMENT ON COLUMN public.call_scenario_templates.scenario_text IS 'pii:content. Context layer of the prompt.';
+
+COMMENT ON COLUMN public.call_scenario_templates.icon IS 'An emoji.';
+
+CREATE TABLE public.call_schedules (
+    user_id public.id NOT NULL,
+    id public.id NOT NULL,
+    persona_id public.id NOT NULL,
+    phone_number text NOT NULL,
+    rrule text NOT NULL,
+    starts_at_local text NOT NULL,
+    timezone text NOT NULL,
+    tzdata_version text,
+    ends_at timestamp with time zone,
+    remaining_count integer,
+    paused_at timestamp with time zone,
+    call_pretext text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT call_schedules_remaining CHECK ((remaining_count >= 0)),
+    CONSTRAINT call_schedules_rrule_length CHECK (((length(rrule) >= 1) AND (length(rrule) <= 500))),
+    CONSTRAINT call_schedules_starts_local CHECK ((starts_at_local ~ '^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?$'::text))
+);
+
+COMMENT ON TABLE public.call_schedules IS 'A rule by which calls repeat (RFC 5545), in the person''s local time.';
+
+COMMENT ON COLUMN public.call_schedules.phone_number IS 'pii:phone. E.164.';
+
+COMMENT ON COLUMN public.call_schedules.starts_at_local IS 'DTSTART as local time without offset, ISO 8601.';
+
+COMMENT ON COLUMN public.call_schedules.timezone IS 'IANA zone in which the rule is read.';
+
+COMMENT ON COLUMN public.call_schedules.tzdata_version IS 'Zone data that computed the next occurrence.';
+
+COMMENT ON COLUMN public.call_schedules.call_pretext IS 'pii:content. Context layer of the prompt.';
+
+CREATE TABLE public.carrier_events (
+    user_id public.id NOT NULL,
+    call_id public.id NOT NULL,
+    kind text NOT NULL,
+    event_key text NOT NULL,
+    carrier_status text,
+    verdict text NOT NULL,
+    reason text,
+    received_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT carrier_events_key_length CHECK (((length(event_key) >= 1) AND (length(event_key) <= 128))),
+    CONSTRAINT carrier_events_kind CHECK ((kind = ANY (ARRAY['status'::text, 'voice'::text, 'amd'::text, 'stream'::text, 'lookup'::text]))),
+    CONSTRAINT carrier_events_verdict CHECK ((verdict = ANY (ARRAY['applied'::text, 'ignored'::text])))
+);
+
+COMMENT ON TABLE public.carrier_events IS 'What the carrier told us of a call, each once, with what it did.';
+
+COMMENT ON COLUMN public.carrier_events.event_key IS 'The carrier''s sequence number, or a hash of the body where it sends none.';
+
+COMMENT ON COLUMN public.carrier_events.reason IS 'Why it was ignored.';
+
+CREATE TABLE public.credit_grants (
+    user_id public.id NOT NULL,
+    id public.id NOT NULL,
+    credits integer NOT NULL,
+    cause text NOT NULL,
+    granted_seq bigint NOT NULL,
+    granted_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    expired_at timestamp with time zone,
+    CONSTRAINT credit_grants_credits CHECK ((credits > 0))
+);
+
+COMMENT ON TABLE public.credit_grants IS 'Promotional credits that expire, earliest first.';
+
+COMMENT ON COLUMN public.credit_grants.granted_seq IS 'The ledger row that gave them.';
+
+COMMENT ON COLUMN public.credit_grants.expired_at IS 'When the rest was taken back.';
+
+CREATE TABLE public.credit_transactions (
+    id text,
+    user_id public.id NOT NULL,
+    seq bigint NOT NULL,
+    amount integer NOT NULL,
+    balance_before integer NOT NULL,
+    balance_after integer NOT NULL,
+    type text NOT NULL,
+    cause text NOT NULL,
+    call_id public.id,
+    payment_intent_id text,
+    description text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT credit_transactions_amount CHECK ((amount <> 0)),
+    CONSTRAINT credit_transactions_balance CHECK ((balance_after = (balance_before + amount))),
+    CONSTRAINT credit_transactions_cause_length CHECK (((length(cause) >= 3) AND (length(cause) <= 200))),
+    CONSTRAINT credit_transactions_seq CHECK ((seq > 0)),
+    CONSTRAINT credit_transactions_type CHECK ((type = ANY (ARRAY['purchase'::text, 'subscription_refill'::text, 'call_deduction'::text, 'refund'::text, 'admin_adjustment'::text, 'promotion'::text, 'expiry'::text])))
+);
+
+COMMENT ON TABLE public.credit_transactions IS 'The ledger: append-only, numbered without gaps per account, each cause at most once. Holds no personal text.';
+
+COMMENT ON COLUMN public.credit_transactions.id IS 'Id of an adopted row; rows made here are known by account and number.';
+
+COMMENT ON COLUMN public.credit_transactions.amount IS 'Credits in (+) or out (-).';
+
+COMMENT ON COLUMN public.credit_transactions.balance_before IS 'available + held - debt before this row.';
+
+COMMENT ON COLUMN public.credit_transactions.cause IS 'What moved the credits: call:…, purchase:…, refund:…, period:…, adjust:….';
+
+COMMENT ON COLUMN public.credit_transactions.description IS 'The house''s words; nothing about a person.';
+
+CREATE TABLE public.purchases (
+    user_id public.id NOT NULL,
+    id public.id NOT NULL,
+    stripe_session_id text,
+    payment_intent_id text,
+    stripe_customer_id text,
+    sku text NOT NULL,
+    credits integer NOT NULL,
+    amount_cents numeric(12,2) NOT NULL,
+    discount_cents numeric(12,2) DEFAULT 0 NOT NULL,
+    currency text NOT NULL,
+    coupon text,
+    status text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    completed_at timestamp with time zone,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT purchases_amount CHECK ((amount_cents >= (0)::numeric)),
+    CONSTRAINT purchases_credits CHECK ((credits >= 0)),
+    CONSTRAINT purchases_currency CHECK ((currency ~ '^[a-z]{3}$'::text)),
+    CONSTRAINT purchases_discount CHECK ((discount_cents >= (0)::numeric)),
+    CONSTRAINT purchases_status CHECK ((status = ANY (ARRAY['pending'::text, 'completed'::text, 'failed'::text, 'refunded'::text])))
+);
+
+COMMENT ON TABLE public.purchases IS 'Credits bought with money, from the intent to the payment.';
+
+CREATE VIEW public.daily_margin WITH (security_invoker='true') AS
+ SELECT day,
+    sum(calls) AS calls,
+    sum(revenue_cents) AS revenue_cents,
+    sum(cost_cents) AS cost_cents,
+    (sum(revenue_cents) - sum(cost_cents)) AS margin_cents
+   FROM ( SELECT ((c.created_at AT TIME ZONE 'UTC'::text))::date AS day,
+            1 AS calls,
+            (0)::numeric AS revenue_cents,
+            COALESCE(b.total_cost_cents, (0)::numeric) AS cost_cents
+           FROM (public.calls c
+             LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
+        UNION ALL
+         SELECT ((p.completed_at AT TIME ZONE 'UTC'::text))::date AS day,
+            0 AS calls,
+            p.amount_cents AS revenue_cents,
+            (0)::numeric AS cost_cents
+           FROM public.purchases p
+          WHERE ((p.status = 'completed'::text) AND (p.completed_at IS NOT NULL))) d
+  GROUP BY day;
+
+COMMENT ON VIEW public.daily_margin IS 'Revenue, vendors'' cost and margin by UTC day: three figures. Days are the house''s.';
+
+CREATE TABLE public.dial_buckets (
+    carrier text NOT NULL,
+    calls_per_second numeric(10,3) NOT NULL,
+    burst integer NOT NULL,
+    tokens numeric(20,6) NOT NULL,
+    refilled_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT dial_buckets_burst CHECK ((burst >= 1)),
+    CONSTRAINT dial_buckets_rate CHECK ((calls_per_second > (0)::numeric)),
+    CONSTRAINT dial_buckets_tokens CHECK ((tokens >= (0)::numeric))
+);
+
+COMMENT ON TABLE public.dial_buckets IS 'How many calls a second the carrier takes, shared by every process that dials.';
+
+CREATE VIEW public.double_entry WITH (security_invoker='true') AS
+ SELECT t.user_id,
+    t.seq,
+    t.created_at,
+    e.account,
+    e.credits
+   FROM (public.credit_transactions t
+     CROSS JOIN LATERAL ( VALUES ('liabilities:credits'::text,t.amount), (
+                CASE t.type
+                    WHEN 'purchase'::text THEN 'assets:payments'::text
+                    WHEN 'subscription_refill'::text THEN 'assets:subscriptions'::text
+                    WHEN 'refund'::text THEN 'assets:payments'::text
+                    WHEN 'call_deduction'::text THEN 'revenue:calls'::text
+                    WHEN 'admin_adjustment'::text THEN 'equity:adjustments'::text
+                    WHEN 'promotion'::text THEN 'expenses:promotions'::text
+                    WHEN 'expiry'::text THEN 'expenses:promotions'::text
+                    ELSE NULL::text
+                END,(- t.amount))) e(account, credits));
+
+COMMENT ON VIEW public.double_entry IS 'The ledger as a journal of two legs; the contra account follows from the type.';
+
+CREATE TABLE public.subscription_tiers (
+    tier text NOT NULL,
+    monthly_price_cents numeric(12,2) NOT NULL,
+    monthly_credit_allowance integer NOT NULL,
+    max_calls_per_day integer,
+    max_call_duration_seconds integer NOT NULL,
+    charges_credits boolean NOT NULL,
+    "position" integer NOT NULL,
+    CONSTRAINT subscription_tiers_allowance CHECK ((monthly_credit_allowance >= 0)),
+    CONSTRAINT subscription_tiers_calls CHECK ((max_calls_per_day >= 0)),
+    CONSTRAINT subscription_tiers_duration CHECK (((max_call_duration_seconds >= 60) AND (max_call_duration_seconds <= 14400))),
+    CONSTRAINT subscription_tiers_price CHECK ((monthly_price_cents >= (0)::numeric))
+);
+
+COMMENT ON TABLE public.subscription_tiers IS 'Plans. An account inherits these figures unless it has its own.';
+
+COMMENT ON COLUMN public.subscription_tiers.max_calls_per_day IS 'NULL is unlimited.';
+
+COMMENT ON COLUMN public.subscription_tiers.charges_credits IS 'False where talking takes no credits: free and unlimited.';
+
+COMMENT ON COLUMN public.subscription_tiers."position" IS 'Order on the page, cheapest first.';
+
+CREATE TABLE public.user_budget_settings (
+    user_id public.id NOT NULL,
+    max_cost_per_call_cents numeric(12,2) DEFAULT 1000 NOT NULL,
+    max_monthly_spend_cents numeric(12,2) DEFAULT 10000 NOT NULL,
+    warn_at_percent_per_call integer DEFAULT 75 NOT NULL,
+    enable_auto_cutoff boolean DEFAULT true NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT user_budget_settings_call CHECK (((max_cost_per_call_cents >= (0)::numeric) AND (max_cost_per_call_cents <= (1000000)::numeric))),
+    CONSTRAINT user_budget_settings_month CHECK (((max_monthly_spend_cents >= (0)::numeric) AND (max_monthly_spend_cents <= (10000000)::numeric))),
+    CONSTRAINT user_budget_settings_warn CHECK (((warn_at_percent_per_call >= 1) AND (warn_at_percent_per_call <= 100)))
+);
+
+COMMENT ON TABLE public.user_budget_settings IS 'Limits a person sets on the vendors'' cost. No row means the defaults of the columns.';
+
+COMMENT ON COLUMN public.user_budget_settings.max_cost_per_call_cents IS '0 means no spending.';
+
+COMMENT ON COLUMN public.user_budget_settings.max_monthly_spend_cents IS 'Per local month; 0 means no spending.';
+
+COMMENT ON COLUMN public.user_budget_settings.enable_auto_cutoff IS 'Off: the limit of a call only warns; month, hold and tier still end it.';
+
+CREATE TABLE public.user_credits (
+    user_id public.id NOT NULL,
+    available_credits integer DEFAULT 0 NOT NULL,
+    held_credits integer DEFAULT 0 NOT NULL,
+    debt_credits integer DEFAULT 0 NOT NULL,
+    calls_in_day integer DEFAULT 0 NOT NULL,
+    calls_day date DEFAULT '2000-01-01'::date NOT NULL,
+    spend_month date DEFAULT '2000-01-01'::date NOT NULL,
+    ledger_seq bigint DEFAULT 0 NOT NULL,
+    spent_in_month_cents numeric(20,10) DEFAULT 0 NOT NULL,
+    subscription_tier text DEFAULT 'free'::text NOT NULL,
+    subscription_status text,
+    subscription_stripe_id text,
+    subscription_start_date timestamp with time zone,
+    subscription_end_date timestamp with time zone,
+    monthly_credit_allowance integer,
+    max_calls_per_day integer,
+    max_call_duration_seconds integer,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT user_credits_allowance CHECK ((monthly_credit_allowance >= 0)),
+    CONSTRAINT user_credits_available CHECK ((available_credits >= 0)),
+    CONSTRAINT user_credits_calls_in_day CHECK ((calls_in_day >= 0)),
+    CONSTRAINT user_credits_debt CHECK ((debt_credits >= 0)),
+    CONSTRAINT user_credits_debt_first CHECK (((debt_credits = 0) OR (available_credits = 0))),
+    CONSTRAINT user_credits_held CHECK ((held_credits >= 0)),
+    CONSTRAINT user_credits_ledger_seq CHECK ((ledger_seq >= 0)),
+    CONSTRAINT user_credits_max_calls CHECK ((max_calls_per_day >= 0)),
+    CONSTRAINT user_credits_max_duration CHECK (((max_call_duration_seconds >= 60) AND (max_call_duration_seconds <= 14400))),
+    CONSTRAINT user_credits_spent CHECK ((spent_in_month_cents >= (0)::numeric)),
+    CONSTRAINT user_credits_status CHECK ((subscription_status = ANY (ARRAY['active'::text, 'past_due'::text, 'canceled'::text, 'expired'::text])))
+)
+WITH (fillfactor='70');
+
+COMMENT ON TABLE public.user_credits IS 'The account: the only row that two calls of one person contend for. No index on what calls change, so updates stay in the page.';
+
+COMMENT ON COLUMN public.user_credits.available_credits IS 'Credits (started minutes of talk) free to be used.';
+
+COMMENT ON COLUMN public.user_credits.held_credits IS 'Credits set aside for the open call.';
+
+COMMENT ON COLUMN public.user_credits.debt_credits IS 'Credits that were spent and later reversed; paid first by what comes in.';
+
+COMMENT ON COLUMN public.user_credits.calls_day IS 'The person''s local day that calls_in_day counts; only moves forward.';
+
+COMMENT ON COLUMN public.user_credits.spend_month IS 'First day of the local month that spent_in_month_cents counts; only moves forward.';
+
+COMMENT ON COLUMN public.user_credits.ledger_seq IS 'Number of the newest row of this account in credit_transactions.';
+
+COMMENT ON COLUMN public.user_credits.spent_in_month_cents IS 'Vendors'' cost in cents of the calls that began in spend_month.';
+
+COMMENT ON COLUMN public.user_credits.monthly_credit_allowance IS 'NULL inherits the tier.';
+
+COMMENT ON COLUMN public.user_credits.max_calls_per_day IS 'NULL inherits the tier.';
+
+COMMENT ON COLUMN public.user_credits.max_call_duration_seconds IS 'NULL inherits the tier.';
+
+CREATE VIEW public.effective_limits WITH (security_invoker='true') AS
+ SELECT a.user_id,
+    a.subscription_tier,
+    t.charges_credits,
+    COALESCE(a.monthly_credit_allowance, t.monthly_credit_allowance) AS monthly_credit_allowance,
+    COALESCE(a.max_calls_per_day, t.max_calls_per_day) AS max_calls_per_day,
+    COALESCE(a.max_call_duration_seconds, t.max_call_duration_seconds) AS max_call_duration_seconds,
+    COALESCE(b.max_cost_per_call_cents, (1000)::numeric) AS max_cost_per_call_cents,
+    COALESCE(b.max_monthly_spend_cents, (10000)::numeric) AS max_monthly_spend_cents,
+    COALESCE(b.warn_at_percent_per_call, 75) AS warn_at_percent_per_call,
+    COALESCE(b.enable_auto_cutoff, true) AS enable_auto_cutoff
+   FROM ((public.user_credits a
+     JOIN public.subscription_tiers t ON ((a.subscription_tier = t.tier)))
+     LEFT JOIN public.user_budget_settings b ON (((a.user_id)::text = (b.user_id)::text)));
+
+COMMENT ON VIEW public.effective_limits IS 'What holds for an account: its own figures, else the tier''s; its budget, else the defaults.';
+
+CREATE TABLE public.personas (
+    id public.id NOT NULL,
+    owner_user_id public.id,
+    name text NOT NULL,
+    description text,
+    core_system_prompt text NOT NULL,
+    default_voice_id text,
+    default_voice_settings jsonb DEFAULT '{"speed": 1.0, "style": 0.0, "stability": 0.5, "similarity_boost": 0.75}'::jsonb NOT NULL,
+    avatar_url text,
+    category text,
+    llm_model text,
+    max_tokens integer DEFAULT 150 NOT NULL,
+    temperature numeric(3,2) DEFAULT 0.7 NOT NULL,
+    max_call_duration_seconds integer,
+    phone_number text,
+    is_active boolean DEFAULT true NOT NULL,
+    is_system_persona boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT personas_description_length CHECK ((length(description) <= 1000)),
+    CONSTRAINT personas_max_call_duration CHECK (((max_call_duration_seconds >= 60) AND (max_call_duration_seconds <= 14400))),
+    CONSTRAINT personas_max_tokens CHECK (((max_tokens >= 16) AND (max_tokens <= 1000))),
+    CONSTRAINT personas_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+    CONSTRAINT personas_phone_e164 CHECK ((phone_number ~ '^\+[1-9][0-9]{6,14}$'::text)),
+    CONSTRAINT personas_prompt_length CHECK (((length(core_system_prompt) >= 1) AND (length(core_system_prompt) <= 8000))),
+    CONSTRAINT personas_system_or_owned CHECK (((NOT is_system_persona) OR (owner_user_id IS NULL))),
+    CONSTRAINT personas_temperature CHECK (((temperature >= (0)::numeric) AND (temperature <= (2)::numeric))),
+    CONSTRAINT personas_voice_settings_object CHECK ((jsonb_typeof(default_voice_settings) = 'object'::text))
+);
+
+COMMENT ON TABLE public.personas IS 'Personalities. One with history is retired (is_active), never deleted.';
+
+COMMENT ON COLUMN public.personas.owner_user_id IS 'Whose it is; NULL is the house''s and everybody''s.';
+
+COMMENT ON COLUMN public.personas.core_system_prompt IS 'pii:content. Identity layer of the prompt; never published with the catalogue.';
+
+COMMENT ON COLUMN public.personas.llm_model IS 'Model of the brain for this persona; NULL is the house''s.';
+
+COMMENT ON COLUMN public.personas.max_call_duration_seconds IS 'Longest call with this persona; NULL leaves it to the tier.';
+
+COMMENT ON COLUMN public.personas.phone_number IS 'Caller''s number of this persona, where it has one of its own.';
+
+CREATE TABLE public.user_persona_relationships (
+    id public.id DEFAULT ('rel_'::text || replace((gen_random_uuid())::text, '-'::text, ''::text)) NOT NULL,
+    user_id public.id NOT NULL,
+    persona_id public.id NOT NULL,
+    relationship_type text DEFAULT 'friend'::text NOT NULL,
+    custom_system_prompt text,
+    voice_id text,
+    voice_settings jsonb,
+    total_calls integer DEFAULT 0 NOT NULL,
+    total_duration_seconds integer DEFAULT 0 NOT NULL,
+    last_call_at timestamp with time zone,
+    is_favorite boolean DEFAULT false NOT NULL,
+    is_archived boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT user_persona_relationships_calls CHECK ((total_calls >= 0)),
+    CONSTRAINT user_persona_relationships_duration CHECK ((total_duration_seconds >= 0)),
+    CONSTRAINT user_persona_relationships_prompt_length CHECK ((length(custom_system_prompt) <= 4000)),
+    CONSTRAINT user_persona_relationships_type_length CHECK (((length(relationship_type) >= 1) AND (length(relationship_type) <= 100))),
+    CONSTRAINT user_persona_relationships_voice_object CHECK ((jsonb_typeof(voice_settings) = 'object'::text))
+)
+WITH (fillfactor='80');
+
+COMMENT ON TABLE public.user_persona_relationships IS 'What one person made of one persona, and how often they talked.';
+
+COMMENT ON COLUMN public.user_persona_relationships.custom_system_prompt IS 'pii:content. Relationship layer of the prompt.';
+
+COMMENT ON COLUMN public.user_persona_relationships.voice_id IS 'NULL inherits the persona''s voice.';
+
+COMMENT ON COLUMN public.user_persona_relationships.voice_settings IS 'NULL inherits; keys that are there override the persona''s.';
+
+COMMENT ON COLUMN public.user_persona_relationships.total_calls IS 'Calls that were answered by a person; grows in finish_call''s commit.';
+
+CREATE TABLE public.users (
+    id public.id NOT NULL,
+    email text NOT NULL,
+    password_hash text NOT NULL,
+    name text,
+    phone text,
+    stripe_customer_id text,
+    timezone text DEFAULT 'UTC'::text NOT NULL,
+    locale text DEFAULT 'en'::text NOT NULL,
+    email_verified_at timestamp with time zone,
+    terms_accepted_at timestamp with time zone,
+    tokens_valid_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    blocked_at timestamp with time zone,
+    erased_at timestamp with time zone,
+    last_login_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT users_email_length CHECK (((octet_length(email) >= 3) AND (octet_length(email) <= 320))),
+    CONSTRAINT users_name_length CHECK ((length(name) <= 200)),
+    CONSTRAINT users_phone_e164 CHECK ((phone ~ '^\+[1-9][0-9]{6,14}$'::text))
+);
+
+COMMENT ON TABLE public.users IS 'A person with an account. Erased people are emptied, never deleted: the ledger points here.';
+
+COMMENT ON COLUMN public.users.email IS 'pii:email. Unique without regard to case.';
+
+COMMENT ON COLUMN public.users.password_hash IS 'secret. bcrypt, 12 rounds; an empty text can never match.';
+
+COMMENT ON COLUMN public.users.name IS 'pii:name. How the person wants to be called.';
+
+COMMENT ON COLUMN public.users.phone IS 'pii:phone. The primary number; all numbers stand in phones.';
+
+COMMENT ON COLUMN public.users.stripe_customer_id IS 'The customer at the payment provider, once there is one.';
+
+COMMENT ON COLUMN public.users.timezone IS 'IANA zone; decides which day and month a call belongs to.';
+
+COMMENT ON COLUMN public.users.tokens_valid_from IS 'Tokens issued before are revoked: log out everywhere, password reset.';
+
+COMMENT ON COLUMN public.users.blocked_at IS 'Set by an operator: no login and no calls.';
+
+COMMENT ON COLUMN public.users.erased_at IS 'When the personal data was taken out; nothing can be undone after.';
+
+CREATE VIEW public.effective_voices WITH (security_invoker='true') AS
+ SELECT u.id AS user_id,
+    p.id AS persona_id,
+    COALESCE(r.voice_id, p.default_voice_id) AS voice_id,
+    (p.default_voice_settings || COALESCE(r.voice_settings, '{}'::jsonb)) AS voice_settings
+   FROM ((public.users u
+     CROSS JOIN public.personas p)
+     LEFT JOIN public.user_persona_relationships r ON ((((u.id)::text = (r.user_id)::text) AND ((p.id)::text = (r.persona_id)::text))));
+
+COMMENT ON VIEW public.effective_voices IS 'Voice of each persona for each person: what the relationship says, else the persona''s own.';
+
+CREATE TABLE public.erasures (
+    user_id public.id NOT NULL,
+    requested_by text NOT NULL,
+    erased_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT erasures_requested_by CHECK ((requested_by = ANY (ARRAY['person'::text, 'operator'::text])))
+);
+
+COMMENT ON TABLE public.erasures IS 'Who was erased and when; kept outside the database too, and applied again after every restore.';
+
+CREATE TABLE public.idempotency_keys (
+    user_id public.id NOT NULL,
+    key text NOT NULL,
+    request_hash bytea NOT NULL,
+    state text NOT NULL,
+    resource_id text,
+    answer jsonb,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT idempotency_keys_length CHECK (((length(key) >= 1) AND (length(key) <= 200))),
+    CONSTRAINT idempotency_keys_state CHECK ((state = ANY (ARRAY['in_progress'::text, 'done'::text])))
+);
+
+COMMENT ON TABLE public.idempotency_keys IS 'First answers to requests that carried a key; refusals are not kept. Kept two days.';
+
+COMMENT ON COLUMN public.idempotency_keys.key IS 'pii:content. Chosen by the client.';
+
+COMMENT ON COLUMN public.idempotency_keys.answer IS 'pii:content. The first answer where the resource alone doesn''t tell it.';
+
+CREATE TABLE public.open_calls (
+    user_id public.id NOT NULL,
+    call_id public.id NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    dial_before timestamp with time zone NOT NULL,
+    dial_claimed_at timestamp with time zone,
+    dial_claimed_by text,
+    reaper_leased_until timestamp with time zone
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000');
+
+COMMENT ON TABLE public.open_calls IS 'One row per person with an open hold: the key is the rule of one open call, the rows are the dialler''s outbox and the reaper''s list. Small and busy.';
+
+COMMENT ON COLUMN public.open_calls.dial_before IS 'A call that waits longer to be dialled is canceled.';
+
+COMMENT ON COLUMN public.open_calls.dial_claimed_at IS 'When a dialler took it; it is dialled at most once.';
+
+COMMENT ON COLUMN public.open_calls.reaper_leased_until IS 'Until then one reaper looks after it.';
+
+CREATE VIEW public.ledger_proof WITH (security_invoker='true') AS
+ SELECT a.user_id,
+    ((a.available_credits + a.held_credits) - a.debt_credits) AS balance,
+    COALESCE(l.ledger_sum, (0)::bigint) AS ledger_sum,
+    a.ledger_seq,
+    COALESCE(l.ledger_rows, (0)::bigint) AS ledger_rows,
+    COALESCE(l.newest_balance, 0) AS newest_balance,
+    a.held_credits,
+    COALESCE(h.hold_sum, (0)::bigint) AS hold_sum,
+    ((((a.available_credits + a.held_credits) - a.debt_credits) = COALESCE(l.ledger_sum, (0)::bigint)) AND (a.ledger_seq = COALESCE(l.ledger_rows, (0)::bigint)) AND (a.ledger_seq = COALESCE(l.newest_seq, (0)::bigint)) AND (((a.available_credits + a.held_credits) - a.debt_credits) = COALESCE(l.newest_balance, 0)) AND (a.held_credits = COALESCE(h.hold_sum, (0)::bigint))) AS is_proved
+   FROM ((public.user_credits a
+     LEFT JOIN ( SELECT t.user_id,
+            sum(t.amount) AS ledger_sum,
+            count(*) AS ledger_rows,
+            max(t.seq) AS newest_seq,
+            (array_agg(t.balance_after ORDER BY t.seq DESC))[1] AS newest_balance
+           FROM public.credit_transactions t
+          GROUP BY t.user_id) l ON (((a.user_id)::text = (l.user_id)::text)))
+     LEFT JOIN ( SELECT o.user_id,
+            sum(c.hold_credits) AS hold_sum
+           FROM (public.open_calls o
+             JOIN public.calls c ON ((((o.user_id)::text = (c.user_id)::text) AND ((o.call_id)::text = (c.id)::text))))
+          GROUP BY o.user_id) h ON (((a.user_id)::text = (h.user_id)::text)));
+
+COMMENT ON VIEW public.ledger_proof IS 'Per account: ledger = available + held - debt, numbers without gaps, holds = open calls.';
+
+CREATE TABLE public.login_attempts (
+    bucket text NOT NULL,
+    window_started_at timestamp with time zone DEFAULT now() NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT login_attempts_count CHECK ((attempts >= 0))
+);
+
+COMMENT ON TABLE public.login_attempts IS 'Counters of limited actions: logins by account and address, registrations, codes, resets.';
+
+COMMENT ON COLUMN public.login_attempts.bucket IS 'Action and a keyed hash of the account or address; nothing readable.';
+
+CREATE VIEW public.monthly_spend WITH (security_invoker='true') AS
+ SELECT c.user_id,
+    COALESCE(c.local_month, (date_trunc('month'::text, (c.created_at AT TIME ZONE 'UTC'::text)))::date) AS month,
+    sum(COALESCE(b.total_cost_cents, (0)::numeric)) AS spend_cents,
+    count(*) AS calls,
+    avg(c.duration_seconds) AS avg_duration_seconds
+   FROM (public.calls c
+     LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
+  GROUP BY c.user_id, COALESCE(c.local_month, (date_trunc('month'::text, (c.created_at AT TIME ZONE 'UTC'::text)))::date);
+
+COMMENT ON VIEW public.monthly_spend IS 'The one definition of spending: every call, whatever its end, in the person''s month of its start.';
+
+CREATE TABLE public.one_time_tokens (
+    token_hash bytea NOT NULL,
+    user_id public.id NOT NULL,
+    purpose text NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT one_time_tokens_purpose CHECK ((purpose = ANY (ARRAY['email_verification'::text, 'password_reset'::text])))
+);
+
+COMMENT ON TABLE public.one_time_tokens IS 'Links sent by mail: each opens once.';
+
+COMMENT ON COLUMN public.one_time_tokens.token_hash IS 'secret. SHA-256 of the token; the token itself is only in the mail.';
+
+CREATE TABLE public.payment_events (
+    id text NOT NULL,
+    type text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    state text NOT NULL,
+    effect text,
+    user_id public.id,
+    attempts integer DEFAULT 1 NOT NULL,
+    retry_at timestamp with time zone,
+    payload jsonb,
+    CONSTRAINT payment_events_attempts CHECK ((attempts > 0)),
+    CONSTRAINT payment_events_state CHECK ((state = ANY (ARRAY['applied'::text, 'ignored'::text, 'unmatched'::text])))
+);
+
+COMMENT ON TABLE public.payment_events IS 'Every signed event of the payment provider by its id, with what it did; unmatched ones are tried again.';
+
+COMMENT ON COLUMN public.payment_events.payload IS 'pii:content. The event; emptied when the person is erased.';
+
+CREATE TABLE public.phones (
+    user_id public.id NOT NULL,
+    number text NOT NULL,
+    verified_at timestamp with time zone,
+    code_hash bytea,
+    code_expires_at timestamp with time zone,
+    code_attempts integer DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT phones_code_attempts CHECK ((code_attempts >= 0)),
+    CONSTRAINT phones_number_e164 CHECK ((number ~ '^\+[1-9][0-9]{6,14}$'::text))
+);
+
+COMMENT ON TABLE public.phones IS 'Numbers of a person. A verified number belongs to one person only.';
+
+COMMENT ON COLUMN public.phones.number IS 'pii:phone. E.164.';
+
+COMMENT ON COLUMN public.phones.code_hash IS 'secret. Keyed hash of the six digits that were sent by text.';
+
+ALTER TABLE public.price_versions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.price_versions_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.scheduled_calls (
+    id public.id NOT NULL,
+    user_id public.id NOT NULL,
+    persona_id public.id NOT NULL,
+    phone_number text NOT NULL,
+    scheduled_time timestamp with time zone NOT NULL,
+    status text DEFAULT 'scheduled'::text NOT NULL,
+    executed_at timestamp with time zone,
+    call_id public.id,
+    schedule_id public.id,
+    occurrence timestamp with time zone,
+    latest_start_at timestamp with time zone,
+    claimed_by text,
+    lease_until timestamp with time zone,
+    outcome text,
+    call_pretext text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT scheduled_calls_status CHECK ((status = ANY (ARRAY['scheduled'::text, 'executing'::text, 'executed'::text, 'failed'::text, 'canceled'::text, 'missed'::text])))
+);
+
+COMMENT ON TABLE public.scheduled_calls IS 'One row per call to come. Dialled once, or missed and shown.';
+
+COMMENT ON COLUMN public.scheduled_calls.phone_number IS 'pii:phone. E.164.';
+
+COMMENT ON COLUMN public.scheduled_calls.occurrence IS 'Which occurrence of the schedule this is; each exists once.';
+
+COMMENT ON COLUMN public.scheduled_calls.latest_start_at IS 'Past this it is missed, not dialled.';
+
+COMMENT ON COLUMN public.scheduled_calls.lease_until IS 'Until then the worker that claimed it is trusted to act.';
+
+COMMENT ON COLUMN public.scheduled_calls.outcome IS 'What became of it, a stable word.';
+
+COMMENT ON COLUMN public.scheduled_calls.call_pretext IS 'pii:content. Context layer of the prompt.';
+
+CREATE TABLE public.schema_migrations (
+    version integer NOT NULL,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    execution_ms integer,
+    state text NOT NULL,
+    CONSTRAINT schema_migrations_checksum CHECK ((checksum ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT schema_migrations_execution_ms CHECK ((execution_ms >= 0)),
+    CONSTRAINT schema_migrations_state CHECK ((state = ANY (ARRAY['running'::text, 'applied'::text]))),
+    CONSTRAINT schema_migrations_version CHECK ((version > 0))
+);
+
+COMMENT ON TABLE public.schema_migrations IS 'Which migration files this database has; written by `callmeback migrate` only.';
+
+COMMENT ON COLUMN public.schema_migrations.version IS 'The number in the file''s name.';
+
+COMMENT ON COLUMN public.schema_migrations.name IS 'The rest of the file''s name.';
+
+COMMENT ON COLUMN public.schema_migrations.checksum IS 'SHA-256 of the file''s text, in hex: an edited file is refused.';
+
+COMMENT ON COLUMN public.schema_migrations.applied_at IS 'When it was applied; for a running one, when it began.';
+
+COMMENT ON COLUMN public.schema_migrations.execution_ms IS 'How long it took, in milliseconds.';
+
+COMMENT ON COLUMN public.schema_migrations.state IS '`running` is a file without a transaction that did not end; it is repeated by the next run.';
+
+CREATE TABLE public.schema_repeatable (
+    file text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT schema_repeatable_checksum CHECK ((checksum ~ '^[0-9a-f]{64}$'::text))
+);
+
+COMMENT ON TABLE public.schema_repeatable IS 'Which text of each function, view and access file this database has; empty after a migration, so that all are applied again.';
+
+COMMENT ON COLUMN public.schema_repeatable.file IS 'Folder and name below callmeback/sql.';
+
+COMMENT ON COLUMN public.schema_repeatable.checksum IS 'SHA-256 of the file''s text, in hex.';
+
+COMMENT ON COLUMN public.schema_repeatable.applied_at IS 'When this text was applied.';
+
+CREATE TABLE public.token_blacklist (
+    token_id text NOT NULL,
+    user_id public.id NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+COMMENT ON TABLE public.token_blacklist IS 'Revoked tokens until they would have expired; looked at on every request.';
+
+COMMENT ON COLUMN public.token_blacklist.token_id IS 'The jti claim.';
+
+CREATE TABLE public.transcripts (
+    user_id public.id NOT NULL,
+    call_id public.id NOT NULL,
+    seq integer NOT NULL,
+    speaker text NOT NULL,
+    text text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT transcripts_seq CHECK ((seq >= 0)),
+    CONSTRAINT transcripts_speaker CHECK ((speaker = ANY (ARRAY['persona'::text, 'user'::text])))
+);
+
+COMMENT ON TABLE public.transcripts IS 'Who said what, turn by turn, as it was heard.';
+
+COMMENT ON COLUMN public.transcripts.text IS 'pii:content. Words of the call.';
+
+CREATE TABLE public.unknown_caller_attempts (
+    phone_number text NOT NULL,
+    persona_id public.id,
+    first_call_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_call_at timestamp with time zone DEFAULT now() NOT NULL,
+    attempts integer DEFAULT 1 NOT NULL,
+    converted_user_id public.id,
+    blocked_at timestamp with time zone,
+    notes text,
+    CONSTRAINT unknown_caller_attempts_count CHECK ((attempts > 0))
+);
+
+COMMENT ON TABLE public.unknown_caller_attempts IS 'Numbers without an account that rang a persona.';
+
+COMMENT ON COLUMN public.unknown_caller_attempts.phone_number IS 'pii:phone. E.164.';
+
+COMMENT ON COLUMN public.unknown_caller_attempts.notes IS 'pii:content. The operator''s note.';
+
+CREATE TABLE public.user_preferences (
+    user_id public.id NOT NULL,
+    email_notifications boolean DEFAULT true NOT NULL,
+    sms_notifications boolean DEFAULT false NOT NULL,
+    call_reminder_minutes integer DEFAULT 5 NOT NULL,
+    voicemail_policy text DEFAULT 'hang_up'::text NOT NULL,
+    memory_enabled boolean DEFAULT false NOT NULL,
+    memory text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT user_preferences_memory_length CHECK ((length(memory) <= 4000)),
+    CONSTRAINT user_preferences_reminder CHECK (((call_reminder_minutes >= 0) AND (call_reminder_minutes <= 1440))),
+    CONSTRAINT user_preferences_voicemail CHECK ((voicemail_policy = ANY (ARRAY['hang_up'::text, 'leave_message'::text])))
+);
+
+COMMENT ON TABLE public.user_preferences IS 'How a person wants to be reached and reminded. No row means the defaults.';
+
+COMMENT ON COLUMN public.user_preferences.voicemail_policy IS 'What a machine that answers gets: an uncharged hang-up, or a message.';
+
+COMMENT ON COLUMN public.user_preferences.memory_enabled IS 'Whether personas are told what the person wrote in memory.';
+
+COMMENT ON COLUMN public.user_preferences.memory IS 'pii:content. Facts that the person lets every persona know; seen and edited by the person.';
+
+ALTER TABLE ONLY public.call_cost_events ATTACH PARTITION public.call_cost_events_default DEFAULT;
+
+ALTER TABLE ONLY public.admin_users
+    ADD CONSTRAINT admin_users_pkey PRIMARY KEY (user_id);
+
+ALTER TABLE ONLY public.blocked_numbers
+    ADD CONSTRAINT blocked_numbers_pkey PRIMARY KEY (number);
+
+ALTER TABLE ONLY public.call_cost_breakdowns
+    ADD CONSTRAINT call_cost_breakdowns_pkey PRIMARY KEY (user_id, call_id);
+
+ALTER TABLE ONLY public.call_cost_events
+    ADD CONSTRAINT call_cost_events_pkey PRIMARY KEY (call_month, call_id, seq);
+
+ALTER TABLE ONLY public.call_cost_events_default
+    ADD CONSTRAINT call_cost_events_default_pkey PRIMARY KEY (call_month, call_id, seq);
+
+ALTER TABLE ONLY public.call_scenario_templates
+    ADD CONSTRAINT call_scenario_templates_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.call_schedules
+    ADD CONSTRAINT call_schedules_pkey PRIMARY KEY (user_id, id);
+
+ALTER TABLE ONLY public.calls
+    ADD CONSTRAINT calls_pkey PRIMARY KEY (user_id, id);
+
+ALTER TABLE ONLY public.carrier_events
+    ADD CONSTRAINT carrier_events_pkey PRIMARY KEY (user_id, call_id, kind, event_key);
+
+ALTER TABLE ONLY public.credit_grants
+    ADD CONSTRAINT credit_grants_cause_key UNIQUE (user_id, cause);
+
+ALTER TABLE ONLY public.credit_grants
+    ADD CONSTRAINT credit_grants_pkey PRIMARY KEY (user_id, id);
+
+ALTER TABLE ONLY public.credit_transactions
+    ADD CONSTRAINT credit_transactions_cause_key UNIQUE (user_id, cause);
+
+ALTER TABLE ONLY public.credit_transactions
+    ADD CONSTRAINT credit_transactions_pkey PRIMARY KEY (user_id, seq);
+
+ALTER TABLE ONLY public.dial_buckets
+    ADD CONSTRAINT dial_buckets_pkey PRIMARY KEY (carrier);
+
+ALTER TABLE ONLY public.erasures
+    ADD CONSTRAINT erasures_pkey PRIMARY KEY (user_id);
+
+ALTER TABLE ONLY public.idempotency_keys
+    ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (user_id, key);
+
+ALTER TABLE ONLY public.login_attempts
+    ADD CONSTRAINT login_attempts_pkey PRIMARY KEY (bucket);
+
+ALTER TABLE ONLY public.one_time_tokens
+    ADD CONSTRAINT one_time_tokens_pkey PRIMARY KEY (token_hash);
+
+ALTER TABLE ONLY public.open_calls
+    ADD CONSTRAINT open_calls_pkey PRIMARY KEY (user_id);
+
+ALTER TABLE ONLY public.payment_events
+    ADD CONSTRAINT payment_events_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.personas
+    ADD CONSTRAINT personas_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.phones
+    ADD CONSTRAINT phones_pkey PRIMARY KEY (user_id, number);
+
+ALTER TABLE ONLY public.price_versions
+    ADD CONSTRAINT price_versions_card_key UNIQUE (card, effective_from);
+
+ALTER TABLE ONLY public.price_versions
+    ADD CONSTRAINT price_versions_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.purchases
+    ADD CONSTRAINT purchases_pkey PRIMARY KEY (user_id, id);
+
+ALTER TABLE ONLY public.scheduled_calls
+    ADD CONSTRAINT scheduled_calls_occurrence_key UNIQUE (user_id, schedule_id, occurrence);
+
+ALTER TABLE ONLY public.scheduled_calls
+    ADD CONSTRAINT scheduled_calls_pkey PRIMARY KEY (user_id, id);
+
+ALTER TABLE ONLY public.schema_migrations
+    ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
+
+ALTER TABLE ONLY public.schema_repeatable
+    ADD CONSTRAINT schema_repeatable_pkey PRIMARY KEY (file);
+
+ALTER TABLE ONLY public.service_rates
+    ADD CONSTRAINT service_rates_pkey PRIMARY KEY (vendor, model, unit, effective_from);
+
+ALTER TABLE ONLY public.subscription_tiers
+    ADD CONSTRAINT subscription_tiers_pkey PRIMARY KEY (tier);
+
+ALTER TABLE ONLY public.subscription_tiers
+    ADD CONSTRAINT subscription_tiers_position_key UNIQUE ("position");
+
+ALTER TABLE ONLY public.token_blacklist
+    ADD CONSTRAINT token_blacklist_pkey PRIMARY KEY (token_id);
+
+ALTER TABLE ONLY public.transcripts
+    ADD CONSTRAINT transcripts_pkey PRIMARY KEY (user_id, call_id, seq);
+
+ALTER TABLE ONLY public.unknown_caller_attempts
+    ADD CONSTRAINT unknown_caller_attempts_pkey PRIMARY KEY (phone_number);
+
+ALTER TABLE ONLY public.user_budget_settings
+    ADD CONSTRAINT user_budget_settings_pkey PRIMARY KEY (user_id);
+
+ALTER TABLE ONLY public.user_credits
+    ADD CONSTRAINT user_credits_pkey PRIMARY KEY (user_id);
+
+ALTER TABLE ONLY public.user_persona_relationships
+    ADD CONSTRAINT user_persona_relationships_pkey PRIMARY KEY (user_id, persona_id);
+
+ALTER TABLE ONLY public.user_preferences
+    ADD CONSTRAINT user_preferences_pkey PRIMARY KEY (user_id);
+
+ALTER TABLE ONLY public.users
+    ADD CONSTRAINT users_pkey PRIMARY KEY (id);
+
+CREATE INDEX idx_call_scenario_templates_user ON public.call_scenario_templates USING btree (user_id);
+
+CREATE INDEX idx_call_schedules_id ON public.call_schedules USING btree (id);
+
+CREATE INDEX idx_call_schedules_persona ON public.call_schedules USING btree (persona_id);
+
+CREATE INDEX idx_calls_created ON public.calls USING brin (created_at) WITH (pages_per_range='32', autosummarize='on');
+
+CREATE INDEX idx_calls_id ON public.calls USING btree (id);
+
+CREATE INDEX idx_calls_persona ON public.calls USING btree (persona_id);
+
+CREATE INDEX idx_calls_user_created ON public.calls USING btree (user_id, created_at DESC);
+
+CREATE INDEX idx_cost_breakdowns_created ON public.call_cost_breakdowns USING brin (created_at) WITH (pages_per_range='32', autosummarize='on');
+
+CREATE INDEX idx_credit_grants_expiry ON public.credit_grants USING btree (expires_at) WHERE (expired_at IS NULL);
+
+CREATE INDEX idx_credit_grants_ledger ON public.credit_grants USING btree (user_id, granted_seq);
+
+CREATE INDEX idx_credit_transactions_call ON public.credit_transactions USING btree (user_id, call_id) WHERE (call_id IS NOT NULL);
+
+CREATE INDEX idx_credit_transactions_created ON public.credit_transactions USING brin (created_at) WITH (pages_per_range='32', autosummarize='on');
+
+CREATE INDEX idx_idempotency_keys_created ON public.idempotency_keys USING btree (created_at);
+
+CREATE INDEX idx_login_attempts_expires ON public.login_attempts USING btree (expires_at);
+
+CREATE INDEX idx_one_time_tokens_expires ON public.one_time_tokens USING btree (expires_at);
+
+CREATE INDEX idx_one_time_tokens_user ON public.one_time_tokens USING btree (user_id);
+
+CREATE INDEX idx_payment_events_retry ON public.payment_events USING btree (retry_at) WHERE (state = 'unmatched'::text);
+
+CREATE INDEX idx_payment_events_user ON public.payment_events USING btree (user_id) WHERE (user_id IS NOT NULL);
+
+CREATE INDEX idx_personas_active ON public.personas USING btree (created_at DESC) WHERE is_active;
+
+CREATE INDEX idx_personas_category_active ON public.personas USING btree (category, created_at DESC) WHERE is_active;
+
+CREATE INDEX idx_personas_owner ON public.personas USING btree (owner_user_id) WHERE (owner_user_id IS NOT NULL);
+
+CREATE INDEX idx_purchases_payment_intent ON public.purchases USING btree (payment_intent_id) WHERE (payment_intent_id IS NOT NULL);
+
+CREATE INDEX idx_relationships_favorite ON public.user_persona_relationships USING btree (user_id, persona_id) WHERE is_favorite;
+
+CREATE INDEX idx_relationships_persona ON public.user_persona_relationships USING btree (persona_id);
+
+CREATE INDEX idx_scheduled_calls_call ON public.scheduled_calls USING btree (user_id, call_id) WHERE (call_id IS NOT NULL);
+
+CREATE INDEX idx_scheduled_calls_id ON public.scheduled_calls USING btree (id);
+
+CREATE INDEX idx_scheduled_calls_lease ON public.scheduled_calls USING btree (lease_until) WHERE (status = 'executing'::text);
+
+CREATE INDEX idx_scheduled_calls_persona ON public.scheduled_calls USING btree (persona_id);
+
+CREATE INDEX idx_scheduled_calls_scheduled_time ON public.scheduled_calls USING btree (scheduled_time) WHERE (status = 'scheduled'::text);
+
+CREATE INDEX idx_scheduled_calls_user_time ON public.scheduled_calls USING btree (user_id, scheduled_time DESC);
+
+CREATE INDEX idx_token_blacklist_expires ON public.token_blacklist USING btree (expires_at);
+
+CREATE INDEX idx_token_blacklist_user ON public.token_blacklist USING btree (user_id);
+
+CREATE INDEX idx_unknown_caller_attempts_persona ON public.unknown_caller_attempts USING btree (persona_id) WHERE (persona_id IS NOT NULL);
+
+CREATE INDEX idx_unknown_caller_attempts_user ON public.unknown_caller_attempts USING btree (converted_user_id) WHERE (converted_user_id IS NOT NULL);
+
+CREATE INDEX idx_user_credits_tier ON public.user_credits USING btree (subscription_tier);
+
+CREATE INDEX idx_user_preferences_email ON public.user_preferences USING btree (user_id) WHERE email_notifications;
+
+CREATE UNIQUE INDEX phones_verified_number_key ON public.phones USING btree (number) WHERE (verified_at IS NOT NULL);
+
+CREATE UNIQUE INDEX purchases_stripe_session_key ON public.purchases USING btree (stripe_session_id) WHERE (stripe_session_id IS NOT NULL);
+
+CREATE UNIQUE INDEX user_credits_subscription_key ON public.user_credits USING btree (subscription_stripe_id) WHERE (subscription_stripe_id IS NOT NULL);
+
+CREATE UNIQUE INDEX users_email_key ON public.users USING btree (lower(email));
+
+CREATE UNIQUE INDEX users_stripe_customer_key ON public.users USING btree (stripe_customer_id) WHERE (stripe_customer_id IS NOT NULL);
+
+ALTER INDEX public.call_cost_events_pkey ATTACH PARTITION public.call_cost_events_default_pkey;
+
+CREATE TRIGGER call_scenario_templates_touch BEFORE UPDATE ON public.call_scenario_templates FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();
+
+CREATE TRIGGER call_schedules_touch BEFORE UPDATE ON public.call_schedules FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();
+
+CREATE TRIGGER credit_transactions_append_only BEFORE DELETE OR UPDATE ON public.credit_transactions FOR EACH ROW EXECUTE FUNCTION public.refuse_ledger_change();
+
+CREATE TRIGGER credit_transactions_no_truncate BEFORE TRUNCATE ON public.credit_transactions FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
+
+CREATE TRIGGER personas_touch BEFORE UPDATE ON public.personas FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();
+
+CREATE TRIGGER purchases_touch BEFORE UPDATE ON public.purchases FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();
+
+CREATE TRIGGER scheduled_calls_touch BEFORE UPDATE ON public.scheduled_calls FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();
+
+CREATE TRIGGER service_rates_followed AFTER INSERT ON public.service_rates FOR EACH STATEMENT EXECUTE FUNCTION public.follow_rates();
+
+CREATE TRIGGER user_budget_settings_touch BEFORE UPDATE ON public.user_budget_settings FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();
+
+CREATE TRIGGER user_preferences_touch BEFORE UPDATE ON public.user_preferences FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();
+
+CREATE TRIGGER users_touch BEFORE UPDATE ON public.users FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();
+
+ALTER TABLE ONLY public.admin_users
+    ADD CONSTRAINT admin_users_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
+
+ALTER TABLE ONLY public.call_cost_breakdowns
+    ADD CONSTRAINT call_cost_breakdowns_call_fkey FOREIGN KEY (user_id, call_id) REFERENCES public.calls(user_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.call_scenario_templates
+    ADD CONSTRAINT call_scenario_templates_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.call_schedules
+    ADD CONSTRAINT call_schedules_persona_fkey FOREIGN KEY (persona_id) REFERENCES public.personas(id);
+
+ALTER TABLE ONLY public.call_schedules
+    ADD CONSTRAINT call_schedules_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.calls
+    ADD CONSTRAINT calls_persona_fkey FOREIGN KEY (persona_id) REFERENCES public.personas(id);
+
+ALTER TABLE ONLY public.calls
+    ADD CONSTRAINT calls_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
+
+ALTER TABLE ONLY public.carrier_events
+    ADD CONSTRAINT carrier_events_call_fkey FOREIGN KEY (user_id, call_id) REFERENCES public.calls(user_id, id);
+
+ALTER TABLE ONLY public.credit_grants
+    ADD CONSTRAINT credit_grants_ledger_fkey FOREIGN KEY (user_id, granted_seq) REFERENCES public.credit_transactions(user_id, seq);
+
+ALTER TABLE ONLY public.credit_grants
+    ADD CONSTRAINT credit_grants_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
+
+ALTER TABLE ONLY public.credit_transactions
+    ADD CONSTRAINT credit_transactions_call_fkey FOREIGN KEY (user_id, call_id) REFERENCES public.calls(user_id, id);
+
+ALTER TABLE ONLY public.credit_transactions
+    ADD CONSTRAINT credit_transactions_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
+
+ALTER TABLE ONLY public.erasures
+    ADD CONSTRAINT erasures_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
+
+ALTER TABLE ONLY public.idempotency_keys
+    ADD CONSTRAINT idempotency_keys_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.one_time_tokens
+    ADD CONSTRAINT one_time_tokens_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.open_calls
+    ADD CONSTRAINT open_calls_call_fkey FOREIGN KEY (user_id, call_id) REFERENCES public.calls(user_id, id) DEFERRABLE INITIALLY DEFERRED;
+
+ALTER TABLE ONLY public.payment_events
+    ADD CONSTRAINT payment_events_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
+
+ALTER TABLE ONLY public.personas
+    ADD CONSTRAINT personas_owner_fkey FOREIGN KEY (owner_user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.phones
+    ADD CONSTRAINT phones_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.purchases
+    ADD CONSTRAINT purchases_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
+
+ALTER TABLE ONLY public.scheduled_calls
+    ADD CONSTRAINT scheduled_calls_call_fkey FOREIGN KEY (user_id, call_id) REFERENCES public.calls(user_id, id);
+
+ALTER TABLE ONLY public.scheduled_calls
+    ADD CONSTRAINT scheduled_calls_persona_fkey FOREIGN KEY (persona_id) REFERENCES public.personas(id);
+
+ALTER TABLE ONLY public.scheduled_calls
+    ADD CONSTRAINT scheduled_calls_schedule_fkey FOREIGN KEY (user_id, schedule_id) REFERENCES public.call_schedules(user_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.scheduled_calls
+    ADD CONSTRAINT scheduled_calls_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.token_blacklist
+    ADD CONSTRAINT token_blacklist_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.transcripts
+    ADD CONSTRAINT transcripts_call_fkey FOREIGN KEY (user_id, call_id) REFERENCES public.calls(user_id, id);
+
+ALTER TABLE ONLY public.unknown_caller_attempts
+    ADD CONSTRAINT unknown_caller_attempts_persona_fkey FOREIGN KEY (persona_id) REFERENCES public.personas(id) ON DELETE SET NULL;
+
+ALTER TABLE ONLY public.unknown_caller_attempts
+    ADD CONSTRAINT unknown_caller_attempts_user_fkey FOREIGN KEY (converted_user_id) REFERENCES public.users(id) ON DELETE SET NULL;
+
+ALTER TABLE ONLY public.user_budget_settings
+    ADD CONSTRAINT user_budget_settings_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.user_credits
+    ADD CONSTRAINT user_credits_tier_fkey FOREIGN KEY (subscription_tier) REFERENCES public.subscription_tiers(tier);
+
+ALTER TABLE ONLY public.user_credits
+    ADD CONSTRAINT user_credits_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
+
+ALTER TABLE ONLY public.user_persona_relationships
+    ADD CONSTRAINT user_persona_relationships_persona_fkey FOREIGN KEY (persona_id) REFERENCES public.personas(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.user_persona_relationships
+    ADD CONSTRAINT user_persona_relationships_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.user_preferences
+    ADD CONSTRAINT user_preferences_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+ALTER TABLE public.admin_users ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.blocked_numbers ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.call_cost_breakdowns ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.call_cost_events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.call_cost_events_default ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.call_scenario_templates ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.call_schedules ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.calls ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.carrier_events ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY catalogue ON public.call_scenario_templates FOR SELECT TO callmeback_api USING (((user_id IS NULL) OR ((user_id)::text = current_setting('callmeback.user_id'::text, true))));
+
+CREATE POLICY catalogue ON public.personas FOR SELECT TO callmeback_api USING (((owner_user_id IS NULL) OR ((owner_user_id)::text = current_setting('callmeback.user_id'::text, true))));
+
+CREATE POLICY catalogue ON public.price_versions FOR SELECT TO callmeback_api USING (true);
+
+CREATE POLICY catalogue ON public.service_rates FOR SELECT TO callmeback_api USING (true);
+
+CREATE POLICY catalogue ON public.subscription_tiers FOR SELECT TO callmeback_api USING (true);
+
+ALTER TABLE public.credit_grants ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.credit_transactions ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.dial_buckets ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.erasures ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY house ON public.admin_users TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.blocked_numbers TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.call_cost_breakdowns TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.call_cost_events TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.call_cost_events_default TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.call_scenario_templates TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.call_schedules TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.calls TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.carrier_events TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.credit_grants TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.credit_transactions TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.dial_buckets TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.erasures TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.idempotency_keys TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.login_attempts TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.one_time_tokens TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.open_calls TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.payment_events TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.personas TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.phones TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.price_versions TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.purchases TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.scheduled_calls TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.schema_migrations TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.schema_repeatable TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.service_rates TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.subscription_tiers TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.token_blacklist TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.transcripts TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.unknown_caller_attempts TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.user_budget_settings TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.user_credits TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.user_persona_relationships TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.user_preferences TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.users TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+ALTER TABLE public.idempotency_keys ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.login_attempts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.one_time_tokens ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.open_calls ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY own ON public.admin_users TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.call_cost_breakdowns TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.call_cost_events TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.call_cost_events_default TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.call_scenario_templates TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.call_schedules TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.calls TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.carrier_events TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.credit_grants TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.credit_transactions TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.erasures TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.idempotency_keys TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.one_time_tokens TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.open_calls TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.payment_events TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.personas TO callmeback_api USING (((owner_user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((owner_user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.phones TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.purchases TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.scheduled_calls TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.token_blacklist TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.transcripts TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.user_budget_settings TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.user_credits TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.user_persona_relationships TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.user_preferences TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.users TO callmeback_api USING (((id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((id)::text = current_setting('callmeback.user_id'::text, true)));
+
+ALTER TABLE public.payment_events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.personas ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.phones ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.price_versions ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.purchases ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.scheduled_calls ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.schema_migrations ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.schema_repeatable ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.service_rates ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.subscription_tiers ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.token_blacklist ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.transcripts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.unknown_caller_attempts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.user_budget_settings ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.user_credits ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.user_persona_relationships ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.user_preferences ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
+
+REVOKE USAGE ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public TO callmeback_api;
+GRANT USAGE ON SCHEMA public TO callmeback_worker;
+GRANT USAGE ON SCHEMA public TO callmeback_voice;
+GRANT USAGE ON SCHEMA public TO callmeback_readonly;
+
+REVOKE ALL ON FUNCTION public.add_cost_event(p_user_id text, p_call_id text, p_call_month date, p_event_type text) FROM PUBLIC;
+
+GRANT SELECT ON TABLE public.price_versions TO callmeback_api;
+
+GRANT SELECT(id, card, effective_from, carrier_model, listener_model, brain_model, voice_model, fallback_model, local_model, carrier_second_cents, carrier_second_per, listener_second_cents, listener_second_per, brain_input_cents, brain_input_per, brain_output_cents, brain_output_per, voice_character_cents, voice_character_per, fallback_input_cents, fallback_input_per, fallback_output_cents, fallback_output_per, local_character_cents, local_character_per, worst_case_cents_per_minute, created_at) ON TABLE public.price_versions TO callmeback_readonly;
+
+GRANT SELECT(id, card, effective_from, carrier_model, listener_model, brain_model, voice_model, fallback_model, local_model, carrier_second_cents, carrier_second_per, listener_second_cents, listener_second_per, brain_input_cents, brain_input_per, brain_output_cents, brain_output_per, voice_character_cents, voice_character_per, fallback_input_cents, fallback_input_per, fallback_output_cents, fallback_output_per, local_character_cents, local_character_per, worst_case_cents_per_minute, created_at) ON TABLE public.price_versions TO callmeback_worker;
+
+GRANT SELECT(id, card, effective_from, carrier_model, listener_model, brain_model, voice_model, fallback_model, local_model, carrier_second_cents, carrier_second_per, listener_second_cents, listener_second_per, brain_input_cents, brain_input_per, brain_output_cents, brain_output_per, voice_character_cents, voice_character_per, fallback_input_cents, fallback_input_per, fallback_output_cents, fallback_output_per, local_character_cents, local_character_per, worst_case_cents_per_minute, created_at) ON TABLE public.price_versions TO callmeback_voice;
+REVOKE ALL ON FUNCTION public.add_price_version(p_version public.price_versions, p_at timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.advance_call(p_user_id text, p_call_id text, p_status text, p_carrier_sid text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.advance_call(p_user_id text, p_call_id text, p_status text, p_carrier_sid text) TO callmeback_voice;
+GRANT ALL ON FUNCTION public.advance_call(p_user_id text, p_call_id text, p_status text, p_carrier_sid text) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.call_rank(p_status text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.call_rank(p_status text) TO callmeback_voice;
+GRANT ALL ON FUNCTION public.call_rank(p_status text) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.carrier_event(p_user_id text, p_call_id text, p_kind text, p_event_key text, p_carrier_status text, p_carrier_sid text, p_answered_by text, p_carrier_seconds integer, OUT verdict text, OUT status text, OUT is_open boolean, OUT answered_by text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.carrier_event(p_user_id text, p_call_id text, p_kind text, p_event_key text, p_carrier_status text, p_carrier_sid text, p_answered_by text, p_carrier_seconds integer, OUT verdict text, OUT status text, OUT is_open boolean, OUT answered_by text) TO callmeback_voice;
+GRANT ALL ON FUNCTION public.carrier_event(p_user_id text, p_call_id text, p_kind text, p_event_key text, p_carrier_status text, p_carrier_sid text, p_answered_by text, p_carrier_seconds integer, OUT verdict text, OUT status text, OUT is_open boolean, OUT answered_by text) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.check_session(p_user_id text, p_token_id text, p_issued_at timestamp with time zone, OUT is_valid boolean, OUT is_admin boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.check_session(p_user_id text, p_token_id text, p_issued_at timestamp with time zone, OUT is_valid boolean, OUT is_admin boolean) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.claim_dials(p_carrier text, p_worker text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.claim_dials(p_carrier text, p_worker text, p_limit integer) TO callmeback_voice;
+GRANT ALL ON FUNCTION public.claim_dials(p_carrier text, p_worker text, p_limit integer) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.count_attempt(p_bucket text, p_limit integer, p_window interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.count_attempt(p_bucket text, p_limit integer, p_window interval) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.drop_old_partitions(p_keep interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.drop_old_partitions(p_keep interval) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.ensure_card(p_card text, p_carrier_model text, p_listener_model text, p_brain_model text, p_voice_model text, p_fallback_model text, p_local_model text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.ensure_card(p_card text, p_carrier_model text, p_listener_model text, p_brain_model text, p_voice_model text, p_fallback_model text, p_local_model text) TO callmeback_api;
+GRANT ALL ON FUNCTION public.ensure_card(p_card text, p_carrier_model text, p_listener_model text, p_brain_model text, p_voice_model text, p_fallback_model text, p_local_model text) TO callmeback_voice;
+GRANT ALL ON FUNCTION public.ensure_card(p_card text, p_carrier_model text, p_listener_model text, p_brain_model text, p_voice_model text, p_fallback_model text, p_local_model text) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.ensure_partitions() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.ensure_partitions() TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.erase_user(p_user_id text, p_requested_by text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.erase_user(p_user_id text, p_requested_by text) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) TO callmeback_voice;
+GRANT ALL ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.follow_rates() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.forget_attempts(p_bucket text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.forget_attempts(p_bucket text) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.issue_one_time_token(p_email text, p_purpose text, p_token_hash bytea, p_valid_for interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.issue_one_time_token(p_email text, p_purpose text, p_token_hash bytea, p_valid_for interval) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.login_lookup(p_email text, OUT user_id text, OUT password_hash text, OUT is_blocked boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.login_lookup(p_email text, OUT user_id text, OUT password_hash text, OUT is_blocked boolean) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.meter_calls(p_user_ids text[], p_call_ids text[], p_seqs integer[], p_carrier_seconds integer[], p_listener_seconds numeric[], p_input_tokens integer[], p_output_tokens integer[], p_characters integer[], p_fallback_input_tokens integer[], p_fallback_output_tokens integer[], p_local_characters integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.meter_calls(p_user_ids text[], p_call_ids text[], p_seqs integer[], p_carrier_seconds integer[], p_listener_seconds numeric[], p_input_tokens integer[], p_output_tokens integer[], p_characters integer[], p_fallback_input_tokens integer[], p_fallback_output_tokens integer[], p_local_characters integer[]) TO callmeback_voice;
+
+REVOKE ALL ON FUNCTION public.move_credits(p_user_id text, p_amount integer, p_type text, p_cause text, p_description text, p_payment_intent_id text, OUT moved boolean, OUT seq bigint, OUT balance_after integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.note_login(p_user_id text, p_rehashed text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.note_login(p_user_id text, p_rehashed text) TO callmeback_api;
+
+GRANT SELECT ON TABLE public.service_rates TO callmeback_api;
+
+GRANT SELECT(vendor, model, unit, effective_from, price_cents, per, source, created_at) ON TABLE public.service_rates TO callmeback_readonly;
+
+GRANT SELECT(vendor, model, unit, effective_from, price_cents, per, source, created_at) ON TABLE public.service_rates TO callmeback_worker;
+
+GRANT SELECT(vendor, model, unit, effective_from, price_cents, per, source, created_at) ON TABLE public.service_rates TO callmeback_voice;
+REVOKE ALL ON FUNCTION public.rate_in_force(p_vendor text, p_model text, p_unit text, p_at timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.record_cost_events(p_user_ids text[], p_call_ids text[], p_event_type text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.record_cost_events(p_user_ids text[], p_call_ids text[], p_event_type text) TO callmeback_voice;
+
+REVOKE ALL ON FUNCTION public.refresh_card(p_version public.price_versions) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.refuse_ledger_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.register_user(p_user_id text, p_email text, p_password_hash text, p_name text, p_timezone text, p_phone text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.register_user(p_user_id text, p_email text, p_password_hash text, p_name text, p_timezone text, p_phone text) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.remove_phone(p_user_id text, p_number text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.remove_phone(p_user_id text, p_number text) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.request_phone_code(p_user_id text, p_number text, p_code_hash bytea, p_valid_for interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.request_phone_code(p_user_id text, p_number text, p_code_hash bytea, p_valid_for interval) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.revoke_all_tokens(p_user_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.revoke_all_tokens(p_user_id text) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.revoke_token(p_token_id text, p_user_id text, p_expires_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.revoke_token(p_token_id text, p_user_id text, p_expires_at timestamp with time zone) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.set_tier(p_user_id text, p_tier text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, p_dial_within interval, OUT call_id text, OUT replayed boolean, OUT granted_seconds integer, OUT hold_credits integer, OUT hold_cents numeric) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, p_dial_within interval, OUT call_id text, OUT replayed boolean, OUT granted_seconds integer, OUT hold_credits integer, OUT hold_cents numeric) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.sweep_expired(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.sweep_expired(p_limit integer) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.touch_updated_at() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.use_one_time_token(p_purpose text, p_token_hash bytea, p_password_hash text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.use_one_time_token(p_purpose text, p_token_hash bytea, p_password_hash text) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.verify_phone(p_user_id text, p_number text, p_code_hash bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.verify_phone(p_user_id text, p_number text, p_code_hash bytea) TO callmeback_api;
+
+GRANT SELECT ON TABLE public.admin_users TO callmeback_api;
+
+GRANT SELECT(user_id, role, granted_by, granted_at) ON TABLE public.admin_users TO callmeback_readonly;
+
+GRANT SELECT(user_id, role, granted_by, granted_at) ON TABLE public.admin_users TO callmeback_worker;
+
+GRANT SELECT(user_id, role, granted_by, granted_at) ON TABLE public.admin_users TO callmeback_voice;
+
+GRANT SELECT(number, reason, created_at) ON TABLE public.blocked_numbers TO callmeback_readonly;
+
+GRANT SELECT(number, reason, created_at) ON TABLE public.blocked_numbers TO callmeback_worker;
+
+GRANT SELECT(number, reason, created_at) ON TABLE public.blocked_numbers TO callmeback_voice;
+GRANT SELECT ON TABLE public.call_cost_breakdowns TO callmeback_api;
+
+GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, seen_at, created_at, settled_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents) ON TABLE public.call_cost_breakdowns TO callmeback_readonly;
+
+GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, seen_at, created_at, settled_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents) ON TABLE public.call_cost_breakdowns TO callmeback_worker;
+
+GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, seen_at, created_at, settled_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents) ON TABLE public.call_cost_breakdowns TO callmeback_voice;
+GRANT SELECT ON TABLE public.call_cost_events TO callmeback_api;
+
+GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events TO callmeback_readonly;
+
+GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events TO callmeback_worker;
+
+GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events TO callmeback_voice;
+
+GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events_default TO callmeback_readonly;
+
+GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events_default TO callmeback_worker;
+
+GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events_default TO callmeback_voice;
+GRANT SELECT ON TABLE public.calls TO callmeback_api;
+
+GRANT SELECT(id, user_id, persona_id, phone_number, twilio_call_sid, status, payment_method, payment_intent_id, payment_status, estimated_cost_cents, actual_cost_cents, credits_used, start_time, end_time, duration_seconds, error_message, created_at, updated_at, answered_at, hold_credits, granted_seconds, hold_cents, price_version_id, local_day, local_month, hold_open, limited_by, answered_by, end_reason, carrier_duration_seconds, turn_count, interrupt_count, avg_response_time_ms, direction, call_pretext, call_scenario, custom_instructions, voice_id) ON TABLE public.calls TO callmeback_readonly;
+
+GRANT SELECT(id, user_id, persona_id, phone_number, twilio_call_sid, status, payment_method, payment_intent_id, payment_status, estimated_cost_cents, actual_cost_cents, credits_used, start_time, end_time, duration_seconds, error_message, created_at, updated_at, answered_at, hold_credits, granted_seconds, hold_cents, price_version_id, local_day, local_month, hold_open, limited_by, answered_by, end_reason, carrier_duration_seconds, turn_count, interrupt_count, avg_response_time_ms, direction, call_pretext, call_scenario, custom_instructions, voice_id) ON TABLE public.calls TO callmeback_worker;
+
+GRANT SELECT(id, user_id, persona_id, phone_number, twilio_call_sid, status, payment_method, payment_intent_id, payment_status, estimated_cost_cents, actual_cost_cents, credits_used, start_time, end_time, duration_seconds, error_message, created_at, updated_at, answered_at, hold_credits, granted_seconds, hold_cents, price_version_id, local_day, local_month, hold_open, limited_by, answered_by, end_reason, carrier_duration_seconds, turn_count, interrupt_count, avg_response_time_ms, direction, call_pretext, call_scenario, custom_instructions, voice_id) ON TABLE public.calls TO callmeback_voice;
+GRANT SELECT ON TABLE public.call_logs TO callmeback_api;
+
+GRANT SELECT(id, user_id, persona_id, twilio_call_sid, phone_number, duration_seconds, status, error_message, cost_stt, cost_llm, cost_tts, cost_twilio, cost_total, turn_count, interrupt_count, avg_response_time_ms, started_at, ended_at, created_at) ON TABLE public.call_logs TO callmeback_readonly;
+
+GRANT SELECT(id, user_id, persona_id, twilio_call_sid, phone_number, duration_seconds, status, error_message, cost_stt, cost_llm, cost_tts, cost_twilio, cost_total, turn_count, interrupt_count, avg_response_time_ms, started_at, ended_at, created_at) ON TABLE public.call_logs TO callmeback_worker;
+
+GRANT SELECT(id, user_id, persona_id, twilio_call_sid, phone_number, duration_seconds, status, error_message, cost_stt, cost_llm, cost_tts, cost_twilio, cost_total, turn_count, interrupt_count, avg_response_time_ms, started_at, ended_at, created_at) ON TABLE public.call_logs TO callmeback_voice;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.call_scenario_templates TO callmeback_api;
+
+GRANT SELECT(id, user_id, name, scenario_text, icon, use_count, last_used_at, created_at, updated_at) ON TABLE public.call_scenario_templates TO callmeback_readonly;
+
+GRANT SELECT(id, user_id, name, scenario_text, icon, use_count, last_used_at, created_at, updated_at) ON TABLE public.call_scenario_templates TO callmeback_worker;
+
+GRANT SELECT(id, user_id, name, scenario_text, icon, use_count, last_used_at, created_at, updated_at) ON TABLE public.call_scenario_templates TO callmeback_voice;
+GRANT SELECT ON TABLE public.call_schedules TO callmeback_api;
+
+GRANT SELECT(user_id, id, persona_id, phone_number, rrule, starts_at_local, timezone, tzdata_version, ends_at, remaining_count, paused_at, call_pretext, created_at, updated_at) ON TABLE public.call_schedules TO callmeback_readonly;
+
+GRANT SELECT(user_id, id, persona_id, phone_number, rrule, starts_at_local, timezone, tzdata_version, ends_at, remaining_count, paused_at, call_pretext, created_at, updated_at) ON TABLE public.call_schedules TO callmeback_worker;
+
+GRANT SELECT(user_id, id, persona_id, phone_number, rrule, starts_at_local, timezone, tzdata_version, ends_at, remaining_count, paused_at, call_pretext, created_at, updated_at) ON TABLE public.call_schedules TO callmeback_voice;
+
+GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_readonly;
+
+GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_worker;
+
+GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_voice;
+GRANT SELECT ON TABLE public.credit_grants TO callmeback_api;
+
+GRANT SELECT(user_id, id, credits, cause, granted_seq, granted_at, expires_at, expired_at) ON TABLE public.credit_grants TO callmeback_readonly;
+
+GRANT SELECT(user_id, id, credits, cause, granted_seq, granted_at, expires_at, expired_at) ON TABLE public.credit_grants TO callmeback_worker;
+
+GRANT SELECT(user_id, id, credits, cause, granted_seq, granted_at, expires_at, expired_at) ON TABLE public.credit_grants TO callmeback_voice;
+GRANT SELECT ON TABLE public.credit_transactions TO callmeback_api;
+
+GRANT SELECT(id, user_id, seq, amount, balance_before, balance_after, type, cause, call_id, payment_intent_id, description, created_at) ON TABLE public.credit_transactions TO callmeback_readonly;
+
+GRANT SELECT(id, user_id, seq, amount, balance_before, balance_after, type, cause, call_id, payment_intent_id, description, created_at) ON TABLE public.credit_transactions TO callmeback_worker;
+
+GRANT SELECT(id, user_id, seq, amount, balance_before, balance_after, type, cause, call_id, payment_intent_id, description, created_at) ON TABLE public.credit_transactions TO callmeback_voice;
+GRANT SELECT ON TABLE public.purchases TO callmeback_api;
+
+GRANT SELECT(user_id, id, stripe_session_id, payment_intent_id, stripe_customer_id, sku, credits, amount_cents, discount_cents, currency, coupon, status, created_at, completed_at, updated_at) ON TABLE public.purchases TO callmeback_readonly;
+
+GRANT SELECT(user_id, id, stripe_session_id, payment_intent_id, stripe_customer_id, sku, credits, amount_cents, discount_cents, currency, coupon, status, created_at, completed_at, updated_at) ON TABLE public.purchases TO callmeback_worker;
+
+GRANT SELECT(user_id, id, stripe_session_id, payment_intent_id, stripe_customer_id, sku, credits, amount_cents, discount_cents, currency, coupon, status, created_at, completed_at, updated_at) ON TABLE public.purchases TO callmeback_voice;
+
+GRANT SELECT(day, calls, revenue_cents, cost_cents, margin_cents) ON TABLE public.daily_margin TO callmeback_readonly;
+
+GRANT SELECT(day, calls, revenue_cents, cost_cents, margin_cents) ON TABLE public.daily_margin TO callmeback_worker;
+
+GRANT SELECT(day, calls, revenue_cents, cost_cents, margin_cents) ON TABLE public.daily_margin TO callmeback_voice;
+
+GRANT SELECT(carrier, calls_per_second, burst, tokens, refilled_at) ON TABLE public.dial_buckets TO callmeback_readonly;
+
+GRANT SELECT(carrier, calls_per_second, burst, tokens, refilled_at) ON TABLE public.dial_buckets TO callmeback_worker;
+
+GRANT SELECT(carrier, calls_per_second, burst, tokens, refilled_at) ON TABLE public.dial_buckets TO callmeback_voice;
+
+GRANT SELECT(user_id, seq, created_at, account, credits) ON TABLE public.double_entry TO callmeback_readonly;
+
+GRANT SELECT(user_id, seq, created_at, account, credits) ON TABLE public.double_entry TO callmeback_worker;
+
+GRANT SELECT(user_id, seq, created_at, account, credits) ON TABLE public.double_entry TO callmeback_voice;
+GRANT SELECT ON TABLE public.subscription_tiers TO callmeback_api;
+
+GRANT SELECT(tier, monthly_price_cents, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, charges_credits, "position") ON TABLE public.subscription_tiers TO callmeback_readonly;
+
+GRANT SELECT(tier, monthly_price_cents, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, charges_credits, "position") ON TABLE public.subscription_tiers TO callmeback_worker;
+
+GRANT SELECT(tier, monthly_price_cents, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, charges_credits, "position") ON TABLE public.subscription_tiers TO callmeback_voice;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.user_budget_settings TO callmeback_api;
+
+GRANT SELECT(user_id, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff, created_at, updated_at) ON TABLE public.user_budget_settings TO callmeback_readonly;
+
+GRANT SELECT(user_id, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff, created_at, updated_at) ON TABLE public.user_budget_settings TO callmeback_worker;
+
+GRANT SELECT(user_id, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff, created_at, updated_at) ON TABLE public.user_budget_settings TO callmeback_voice;
+GRANT SELECT ON TABLE public.user_credits TO callmeback_api;
+
+GRANT SELECT(user_id, available_credits, held_credits, debt_credits, calls_in_day, calls_day, spend_month, ledger_seq, spent_in_month_cents, subscription_tier, subscription_status, subscription_stripe_id, subscription_start_date, subscription_end_date, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, created_at, updated_at) ON TABLE public.user_credits TO callmeback_readonly;
+
+GRANT SELECT(user_id, available_credits, held_credits, debt_credits, calls_in_day, calls_day, spend_month, ledger_seq, spent_in_month_cents, subscription_tier, subscription_status, subscription_stripe_id, subscription_start_date, subscription_end_date, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, created_at, updated_at) ON TABLE public.user_credits TO callmeback_worker;
+
+GRANT SELECT(user_id, available_credits, held_credits, debt_credits, calls_in_day, calls_day, spend_month, ledger_seq, spent_in_month_cents, subscription_tier, subscription_status, subscription_stripe_id, subscription_start_date, subscription_end_date, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, created_at, updated_at) ON TABLE public.user_credits TO callmeback_voice;
+GRANT SELECT ON TABLE public.effective_limits TO callmeback_api;
+
+GRANT SELECT(user_id, subscription_tier, charges_credits, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff) ON TABLE public.effective_limits TO callmeback_readonly;
+
+GRANT SELECT(user_id, subscription_tier, charges_credits, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff) ON TABLE public.effective_limits TO callmeback_worker;
+
+GRANT SELECT(user_id, subscription_tier, charges_credits, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff) ON TABLE public.effective_limits TO callmeback_voice;
+GRANT SELECT ON TABLE public.personas TO callmeback_api;
+
+GRANT SELECT(id, owner_user_id, name, description, core_system_prompt, default_voice_id, default_voice_settings, avatar_url, category, llm_model, max_tokens, temperature, max_call_duration_seconds, phone_number, is_active, is_system_persona, created_at, updated_at) ON TABLE public.personas TO callmeback_readonly;
+
+GRANT SELECT(id, owner_user_id, name, description, core_system_prompt, default_voice_id, default_voice_settings, avatar_url, category, llm_model, max_tokens, temperature, max_call_duration_seconds, phone_number, is_active, is_system_persona, created_at, updated_at) ON TABLE public.personas TO callmeback_worker;
+
+GRANT SELECT(id, owner_user_id, name, description, core_system_prompt, default_voice_id, default_voice_settings, avatar_url, category, llm_model, max_tokens, temperature, max_call_duration_seconds, phone_number, is_active, is_system_persona, created_at, updated_at) ON TABLE public.personas TO callmeback_voice;
+
+GRANT INSERT(id, owner_user_id, name, description, core_system_prompt, default_voice_id, default_voice_settings, avatar_url, category, max_tokens, temperature, max_call_duration_seconds), UPDATE(name, description, core_system_prompt, default_voice_id, default_voice_settings, avatar_url, category, max_tokens, temperature, max_call_duration_seconds, is_active) ON TABLE public.personas TO callmeback_api;
+GRANT SELECT ON TABLE public.user_persona_relationships TO callmeback_api;
+
+GRANT SELECT(id, user_id, persona_id, relationship_type, custom_system_prompt, voice_id, voice_settings, total_calls, total_duration_seconds, last_call_at, is_favorite, is_archived, created_at, updated_at) ON TABLE public.user_persona_relationships TO callmeback_readonly;
+
+GRANT SELECT(id, user_id, persona_id, relationship_type, custom_system_prompt, voice_id, voice_settings, total_calls, total_duration_seconds, last_call_at, is_favorite, is_archived, created_at, updated_at) ON TABLE public.user_persona_relationships TO callmeback_worker;
+
+GRANT SELECT(id, user_id, persona_id, relationship_type, custom_system_prompt, voice_id, voice_settings, total_calls, total_duration_seconds, last_call_at, is_favorite, is_archived, created_at, updated_at) ON TABLE public.user_persona_relationships TO callmeback_voice;
+
+GRANT INSERT(id, user_id, persona_id, relationship_type, custom_system_prompt, voice_id, voice_settings, is_favorite, is_archived), UPDATE(relationship_type, custom_system_prompt, voice_id, voice_settings, is_favorite, is_archived, updated_at) ON TABLE public.user_persona_relationships TO callmeback_api;
+
+GRANT SELECT(id, email, name, phone, stripe_customer_id, timezone, locale, email_verified_at, terms_accepted_at, tokens_valid_from, blocked_at, erased_at, last_login_at, created_at, updated_at) ON TABLE public.users TO callmeback_readonly;
+
+GRANT SELECT(id, email, name, phone, stripe_customer_id, timezone, locale, email_verified_at, terms_accepted_at, tokens_valid_from, blocked_at, erased_at, last_login_at, created_at, updated_at) ON TABLE public.users TO callmeback_worker;
+
+GRANT SELECT(id, email, name, phone, stripe_customer_id, timezone, locale, email_verified_at, terms_accepted_at, tokens_valid_from, blocked_at, erased_at, last_login_at, created_at, updated_at) ON TABLE public.users TO callmeback_voice;
+
+GRANT SELECT(id, email, name, phone, stripe_customer_id, timezone, locale, email_verified_at, terms_accepted_at, blocked_at, erased_at, last_login_at, created_at, updated_at), UPDATE(name, timezone, locale, terms_accepted_at) ON TABLE public.users TO callmeback_api;
+GRANT SELECT ON TABLE public.effective_voices TO callmeback_api;
+
+GRANT SELECT(user_id, persona_id, voice_id, voice_settings) ON TABLE public.effective_voices TO callmeback_readonly;
+
+GRANT SELECT(user_id, persona_id, voice_id, voice_settings) ON TABLE public.effective_voices TO callmeback_worker;
+
+GRANT SELECT(user_id, persona_id, voice_id, voice_settings) ON TABLE public.effective_voices TO callmeback_voice;
+
+GRANT SELECT(user_id, requested_by, erased_at) ON TABLE public.erasures TO callmeback_readonly;
+
+GRANT SELECT(user_id, requested_by, erased_at) ON TABLE public.erasures TO callmeback_worker;
+
+GRANT SELECT(user_id, requested_by, erased_at) ON TABLE public.erasures TO callmeback_voice;
+
+GRANT SELECT(user_id, key, request_hash, state, resource_id, answer, created_at) ON TABLE public.idempotency_keys TO callmeback_readonly;
+
+GRANT SELECT(user_id, key, request_hash, state, resource_id, answer, created_at) ON TABLE public.idempotency_keys TO callmeback_worker;
+
+GRANT SELECT(user_id, key, request_hash, state, resource_id, answer, created_at) ON TABLE public.idempotency_keys TO callmeback_voice;
+
+GRANT SELECT(user_id, call_id, created_at, dial_before, dial_claimed_at, dial_claimed_by, reaper_leased_until) ON TABLE public.open_calls TO callmeback_readonly;
+
+GRANT SELECT(user_id, call_id, created_at, dial_before, dial_claimed_at, dial_claimed_by, reaper_leased_until) ON TABLE public.open_calls TO callmeback_worker;
+
+GRANT SELECT(user_id, call_id, created_at, dial_before, dial_claimed_at, dial_claimed_by, reaper_leased_until) ON TABLE public.open_calls TO callmeback_voice;
+
+GRANT SELECT(user_id, balance, ledger_sum, ledger_seq, ledger_rows, newest_balance, held_credits, hold_sum, is_proved) ON TABLE public.ledger_proof TO callmeback_readonly;
+
+GRANT SELECT(user_id, balance, ledger_sum, ledger_seq, ledger_rows, newest_balance, held_credits, hold_sum, is_proved) ON TABLE public.ledger_proof TO callmeback_worker;
+
+GRANT SELECT(user_id, balance, ledger_sum, ledger_seq, ledger_rows, newest_balance, held_credits, hold_sum, is_proved) ON TABLE public.ledger_proof TO callmeback_voice;
+
+GRANT SELECT(bucket, window_started_at, attempts, expires_at) ON TABLE public.login_attempts TO callmeback_readonly;
+
+GRANT SELECT(bucket, window_started_at, attempts, expires_at) ON TABLE public.login_attempts TO callmeback_worker;
+
+GRANT SELECT(bucket, window_started_at, attempts, expires_at) ON TABLE public.login_attempts TO callmeback_voice;
+GRANT SELECT ON TABLE public.monthly_spend TO callmeback_api;
+
+GRANT SELECT(user_id, month, spend_cents, calls, avg_duration_seconds) ON TABLE public.monthly_spend TO callmeback_readonly;
+
+GRANT SELECT(user_id, month, spend_cents, calls, avg_duration_seconds) ON TABLE public.monthly_spend TO callmeback_worker;
+
+GRANT SELECT(user_id, month, spend_cents, calls, avg_duration_seconds) ON TABLE public.monthly_spend TO callmeback_voice;
+
+GRANT SELECT(user_id, purpose, expires_at, used_at, created_at) ON TABLE public.one_time_tokens TO callmeback_readonly;
+
+GRANT SELECT(user_id, purpose, expires_at, used_at, created_at) ON TABLE public.one_time_tokens TO callmeback_worker;
+
+GRANT SELECT(user_id, purpose, expires_at, used_at, created_at) ON TABLE public.one_time_tokens TO callmeback_voice;
+
+GRANT SELECT(id, type, created_at, received_at, state, effect, user_id, attempts, retry_at, payload) ON TABLE public.payment_events TO callmeback_readonly;
+
+GRANT SELECT(id, type, created_at, received_at, state, effect, user_id, attempts, retry_at, payload) ON TABLE public.payment_events TO callmeback_worker;
+
+GRANT SELECT(id, type, created_at, received_at, state, effect, user_id, attempts, retry_at, payload) ON TABLE public.payment_events TO callmeback_voice;
+
+GRANT SELECT(user_id, number, verified_at, code_expires_at, code_attempts, created_at) ON TABLE public.phones TO callmeback_readonly;
+
+GRANT SELECT(user_id, number, verified_at, code_expires_at, code_attempts, created_at) ON TABLE public.phones TO callmeback_worker;
+
+GRANT SELECT(user_id, number, verified_at, code_expires_at, code_attempts, created_at) ON TABLE public.phones TO callmeback_voice;
+
+GRANT SELECT(user_id, number, verified_at, created_at) ON TABLE public.phones TO callmeback_api;
+GRANT SELECT ON TABLE public.scheduled_calls TO callmeback_api;
+
+GRANT SELECT(id, user_id, persona_id, phone_number, scheduled_time, status, executed_at, call_id, schedule_id, occurrence, latest_start_at, claimed_by, lease_until, outcome, call_pretext, created_at, updated_at) ON TABLE public.scheduled_calls TO callmeback_readonly;
+
+GRANT SELECT(id, user_id, persona_id, phone_number, scheduled_time, status, executed_at, call_id, schedule_id, occurrence, latest_start_at, claimed_by, lease_until, outcome, call_pretext, created_at, updated_at) ON TABLE public.scheduled_calls TO callmeback_worker;
+
+GRANT SELECT(id, user_id, persona_id, phone_number, scheduled_time, status, executed_at, call_id, schedule_id, occurrence, latest_start_at, claimed_by, lease_until, outcome, call_pretext, created_at, updated_at) ON TABLE public.scheduled_calls TO callmeback_voice;
+
+GRANT SELECT(version, name, checksum, applied_at, execution_ms, state) ON TABLE public.schema_migrations TO callmeback_readonly;
+
+GRANT SELECT(version, name, checksum, applied_at, execution_ms, state) ON TABLE public.schema_migrations TO callmeback_worker;
+
+GRANT SELECT(version, name, checksum, applied_at, execution_ms, state) ON TABLE public.schema_migrations TO callmeback_voice;
+
+GRANT SELECT(file, checksum, applied_at) ON TABLE public.schema_repeatable TO callmeback_readonly;
+
+GRANT SELECT(file, checksum, applied_at) ON TABLE public.schema_repeatable TO callmeback_worker;
+
+GRANT SELECT(file, checksum, applied_at) ON TABLE public.schema_repeatable TO callmeback_voice;
+
+GRANT SELECT(token_id, user_id, expires_at, created_at) ON TABLE public.token_blacklist TO callmeback_readonly;
+
+GRANT SELECT(token_id, user_id, expires_at, created_at) ON TABLE public.token_blacklist TO callmeback_worker;
+
+GRANT SELECT(token_id, user_id, expires_at, created_at) ON TABLE public.token_blacklist TO callmeback_voice;
+GRANT SELECT ON TABLE public.transcripts TO callmeback_api;
+GRANT INSERT ON TABLE public.transcripts TO callmeback_voice;
+
+GRANT SELECT(user_id, call_id, seq, speaker, text, at) ON TABLE public.transcripts TO callmeback_readonly;
+
+GRANT SELECT(user_id, call_id, seq, speaker, text, at) ON TABLE public.transcripts TO callmeback_worker;
+
+GRANT SELECT(user_id, call_id, seq, speaker, text, at) ON TABLE public.transcripts TO callmeback_voice;
+
+GRANT SELECT(phone_number, persona_id, first_call_at, last_call_at, attempts, converted_user_id, blocked_at, notes) ON TABLE public.unknown_caller_attempts TO callmeback_readonly;
+
+GRANT SELECT(phone_number, persona_id, first_call_at, last_call_at, attempts, converted_user_id, blocked_at, notes) ON TABLE public.unknown_caller_attempts TO callmeback_worker;
+
+GRANT SELECT(phone_number, persona_id, first_call_at, last_call_at, attempts, converted_user_id, blocked_at, notes) ON TABLE public.unknown_caller_attempts TO callmeback_voice;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.user_preferences TO callmeback_api;
+
+GRANT SELECT(user_id, email_notifications, sms_notifications, call_reminder_minutes, voicemail_policy, memory_enabled, memory, created_at, updated_at) ON TABLE public.user_preferences TO callmeback_readonly;
+
+GRANT SELECT(user_id, email_notifications, sms_notifications, call_reminder_minutes, voicemail_policy, memory_enabled, memory, created_at, updated_at) ON TABLE public.user_preferences TO callmeback_worker;
+
+GRANT SELECT(user_id, email_notifications, sms_notifications, call_reminder_minutes, voicemail_policy, memory_enabled, memory, created_at, updated_at) ON TABLE public.user_preferences TO callmeback_voice;
+ALTER DEFAULT PRIVILEGES FOR ROLE callmeback_owner REVOKE ALL ON FUNCTIONS FROM PUBLIC;
+
+--
+-- PostgreSQL database dump complete
+--
+
+\unrestrict callmeback

@@ -1,0 +1,112 @@
+"""The login roles of a cluster: plain, limited, made once, by several at a time."""
+
+import asyncio
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from tests.conftest import Cluster
+
+from callmeback import errors
+from callmeback.pg import roles
+
+ATTRIBUTES = """
+SELECT rolname FROM pg_roles
+WHERE rolname LIKE 'callmeback\\_%'
+    AND rolcanlogin AND NOT (rolsuper OR rolcreatedb OR rolcreaterole OR rolbypassrls OR rolreplication)
+ORDER BY rolname
+"""
+
+
+def can_log_in(dsn: str) -> bool:
+    try:
+        psycopg.connect(dsn).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+@pytest.mark.anyio
+async def test_right_roles_are_left_alone(cluster: Cluster):
+    assert await roles.ensure(cluster.superuser_dsn, cluster.role_secret) == []
+
+
+def test_roles_are_plain_login_roles_without_memberships(superuser: psycopg.Connection):
+    assert [row[0] for row in superuser.execute(ATTRIBUTES)] == sorted(roles.ROLES)
+    members = superuser.execute(
+        "SELECT m.member::regrole::text, m.roleid::regrole::text FROM pg_auth_members AS m "
+        "WHERE m.roleid::regrole::text LIKE 'callmeback%'"
+    ).fetchall()
+    assert members == []
+
+
+@pytest.mark.parametrize("role", roles.ROLES)
+def test_a_role_logs_in_with_its_own_password_only(cluster: Cluster, database_url: str, role: str):
+    right = roles.dsn_for(role, cluster.role_secret, database_url)
+
+    assert can_log_in(right)
+    assert not can_log_in(roles.dsn_for(role, cluster.role_secret + "x", database_url))
+    assert conninfo_to_dict(right)["dbname"] == conninfo_to_dict(database_url)["dbname"]
+
+
+def test_passwords_differ_by_role_and_secret():
+    made = {roles.password(secret, role) for secret in ("a" * 32, "b" * 32) for role in roles.ROLES}
+
+    assert len(made) == 2 * len(roles.ROLES)
+
+
+@pytest.mark.anyio
+async def test_what_differs_is_mended_by_several_at_once(cluster: Cluster, superuser: psycopg.Connection):
+    superuser.execute("ALTER ROLE callmeback_readonly CREATEDB BYPASSRLS NOLOGIN PASSWORD 'something else'")
+    superuser.execute("ALTER ROLE callmeback_readonly SET statement_timeout = '1h'")
+    superuser.execute("ALTER ROLE callmeback_voice RESET ALL")
+    try:
+        changed = await asyncio.gather(*[roles.ensure(cluster.superuser_dsn, cluster.role_secret) for _ in range(4)])
+    finally:
+        await roles.ensure(cluster.superuser_dsn, cluster.role_secret)
+
+    assert {role for each in changed for role in each} == {roles.READONLY, roles.VOICE}
+    assert [row[0] for row in superuser.execute(ATTRIBUTES)] == sorted(roles.ROLES)
+    assert can_log_in(roles.dsn_for(roles.READONLY, cluster.role_secret, cluster.owner_dsn))
+    settings = superuser.execute("SELECT rolconfig FROM pg_roles WHERE rolname = 'callmeback_voice'").fetchone()
+    assert settings is not None
+    assert sorted(settings[0]) == sorted(
+        f"{name}={value}".replace("timezone", "TimeZone") for name, value in roles.SETTINGS[roles.VOICE].items()
+    )
+
+
+@pytest.mark.anyio
+async def test_the_servers_log_never_has_a_password(cluster: Cluster, superuser: psycopg.Connection):
+    """What goes over the wire is a SCRAM verifier."""
+    superuser.execute("ALTER ROLE callmeback_voice PASSWORD NULL")
+    superuser.execute("ALTER SYSTEM SET log_statement = 'ddl'")
+    superuser.execute("SELECT pg_reload_conf()")
+    try:
+        assert await roles.ensure(cluster.superuser_dsn, cluster.role_secret) == [roles.VOICE]
+    finally:
+        superuser.execute("ALTER SYSTEM RESET log_statement")
+        superuser.execute("SELECT pg_reload_conf()")
+    (stored,) = superuser.execute(
+        "SELECT rolpassword FROM pg_authid WHERE rolname = 'callmeback_voice'"
+    ).fetchone() or ("",)
+    log = str((superuser.execute("SELECT pg_read_file(pg_current_logfile())").fetchone() or ("",))[0])
+
+    assert stored.startswith("SCRAM-SHA-256$")
+    assert stored.split("$")[-1] in log
+    assert roles.password(cluster.role_secret, roles.VOICE) not in log
+
+
+@pytest.mark.anyio
+async def test_who_may_not_make_roles_is_told(cluster: Cluster, superuser: psycopg.Connection):
+    superuser.execute("ALTER ROLE callmeback_voice RESET lock_timeout")
+    try:
+        with pytest.raises(errors.Forbidden):
+            await roles.ensure(cluster.owner_dsn, cluster.role_secret)
+    finally:
+        await roles.ensure(cluster.superuser_dsn, cluster.role_secret)
+
+
+@pytest.mark.anyio
+async def test_no_server_is_unavailable():
+    with pytest.raises(errors.DatabaseUnavailable):
+        await roles.ensure("postgresql://nobody@127.0.0.1:1/none", "s" * 32)
