@@ -60,7 +60,9 @@ def test_the_story_of_the_readme_ends_with_costs_and_transcript(told: tuple[http
     person = [line["text"] for line in call["transcript"] if line["speaker"] == "user"]
     persona = [line["text"] for line in call["transcript"] if line["speaker"] == "persona"]
 
-    assert (call["status"], call["end_reason"], call["answered_by"]) == ("completed", "hung_up", "human")
+    # Both say goodbye, and whoever is faster hangs up.
+    assert (call["status"], call["answered_by"]) == ("completed", "human")
+    assert call["end_reason"] in ("goodbye", "hung_up")
     assert person == SAID
     assert len(persona) >= len(SAID)
     assert Decimal(call["cost_cents"]) == sum(Decimal(cents) for cents in call["costs"].values()) > 0
