@@ -298,6 +298,7 @@ def test_a_carrier_that_never_confirms_is_left_to_its_own_limit(card):
 
     assert not outcome.hang_up_confirmed
     assert call.line.hang_ups == 30
+    assert outcome.duration_seconds <= 3, "the minutes of a deaf carrier are nobody's talk"
     assert call.books.outcomes == [outcome]
 
 

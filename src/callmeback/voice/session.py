@@ -67,6 +67,7 @@ class Session:
         self._control = control
         self._failures: list[str] = []
         self._answered_at = datetime.now(UTC) - timedelta(seconds=call.elapsed_seconds)
+        self._ended_at = self._answered_at
         self._scribe = settlement.Scribe(books)
         self._stopped_by_carrier = False
         meter = self._meter = Meter(call.card)
@@ -113,15 +114,22 @@ class Session:
         self._talk.stop()
         closing = asyncio.create_task(self._close_hearing(), name="closing")
         confirmed = await settlement.hang_up(
-            self._vendors.carrier, self._stream, self._call.carrier_sid, gone=self._stopped_by_carrier
+            self._vendors.carrier,
+            self._stream,
+            self._call.carrier_sid,
+            gone=self._stopped_by_carrier,
+            over=self._over,
         )
-        self._vigil.measure()
         for part in parts:
             part.cancel()
         await asyncio.gather(closing, *parts, return_exceptions=True)
         outcome = self._outcome(reason, confirmed=confirmed)
         await self._scribe.finish(outcome)
         return outcome
+
+    def _over(self) -> None:
+        self._vigil.measure()
+        self._ended_at = self._answered_at + timedelta(seconds=self._vigil.elapsed_seconds())
 
     async def _carrier_loop(self) -> None:
         """Audio, marks and the end of the stream; runs fifty times a second, so it makes no tasks and no objects."""
@@ -201,7 +209,7 @@ class Session:
             end_reason=reason,
             answered_by=self._answered_by(),
             answered_at=self._answered_at,
-            ended_at=self._answered_at + timedelta(seconds=self._vigil.elapsed_seconds()),
+            ended_at=self._ended_at,
             duration_seconds=usage.carrier_seconds,
             sequence=self._meter.sequence,
             usage=usage,

@@ -14,6 +14,9 @@ from callmeback.voice.vendors import CarrierControl, MediaStream
 
 # About two minutes of trying; then the carrier's own time limit and the reaper stand behind.
 HANG_UP_ATTEMPTS_MAX = 30
+# The first attempt is short: after it the stream is closed, which hangs up as well, and both must fit into what the
+# gate keeps for a hang-up.
+FIRST_HANG_UP_SECONDS_MAX = 1.5
 HANG_UP_SECONDS_MAX = 3.0
 FINISH_ATTEMPTS_MAX = 40
 BOOK_ATTEMPTS_MAX = 5
@@ -31,25 +34,32 @@ def backoff_seconds(attempt: int) -> float:
     return float(min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * 2.0 ** (attempt - 1)))
 
 
-async def hang_up(carrier: CarrierControl, stream: MediaStream, carrier_sid: str, *, gone: bool) -> bool:
+async def hang_up(
+    carrier: CarrierControl, stream: MediaStream, carrier_sid: str, *, gone: bool, over: Callable[[], None]
+) -> bool:
     """End the call by the carrier's REST side, again and again until it confirms; answers whether it did.
 
     When the first attempt fails the media stream is closed too: the verb behind it hangs up. `gone` says that the
-    carrier itself has ended the stream, so there is nothing to end.
+    carrier itself has ended the stream, so there is nothing to end. `over` is called once, when the person is off the
+    line: what a deaf carrier takes to confirm after that is nobody's talk.
     """
     if gone:
+        over()
         await _close(stream)
         return True
     for attempt in range(1, HANG_UP_ATTEMPTS_MAX + 1):
         try:
-            async with asyncio.timeout(HANG_UP_SECONDS_MAX):
+            async with asyncio.timeout(FIRST_HANG_UP_SECONDS_MAX if attempt == 1 else HANG_UP_SECONDS_MAX):
                 await carrier.hang_up(carrier_sid)
-            await _close(stream)
+            if attempt == 1:
+                over()
+                await _close(stream)
             return True
         except (CallMeBackError, TimeoutError, OSError) as exc:
             _log.warning("hang_up_failed", attempt=attempt, error=type(exc).__name__)
         if attempt == 1:
             await _close(stream)
+            over()
         await asyncio.sleep(backoff_seconds(attempt))
     _log.error("hang_up_given_up", attempts=HANG_UP_ATTEMPTS_MAX)
     return False
