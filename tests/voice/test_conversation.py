@@ -200,6 +200,28 @@ def test_a_noise_that_interrupted_lets_the_persona_finish(card):
     assert len(call.brain.requests) == 1
 
 
+def test_a_noise_before_the_answer_was_ready_does_not_swallow_it(card):
+    async def story():
+        call = call_of(card)
+        call.brain = Brain(["Hi.", "It is a tree."], latency=0.6)
+
+        async def person(call):
+            await call.persona_is_done()
+            await call.listener.hears("What is it?")
+            await asyncio.sleep(0.1)
+            call.listener.put("start_of_turn")
+            await call.persona_is_done()
+            call.line.person_hangs_up()
+
+        return call, await call.run(person)
+
+    call, outcome = virtually(story())
+
+    assert [turn.text for turn in outcome.transcript] == ["Hi.", "What is it?", "It is a tree."]
+    assert [message.role for message in call.brain.requests[-1]][-1] == "user"
+    assert outcome.interrupt_count == 0
+
+
 def test_text_is_given_to_the_voice_only_a_little_ahead_of_what_is_heard(card):
     sentences = [f"This is sentence number {index} of a very long speech indeed." for index in range(30)]
 

@@ -148,6 +148,28 @@ def test_a_hold_too_small_for_a_word_ends_at_once_and_costs_nothing_beyond_it(ca
     assert outcome.duration_seconds <= 1
 
 
+def test_the_goodbye_is_said_by_the_local_voice_when_the_other_drops_in_it(card):
+    async def story():
+        call = talkative(card, granted_seconds=3600, hold_cents=Decimal("12"))
+        call.mouths = [Mouth(drops_after=10_000)]
+
+        async def person(call):
+            talking = asyncio.create_task(chatting(call))
+            while "That's" not in "".join(call.opened[0].texts if call.opened else []):
+                await asyncio.sleep(0.02)
+            call.opened[0].drops_after = call.opened[0].spoken_characters + 12
+            await talking
+
+        return call, await call.run(person)
+
+    call, outcome = virtually(story())
+
+    assert outcome.end_reason == "budget_reached"
+    assert texts(outcome)[-1] == prompts.goodbye("budget_reached")
+    assert call.local.texts != []
+    assert outcome.costs.total_cents <= Decimal("12")
+
+
 def test_running_cost_reaches_the_books_within_the_second(card):
     async def story():
         call = talkative(card)

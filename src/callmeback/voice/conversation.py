@@ -124,7 +124,7 @@ class Conversation:
             elif action is Action.THINK:
                 self._thought = self._think(text)
             elif action is Action.RESUME:
-                self._answer(partial(self._say_texts, self.speaker.begin(), [self._unheard]))
+                self._resume()
             elif event not in (Event.SAY, Event.LEAVE):
                 thought, self._thought = self._thought, None
                 assert thought is not None, "the table thinks before it speaks"
@@ -168,6 +168,7 @@ class Conversation:
 
     def stop(self) -> None:
         """Nothing is thought or said any more; what was heard of the last words is written down."""
+        self.speaker.count_resent()
         if self._reply is not None:
             self._reply.cancel()
         self._drop_thought()
@@ -177,6 +178,15 @@ class Conversation:
 
     def _think(self, text: str | None) -> Thought:
         return Thought(self._thinking, prompts.conversation(self._system, self.transcript, text), text)
+
+    def _resume(self) -> None:
+        """Go on after a noise: with what was left unheard, or, if nothing was ready yet, by thinking again."""
+        self._cut_in = False
+        utterance = self.speaker.begin()
+        if self._unheard:
+            self._answer(partial(self._say_texts, utterance, [self._unheard]))
+        else:
+            self._answer(partial(self._speak, self._think(None), utterance, instead=prompts.LOST_WORDS))
 
     def _hear(self, text: str) -> None:
         self._write("user", text)
@@ -192,6 +202,7 @@ class Conversation:
     async def _cut(self, *, by_person: bool) -> None:
         """The clear goes out first; whatever it takes to stop paying comes after."""
         reply, self._reply = self._reply, None
+        self._unheard = ""
         utterance = await self.speaker.cut()
         if reply is not None:
             reply.cancel()
@@ -261,8 +272,8 @@ class Conversation:
         self._warned_in = None
 
     async def _farewell(self, reason: EndReason, words: str) -> None:
-        utterance = self.speaker.begin()
-        await self.speaker.say(utterance, words, reserved=True)
+        utterance = self.speaker.begin(reserved=True)
+        await self.speaker.say(utterance, words)
         await self.speaker.close(utterance)
         await utterance.played.wait()
         self.end(reason)

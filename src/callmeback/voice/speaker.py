@@ -48,12 +48,15 @@ class Utterance(Record):
         "play_until",
         "played",
         "refused",
+        "reserved",
         "silent",
         "with_local",
     )
 
-    def __init__(self, generation: int, now: float) -> None:
+    def __init__(self, generation: int, now: float, *, reserved: bool = False) -> None:
         super().__init__()
+        self.reserved = reserved
+        """It is paid for from what was set aside: the gate isn't asked."""
         self.generation = generation
         self.context = f"g{generation}"
         self.closed = False
@@ -113,17 +116,14 @@ class Speaker:
         self._characters_counted = mouth.characters_sent if mouth is not None else 0
         self._mouth_known.set()
 
-    def begin(self) -> Utterance:
-        """A new utterance takes the line; the one before must be over or cut."""
+    def begin(self, *, reserved: bool = False) -> Utterance:
+        """A new utterance takes the line; the one before must be over or cut. A `reserved` one is paid for already."""
         self._generation += 1
-        self.current = Utterance(self._generation, self._clock())
+        self.current = Utterance(self._generation, self._clock(), reserved=reserved)
         return self.current
 
-    async def say(self, utterance: Utterance, sentence: str, *, reserved: bool = False) -> bool:
-        """Say one more sentence; False if the gate refused it. Words for an utterance that was cut are dropped.
-
-        `reserved` text is paid for from what was set aside and is not asked about.
-        """
+    async def say(self, utterance: Utterance, sentence: str) -> bool:
+        """Say one more sentence; False if the gate refused it. Words for an utterance that was cut are dropped."""
         if self._mouth is None and not self._mouth_known.is_set() and not utterance.with_local:
             await self._wait_for_mouth()
         while utterance is self.current:
@@ -136,9 +136,9 @@ class Speaker:
         text = sentence + " "
         if self._mouth is None or utterance.with_local:
             utterance.wrote(text)
-            return await self._say_locally(utterance, text, reserved=reserved)
+            return await self._say_locally(utterance, text)
         # Twice its price: it may have to be sent again.
-        if not reserved and not self._affords(2 * len(text), local=False):
+        if not utterance.reserved and not self._affords(2 * len(text), local=False):
             utterance.refused = True
             return False
         utterance.wrote(text)
@@ -150,7 +150,7 @@ class Speaker:
             await self._mouth.say(utterance.context, text)
         except VendorError:
             self._failures.append("voice:lost")
-            return await self.fall_back(reserved=reserved)
+            return await self.fall_back()
         return True
 
     async def _wait_for_mouth(self) -> None:
@@ -231,7 +231,7 @@ class Speaker:
         self._mouth = None
         await self.fall_back()
 
-    async def fall_back(self, *, reserved: bool = False) -> bool:
+    async def fall_back(self) -> bool:
         """Say the rest of the current utterance with the local voice; False if the gate refused it."""
         utterance = self.current
         if utterance is None or utterance.with_local or not utterance.text:
@@ -239,14 +239,14 @@ class Speaker:
         utterance.with_local = True
         self._resend.cents = NO_CENTS
         missing = utterance.unvoiced_text()
-        said = not missing or await self._say_locally(utterance, missing, reserved=reserved)
+        said = not missing or await self._say_locally(utterance, missing)
         if utterance.closed:
             await self._end_of_audio(utterance)
         return said
 
     async def look(self) -> None:
         """To be called many times a second: notices a voice that went quiet and a mark that never came."""
-        self._count_resent()
+        self.count_resent()
         utterance, now = self.current, self._clock()
         if utterance is None or utterance.play_until > now:
             return
@@ -261,8 +261,8 @@ class Speaker:
         if now - quiet_since > STALL_SECONDS_MAX and self._misses_audio(utterance):
             await self._give_up_on_voice(utterance)
 
-    def _count_resent(self) -> None:
-        """What the voice had to send again is billed again."""
+    def count_resent(self) -> None:
+        """Count what the voice had to send again: it is billed again."""
         if self._mouth is not None and self._mouth.characters_sent > self._characters_counted:
             self._meter.voice(self._mouth.characters_sent - self._characters_counted)
             self._characters_counted = self._mouth.characters_sent
@@ -291,9 +291,9 @@ class Speaker:
                 self._mouth = None
         await self.fall_back()
 
-    async def _say_locally(self, utterance: Utterance, text: str, *, reserved: bool) -> bool:
+    async def _say_locally(self, utterance: Utterance, text: str) -> bool:
         utterance.with_local = True
-        if not reserved and not self._affords(len(text), local=True):
+        if not utterance.reserved and not self._affords(len(text), local=True):
             utterance.refused = True
             return False
         self._meter.local(len(text))
