@@ -1,16 +1,14 @@
 """schema.sql: fresh, the same at every generation, and good for making the database."""
 
-import os
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
-from psycopg.conninfo import conninfo_to_dict
 from tests.conftest import Cluster
 from tests.pg.files import Folder
 
-from callmeback.pg import binaries, schema
+from callmeback.pg import binaries, schema, shadow
 
 pytestmark = pytest.mark.skipif(
     (found := binaries.wheel()) is None or found.major != schema.MAJOR,
@@ -44,18 +42,17 @@ def test_the_same_files_give_the_same_text_and_another_one_another(newest: Clust
     assert schema.of_the_files(newest.superuser_dsn, directory=folder.path) != before
 
 
-def test_the_file_makes_the_same_database(newest: Cluster, empty_database_url: str, tmp_path: Path):
+def test_the_file_makes_the_same_database(newest: Cluster, tmp_path: Path):
     text = schema.of_the_files(newest.superuser_dsn)
     path = tmp_path / "schema.sql"
     path.write_text(text, "utf-8")
-    target = conninfo_to_dict(empty_database_url)
-    done = subprocess.run(
-        [Path(newest.programs) / "psql", "-qX", "-v", "ON_ERROR_STOP=1", "-f", path, empty_database_url],
-        env={**os.environ, "PGPASSWORD": str(target["password"])},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    with shadow.database(newest.superuser_dsn) as empty:
+        done = subprocess.run(
+            [Path(newest.programs) / "psql", "-qX", "-v", "ON_ERROR_STOP=1", "-f", path, empty],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
 
-    assert done.returncode == 0, done.stderr
-    assert schema.schema_sql(empty_database_url) == text
+        assert done.returncode == 0, done.stderr
+        assert schema.schema_sql(empty) == text
