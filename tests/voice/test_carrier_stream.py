@@ -1,0 +1,132 @@
+"""The carrier's socket as a stream: what begins it, what comes over it, and how it ends."""
+
+import base64
+import json
+
+import pytest
+from tests.voice.line import virtually
+
+from callmeback.providers.failures import VendorError
+from callmeback.voice import carrier_stream
+from callmeback.voice.carrier_stream import CarrierStream
+from callmeback.voice.vendors import Digit, Played
+
+CONNECTED = {"event": "connected", "protocol": "Call", "version": "1.0.0"}
+START = {
+    "event": "start",
+    "sequenceNumber": "1",
+    "streamSid": "MZ1",
+    "start": {
+        "accountSid": "AC1",
+        "streamSid": "MZ1",
+        "callSid": "CA1",
+        "tracks": ["inbound"],
+        "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+        "customParameters": {"token": "t"},
+    },
+}
+
+
+class Socket:
+    """Gives out a list of messages, then is closed, or waits for ever."""
+
+    def __init__(self, *messages, waits=False):
+        self.messages = [message if isinstance(message, str) else json.dumps(message) for message in messages]
+        self.waits = waits
+        self.sent = []
+        self.closed = False
+
+    async def receive(self):
+        if self.messages:
+            return self.messages.pop(0)
+        if self.waits:
+            await carrier_stream.asyncio.sleep(3600)
+        raise ConnectionError
+
+    async def send(self, text):
+        if self.closed:
+            raise ConnectionError
+        self.sent.append(json.loads(text))
+
+    async def close(self):
+        self.closed = True
+
+
+def media(payload):
+    body = {"track": "inbound", "chunk": "1", "timestamp": "0", "payload": base64.b64encode(payload).decode()}
+    return {"event": "media", "sequenceNumber": "2", "streamSid": "MZ1", "media": body}
+
+
+def test_the_start_says_whose_call_it_is():
+    started = virtually(carrier_stream.start(Socket(CONNECTED, {"event": "novelty"}, START)))
+
+    assert (started.start.call_sid, started.start.stream_sid) == ("CA1", "MZ1")
+    assert started.start.custom_parameters == {"token": "t"}
+
+
+@pytest.mark.parametrize(
+    "socket",
+    [
+        Socket(CONNECTED, waits=True),
+        Socket(CONNECTED),
+        Socket("no json"),
+        Socket({"event": "start"}),
+        Socket(*[CONNECTED] * 20),
+    ],
+    ids=["silence", "closed", "unreadable", "incomplete", "never"],
+)
+def test_a_stream_that_does_not_start_in_time_is_given_up(socket):
+    with pytest.raises(VendorError):
+        virtually(carrier_stream.start(socket))
+
+
+def test_what_comes_over_a_stream():
+    async def story():
+        socket = Socket(
+            media(b"\xff\x00"),
+            {"event": "novelty", "x": 1},
+            {"event": "mark", "sequenceNumber": "3", "streamSid": "MZ1", "mark": {"name": "1:2"}},
+            {"event": "dtmf", "streamSid": "MZ1", "dtmf": {"track": "inbound_track", "digit": "5"}},
+            {"event": "stop", "streamSid": "MZ1", "stop": {"accountSid": "AC1", "callSid": "CA1"}},
+        )
+        stream = CarrierStream(socket, "MZ1")
+        return [await stream.receive() for _ in range(4)]
+
+    assert virtually(story()) == [b"\xff\x00", Played("1:2"), Digit("5"), None]
+
+
+def test_what_goes_over_a_stream():
+    async def story():
+        socket = Socket()
+        stream = CarrierStream(socket, "MZ1")
+        await stream.send_audio(b"\xff\x00")
+        await stream.send_mark("1:2")
+        await stream.send_clear()
+        return socket.sent
+
+    assert virtually(story()) == [
+        {"event": "media", "streamSid": "MZ1", "media": {"payload": "/wA="}},
+        {"event": "mark", "streamSid": "MZ1", "mark": {"name": "1:2"}},
+        {"event": "clear", "streamSid": "MZ1"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "messages", [[], ["no json"], [{"event": "media"}]], ids=["closed", "unreadable", "incomplete"]
+)
+def test_a_broken_stream_is_an_error_and_not_an_end(messages):
+    async def story():
+        await CarrierStream(Socket(*messages), "MZ1").receive()
+
+    with pytest.raises(VendorError):
+        virtually(story())
+
+
+def test_nothing_is_sent_over_a_closed_stream():
+    async def story():
+        stream = CarrierStream(Socket(), "MZ1")
+        await stream.close()
+        await stream.send_clear()
+
+    with pytest.raises(VendorError):
+        virtually(story())
