@@ -292,6 +292,8 @@ def _prepare(endpoint: Endpoint, secret: str, binaries: Binaries) -> None:
                 connection.execute(SQL.watch_itself.text.encode())
             has_database = connection.execute(SQL.has_database.text.encode()).fetchone()
             if has_database != (True,):
+                with _connect(f"{endpoint.superuser_dsn.removesuffix(DATABASE)}template1") as template:
+                    template.execute(SQL.close_large_objects.text.encode())
                 connection.execute(SQL.make_database.text.encode())
                 connection.execute(SQL.close_postgres.text.encode())
                 connection.execute(SQL.close_template.text.encode())

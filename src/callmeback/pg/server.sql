@@ -33,6 +33,23 @@ REVOKE CONNECT ON DATABASE postgres FROM PUBLIC;
 -- Nor in the template.
 REVOKE CONNECT ON DATABASE template1 FROM PUBLIC;
 
+-- name: close_large_objects
+-- Files inside the database are nobody's business here; run in the template, so that every database begins without.
+DO $$
+DECLARE
+    v_function text;
+BEGIN
+    FOR v_function IN
+        SELECT p.oid::regprocedure::text
+        FROM pg_proc AS p
+        WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname ~ '^lo_?(read|write|creat|create|open|close|import'
+            '|export|unlink|lseek|lseek64|tell|tell64|truncate|truncate64|from_bytea|get|put)$'
+    LOOP
+        EXECUTE 'REVOKE EXECUTE ON FUNCTION ' || v_function || ' FROM PUBLIC';
+    END LOOP;
+END
+$$;
+
 -- name: make_monitoring
 -- A schema for what belongs to the superuser: in public, the owner could not say who may use it.
 CREATE SCHEMA IF NOT EXISTS monitoring;

@@ -1555,6 +1555,8 @@ COMMENT ON COLUMN public.call_cost_breakdowns.id IS 'Id of an adopted row; rows 
 
 COMMENT ON COLUMN public.call_cost_breakdowns.meter_seq IS 'Number of the newest state; an older one is dropped.';
 
+COMMENT ON COLUMN public.call_cost_breakdowns.price_version_id IS 'Row of price_versions that prices this call; no foreign key, as for calls.';
+
 COMMENT ON COLUMN public.call_cost_breakdowns.twilio_duration_seconds IS 'Connected seconds so far.';
 
 COMMENT ON COLUMN public.call_cost_breakdowns.fallback_input_tokens IS 'Tokens of the second brain, priced by its own rate; part of cerebras_cost_cents.';
@@ -1698,6 +1700,8 @@ COMMENT ON COLUMN public.calls.start_time IS 'When the call was asked for; answe
 COMMENT ON COLUMN public.calls.duration_seconds IS 'Connected seconds by our clock.';
 
 COMMENT ON COLUMN public.calls.error_message IS 'Stable words for the person; never a vendor''s text.';
+
+COMMENT ON COLUMN public.calls.answered_at IS 'When it was picked up; connected seconds count from here.';
 
 COMMENT ON COLUMN public.calls.hold_credits IS 'Credits set aside at the start; nothing is added later.';
 
@@ -2046,6 +2050,8 @@ COMMENT ON COLUMN public.user_credits.available_credits IS 'Credits (started min
 COMMENT ON COLUMN public.user_credits.held_credits IS 'Credits set aside for the open call.';
 
 COMMENT ON COLUMN public.user_credits.debt_credits IS 'Credits that were spent and later reversed; paid first by what comes in.';
+
+COMMENT ON COLUMN public.user_credits.calls_in_day IS 'Calls placed in calls_day; refused ones don''t count, nor those that the house could not place.';
 
 COMMENT ON COLUMN public.user_credits.calls_day IS 'The person''s local day that calls_in_day counts; only moves forward.';
 

@@ -52,6 +52,7 @@ COMMENT ON TABLE user_credits IS
 COMMENT ON COLUMN user_credits.available_credits IS 'Credits (started minutes of talk) free to be used.';
 COMMENT ON COLUMN user_credits.held_credits IS 'Credits set aside for the open call.';
 COMMENT ON COLUMN user_credits.debt_credits IS 'Credits that were spent and later reversed; paid first by what comes in.';
+COMMENT ON COLUMN user_credits.calls_in_day IS 'Calls placed in calls_day; refused ones don''t count, nor those that the house could not place.';
 COMMENT ON COLUMN user_credits.calls_day IS 'The person''s local day that calls_in_day counts; only moves forward.';
 COMMENT ON COLUMN user_credits.spend_month IS 'First day of the local month that spent_in_month_cents counts; only moves forward.';
 COMMENT ON COLUMN user_credits.spent_in_month_cents IS 'Vendors'' cost in cents of the calls that began in spend_month.';

@@ -66,6 +66,7 @@ COMMENT ON COLUMN calls.credits_used IS 'Started minutes that were charged.';
 COMMENT ON COLUMN calls.start_time IS 'When the call was asked for; answered_at is when the talk began.';
 COMMENT ON COLUMN calls.duration_seconds IS 'Connected seconds by our clock.';
 COMMENT ON COLUMN calls.error_message IS 'Stable words for the person; never a vendor''s text.';
+COMMENT ON COLUMN calls.answered_at IS 'When it was picked up; connected seconds count from here.';
 COMMENT ON COLUMN calls.hold_credits IS 'Credits set aside at the start; nothing is added later.';
 COMMENT ON COLUMN calls.granted_seconds IS 'Longest talk allowed; also the carrier''s time limit.';
 COMMENT ON COLUMN calls.hold_cents IS 'Vendors'' cost allowed, at the worst case for the granted length.';

@@ -76,6 +76,7 @@ WITH (pages_per_range = 32, autosummarize = on);
 COMMENT ON TABLE call_cost_breakdowns IS
 'What a call used and cost so far, from its first second: cumulative, so that writing it twice changes nothing.';
 COMMENT ON COLUMN call_cost_breakdowns.id IS 'Id of an adopted row; rows made here are known by their call.';
+COMMENT ON COLUMN call_cost_breakdowns.price_version_id IS 'Row of price_versions that prices this call; no foreign key, as for calls.';
 COMMENT ON COLUMN call_cost_breakdowns.meter_seq IS 'Number of the newest state; an older one is dropped.';
 COMMENT ON COLUMN call_cost_breakdowns.seen_at IS 'Heartbeat: when a voice process last reported this call.';
 COMMENT ON COLUMN call_cost_breakdowns.settled_at IS 'When the call was settled; later usage still counts here and for its month.';
