@@ -9,7 +9,8 @@ from litestar.di import Provide
 
 from callmeback.domain.passwords import Hasher
 from callmeback.settings import Settings
-from callmeback.web import documentation, problems, routes, session
+from callmeback.web import documentation, pages, problems, routes, session
+from callmeback.web.bodies import StrictRequest
 from callmeback.web.metrics import Metrics
 from callmeback.web.services import Services
 
@@ -42,9 +43,10 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None) -> Litestar:
             "caller": Provide(session.current_user),
             "visitor": Provide(session.optional_user),
         },
-        exception_handlers=problems.HANDLERS,
+        exception_handlers=problems.HANDLERS | pages.EXCEPTION_HANDLERS,
         lifespan=[lifespan],
         openapi_config=documentation.CONFIG,
+        request_class=StrictRequest,
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,
     )

@@ -179,8 +179,11 @@ def _fields(error: HTTPException) -> list[FieldProblem]:
     found = []
     for item in error.extra[:FIELDS_MAX]:
         if isinstance(item, dict):
-            message = str(item.get("message", "not valid"))
-            found.append(FieldProblem(str(item.get("key") or "body"), message))
+            field, message = str(item.get("key") or "body"), str(item.get("message", "not valid"))
+            # The framework's name for a body that isn't there.
+            found.append(
+                FieldProblem("body", "A JSON body is needed.") if field == "data" else FieldProblem(field, message)
+            )
 
     return found
 

@@ -1,0 +1,51 @@
+"""JSON bodies, read straight into the Struct that a route expects, and strictly: "5" is no number, 1 is no truth.
+
+The framework would read a body into dicts first and then be lenient about types.
+"""
+
+import re
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+from litestar import Request
+from litestar.datastructures import State
+from litestar.exceptions import ValidationException
+
+_PLACE: Final = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
+_MISSING: Final = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
+# More shapes of bodies than there are routes.
+_DECODERS_MAX: Final = 256
+
+
+class StrictRequest(Request[Any, Any, State]):
+    """A request whose JSON is decoded as the type of its route's `data`."""
+
+    async def json(self) -> Any:
+        """The body; raises ValidationException that names the field."""
+        shape = self.route_handler.parsed_fn_signature.parameters.get("data")
+        if shape is None:
+            return await super().json()
+        try:
+            return _decoder(shape.raw).decode(await self.body())
+        except msgspec.ValidationError as exc:
+            raise _invalid(str(exc)) from exc
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            raise ValidationException(extra=[{"message": "This is no JSON document.", "key": "body"}]) from exc
+
+
+@lru_cache(maxsize=_DECODERS_MAX)
+def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(shape)
+
+
+def _invalid(message: str) -> ValidationException:
+    found = _PLACE.search(message)
+    place = found["place"] if found else ""
+    words = _PLACE.sub("", message)
+    missing = _MISSING.fullmatch(words)
+    if missing is not None:
+        place = f"{place}.{missing['field']}" if place else missing["field"]
+        words = "This is needed."
+
+    return ValidationException(extra=[{"message": words, "key": place or "body"}])
