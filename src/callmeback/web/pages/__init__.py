@@ -4,7 +4,7 @@ from typing import Any
 
 from litestar import Router
 from litestar.di import Provide
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, NotFoundException
 
 from callmeback import errors
 from callmeback.web.pages import (
@@ -24,6 +24,10 @@ from callmeback.web.pages import (
     scenarios,
     voices,
 )
+
+
+EXCEPTION_HANDLERS: dict[Any, Any] = {NotFoundException: frame.nowhere}
+"""For the whole application: what a browser sees at an address that nothing answers."""
 
 
 def route_handlers() -> list[Any]:

@@ -36,7 +36,7 @@ class File(msgspec.Struct, frozen=True):
 
 def _read() -> dict[str, File]:
     found: dict[str, File] = {}
-    waiting: list[tuple[str, Traversable]] = [("", resources.files("callmeback.ui") / "static")]
+    waiting: list[tuple[str, Traversable]] = [("", resources.files("callmeback") / "ui" / "static")]
     while waiting:
         path, folder = waiting.pop()
         for entry in folder.iterdir():

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import jinja2
 from litestar import Request, Response
 from litestar.datastructures import Cookie, State
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, NotFoundException
 from litestar.response import Redirect
 
 from callmeback import errors, logs
@@ -39,7 +39,7 @@ HEADERS: Final = {
 }
 
 _templates: Final = jinja2.Environment(
-    loader=jinja2.PackageLoader("callmeback.ui"),
+    loader=jinja2.PackageLoader("callmeback", "ui/templates"),
     autoescape=True,
     auto_reload=False,
     undefined=jinja2.StrictUndefined,
@@ -136,6 +136,14 @@ def framework_error(request: Request[Any, Any, State], error: HTTPException) -> 
         return unforeseen(request, error)
 
     return domain_error(request, kind())
+
+
+def nowhere(request: Request[Any, Any, State], error: NotFoundException) -> Response[Any]:
+    """An address that nothing answers: a browser gets a page, a program the API's own answer."""
+    if "text/html" not in request.headers.get("accept", ""):
+        return problems.framework_error(request, error)
+
+    return _word(request, 404, "There is no such page. It may have moved, or the address has a slip in it.")
 
 
 def unforeseen(request: Request[Any, Any, State], error: Exception) -> Response[Any]:

@@ -1,1 +1,0 @@
-"""What the browser gets: templates and static files. No code lives here."""
