@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -66,8 +66,11 @@ class Observer:
 
 
 @pytest.fixture
-def observer(empty_database_url: str):
+def observer(empty_database_url: str) -> Iterator[Observer]:
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        # Our own server is set to notice lost clients anyway; another one may not be.
+        name = connection.info.dbname
+        connection.execute(f"ALTER DATABASE {name} SET client_connection_check_interval = 0".encode())
         yield Observer(connection)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, Self, TypeVar
 
 import msgspec
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq.abc import PGresult
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
@@ -237,7 +238,7 @@ class Database:
                 "context": rows.Types(),
                 "application_name": f"callmeback {name}",
                 "connect_timeout": CONNECT_TIMEOUT_S,
-                "options": "-c TimeZone=UTC",
+                "options": f"{conninfo_to_dict(dsn).get('options') or ''} -c TimeZone=UTC",
             },
             min_size=min(min_size, max_size),
             max_size=max_size,
