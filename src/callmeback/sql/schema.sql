@@ -512,12 +512,17 @@ BEGIN
     SET
         email = 'erased-' || u.id || '@invalid', password_hash = '', name = NULL, phone = NULL,
         stripe_customer_id = NULL, timezone = 'UTC', locale = 'en', email_verified_at = NULL,
-        tokens_valid_from = 'infinity', erased_at = coalesce(u.erased_at, clock_timestamp())
+        tokens_valid_from = clock_timestamp(), erased_at = coalesce(u.erased_at, clock_timestamp())
     WHERE u.id = p_user_id;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
     INSERT INTO erasures (user_id, requested_by) VALUES (p_user_id, p_requested_by) ON CONFLICT (user_id) DO NOTHING;
+    DELETE FROM unknown_caller_attempts AS x
+    WHERE x.converted_user_id = p_user_id
+        OR x.phone_number IN (
+            SELECT h.number FROM phones AS h WHERE h.user_id = p_user_id AND h.verified_at IS NOT NULL
+        );
     DELETE FROM phones AS x WHERE x.user_id = p_user_id;
     DELETE FROM one_time_tokens AS x WHERE x.user_id = p_user_id;
     DELETE FROM admin_users AS x WHERE x.user_id = p_user_id;
@@ -2170,7 +2175,7 @@ CREATE TABLE public.users (
     locale text DEFAULT 'en'::text NOT NULL,
     email_verified_at timestamp with time zone,
     terms_accepted_at timestamp with time zone,
-    tokens_valid_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    tokens_valid_from timestamp with time zone DEFAULT to_timestamp((0)::double precision) NOT NULL,
     blocked_at timestamp with time zone,
     erased_at timestamp with time zone,
     last_login_at timestamp with time zone,

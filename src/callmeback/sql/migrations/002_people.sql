@@ -11,7 +11,8 @@ CREATE TABLE users (
     locale text NOT NULL DEFAULT 'en',
     email_verified_at timestamptz,
     terms_accepted_at timestamptz,
-    tokens_valid_from timestamptz NOT NULL DEFAULT '-infinity',
+    -- No infinity in a column that SELECT * brings to clients: drivers of several languages have no such date.
+    tokens_valid_from timestamptz NOT NULL DEFAULT to_timestamp(0),
     blocked_at timestamptz,
     erased_at timestamptz,
     last_login_at timestamptz,
