@@ -19,7 +19,7 @@ ROUNDS = 5
 CALLS = 30
 PEER_CALLS = 10
 SETTLE_SECONDS = 8.0
-MEASURE_SECONDS = 30.0
+MEASURE_SECONDS = 25.0
 # The whole bench ends within twelve minutes, whatever hangs.
 BENCH_SECONDS_MAX = 660
 ADDED_MS_MAX = 15.0
@@ -70,11 +70,13 @@ class Part:
 
 def run_round(command: list[str], calls: int) -> dict:
     """One round of one pipeline: its CPU per call in percent of a core, and the vendors' readings."""
+    echo = Part([sys.executable, "-m", "bench.voice.echo"])
     vendors = Part([sys.executable, "-m", "bench.voice.vendors"])
     pipeline = Part([*command, str(vendors.ready["http"]), str(vendors.ready["sockets"])])
     try:
         order = {
             "media": pipeline.ready["media"],
+            "echo": echo.ready["port"],
             "calls": calls,
             "settle_seconds": SETTLE_SECONDS,
             "measure_seconds": MEASURE_SECONDS,
@@ -91,6 +93,7 @@ def run_round(command: list[str], calls: int) -> dict:
     finally:
         pipeline.end()
         vendors.end()
+        echo.end()
 
 
 def cpu_seconds(pipeline: Part) -> float:
@@ -113,6 +116,8 @@ def summary(rounds: list[dict]) -> dict:
         "cpu_percent_per_call": median(lambda r: r["cpu_percent_per_call"]),
         "added_ms_p50": median(lambda r: percentile(r["added_ms"], 50)),
         "added_ms_p95": median(lambda r: percentile(r["added_ms"], 95)),
+        "machine_noise_ms_p50": median(lambda r: percentile(r["noise_ms"], 50)),
+        "machine_noise_ms_p95": median(lambda r: percentile(r["noise_ms"], 95)),
         "legs_ms_p50": [median(lambda r, leg=leg: percentile(r["legs_ms"][leg], 50)) for leg in range(3)],
         "legs_ms_p95": [median(lambda r, leg=leg: percentile(r["legs_ms"][leg], 95)) for leg in range(3)],
         "response_ms_p50": median(lambda r: percentile(r["response_ms"], 50)),

@@ -263,8 +263,21 @@ async def hang_up(writer: asyncio.StreamWriter, path: str) -> None:
 # The run.
 
 
+async def ping(port: int, until: float, noise_ms: list[float]) -> None:
+    """Three hand-overs to a process that does nothing, as often as a turn has them, ten times a second."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    while time.monotonic() < until:
+        began = time.monotonic()
+        for _ in range(3):
+            writer.write(b"." * 400)
+            await reader.readexactly(400)
+        noise_ms.append((time.monotonic() - began) * 1000)
+        await asyncio.sleep(0.1)
+    writer.close()
+
+
 async def measure(order: dict) -> dict:
-    """Hold the calls of an order: {"media": url with {n}, "calls", "settle_seconds", "measure_seconds"}."""
+    """Hold the calls of an order: its media URL with {n}, the echo's port, calls, seconds to settle and to measure."""
     callers.clear()
     callers.update({number: Caller(number) for number in range(1, order["calls"] + 1)})
     began = time.monotonic()
@@ -278,8 +291,11 @@ async def measure(order: dict) -> dict:
         await asyncio.sleep(order["settle_seconds"] * 0.6 / order["calls"])
     await asyncio.sleep(max(0.0, window - time.monotonic()))
     say({"event": "measuring"})
+    noise_ms: list[float] = []
+    pinging = asyncio.create_task(ping(order["echo"], until, noise_ms))
     await asyncio.sleep(max(0.0, until - time.monotonic()))
     say({"event": "measured"})
+    await pinging
     done, _ = await asyncio.wait(tasks, timeout=20)
     failed = sum(task.cancelled() or task.exception() is not None for task in done) + len(tasks) - len(done)
     turns = [turn for caller in callers.values() for turn in caller.turns if turn.ended and turn.ended >= window]
@@ -290,6 +306,7 @@ async def measure(order: dict) -> dict:
         "turns": len(turns),
         "whole_turns": len(whole),
         "added_ms": sorted(turn.added_ms() for turn in whole),
+        "noise_ms": sorted(noise_ms),
         "legs_ms": [sorted(turn.legs_ms()[leg] for turn in whole) for leg in range(3)],
         "response_ms": sorted(turn.response_ms() for turn in whole),
         "clear_ms": sorted(value for caller in callers.values() for value in caller.clears_ms),
