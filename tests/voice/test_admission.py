@@ -1,3 +1,5 @@
+"""How many calls a process takes, and how it lets them end."""
+
 import asyncio
 
 import pytest

@@ -1,3 +1,5 @@
+"""Frames, chunks and silence: nothing is lost, reordered or invented."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,3 +1,5 @@
+"""The metering batch: one write a second, repeated until it is kept, and its answer back to each call."""
+
 import asyncio
 from decimal import Decimal
 

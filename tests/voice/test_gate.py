@@ -1,3 +1,5 @@
+"""The gate: what may be spent, in tables and in a machine that spends whatever it is let."""
+
 from decimal import Decimal
 
 import pytest

@@ -1,3 +1,5 @@
+"""The meter against exact decimals, and what becomes of an estimate."""
+
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 
 from hypothesis import given

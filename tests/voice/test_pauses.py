@@ -1,3 +1,5 @@
+"""The collector's pauses are kept short."""
+
 import gc
 
 from callmeback.voice import pauses

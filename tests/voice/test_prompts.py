@@ -1,3 +1,5 @@
+"""What the brain is told and what the persona says without it."""
+
 from datetime import UTC, datetime
 
 from tests.voice.line import ticket_of

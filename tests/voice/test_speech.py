@@ -1,3 +1,5 @@
+"""From pieces to sentences, and from bytes heard back to words."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

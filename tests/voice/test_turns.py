@@ -1,3 +1,5 @@
+"""The table of turns, row by row and walked at random."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
