@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from callmeback import errors
 from callmeback.pg import parameters, rows, statements
@@ -186,9 +186,3 @@ async def _can_log_in(dsn: str) -> bool:
     await connection.close()
 
     return True
-
-
-def host_of(dsn: str) -> str:
-    """Where a DSN points to, without secrets: for messages."""
-    found = conninfo_to_dict(dsn)
-    return f"{found.get('host', 'localhost')}:{found.get('port', 5432)}/{found.get('dbname', '')}"
