@@ -145,6 +145,25 @@ async def test_dial_that_the_carrier_never_saw_fails_without_charge(
     assert counted == {"calls_in_day": 0}
 
 
+async def test_dial_that_the_carrier_never_saw_is_not_taken_for_the_call_before(
+    books: psycopg.Connection[dict[str, Any]], worker: Database, simulator: tuple[Simulator, Carrier]
+) -> None:
+    """The person was called a moment ago, within what the two clocks may differ by."""
+    sid = await dial(books, simulator[1])
+    simulator[0].calls[sid].end("api")
+    books.execute("SELECT finish_call(%s, %s, 'canceled', 'canceled')", (USER, CALL))
+    books.execute(
+        "SELECT start_call('call_2', %s, 'brad', %s, %s, %s, 300)", (USER, PHONE, CARD, datetime.now(UTC).date())
+    )
+    books.execute("UPDATE open_calls SET dial_claimed_at = now() - interval '31 seconds'")
+
+    await reaping.reap(worker, Witness(simulator[1]))
+    found = books.execute("SELECT status, end_reason, twilio_call_sid FROM calls WHERE id = 'call_2'").fetchone()
+
+    assert found == {"status": "failed", "end_reason": "dial_failed", "twilio_call_sid": None}
+    assert account(books) == (10, 0)
+
+
 def talk(books: psycopg.Connection[dict[str, Any]], seconds: int) -> None:
     """A voice process took over, and reported so many seconds."""
     books.execute("SELECT advance_call(%s, %s, 'in_progress')", (USER, CALL))

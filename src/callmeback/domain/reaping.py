@@ -5,7 +5,7 @@ alone: a live call cut by a reaper is worse than a hold that ends a minute later
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, Protocol
 
@@ -22,6 +22,8 @@ BATCH_MAX: Final = 50
 SECOND_LOOK_S: Final = 5.0
 # Without a word from the carrier either, its own time limit has ended the call by now.
 CARRIER_SILENCE_MAX: Final = timedelta(minutes=15)
+# A call that the carrier may take for the next one was placed, at its earliest, so long before.
+KNOWN_WITHIN: Final = timedelta(hours=1)
 
 Situation = Literal["never_dialled", "dial_unknown", "ringing_too_long", "silent"]
 Sleep = Callable[[float], Awaitable[None]]
@@ -64,8 +66,8 @@ class CarrierWitness(Protocol):
     async def look(self, carrier_sid: str) -> Evidence:
         """The call of that id."""
 
-    async def find(self, phone_number: str, since: datetime) -> Evidence:
-        """The newest call to that number since."""
+    async def find(self, phone_number: str, since: datetime) -> Sequence[Evidence]:
+        """Calls to that number since, the newest first; by its clock, so one just before may be among them."""
 
     async def hang_up(self, carrier_sid: str) -> Evidence:
         """End it, and say how it stands then."""
@@ -100,9 +102,22 @@ async def _reap_one(db: Database, carrier: CarrierWitness, call: StaleCall) -> b
 
 
 async def _after_unknown_dial(db: Database, carrier: CarrierWitness, call: StaleCall) -> bool:
-    """The carrier may have taken the call unheard. It is never dialled again: a missed call beats two."""
-    evidence = await carrier.find(call.phone_number, call.created_at)
-    if evidence.sid is None:
+    """The carrier may have taken the call unheard. It is never dialled again: a missed call beats two.
+
+    A verified number is one person's, and a person has one open call: what was found is this call, unless it is known
+    as the one before.
+    """
+    found = await carrier.find(call.phone_number, call.created_at)
+    async with db.transaction(read_only=True) as tx:
+        known = await tx.value(
+            SQL.known_sids,
+            user_id=call.user_id,
+            call_id=call.call_id,
+            carrier_sids=[evidence.sid for evidence in found],
+            since=call.created_at - KNOWN_WITHIN,
+        )
+    evidence = next((evidence for evidence in found if evidence.sid not in known), None)
+    if evidence is None:
         return await _settle(db, call, "failed", "dial_failed")
     async with db.transaction() as tx:
         await tx.run(SQL.found_at_carrier, user_id=call.user_id, call_id=call.call_id, carrier_sid=evidence.sid)

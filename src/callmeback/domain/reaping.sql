@@ -25,6 +25,16 @@ SELECT b.twilio_duration_seconds
 FROM call_cost_breakdowns AS b
 WHERE b.user_id = %(user_id)s AND b.call_id = %(call_id)s
 
+-- name: known_sids
+-- Which of these ids of the carrier are other calls of the same person.
+SELECT coalesce(array_agg(c.twilio_call_sid), '{}')
+FROM calls AS c
+WHERE
+    c.user_id = %(user_id)s
+    AND c.created_at >= %(since)s
+    AND c.id <> %(call_id)s
+    AND c.twilio_call_sid = ANY(%(carrier_sids)s)
+
 -- name: found_at_carrier
 -- Notes under which id the carrier has a call whose dialling had no answer.
 SELECT advance_call(%(user_id)s, %(call_id)s, 'calling', %(carrier_sid)s)

@@ -22,11 +22,9 @@ class Witness:
                 raise
             return Evidence(sid=None)
 
-    async def find(self, phone_number: str, since: datetime) -> Evidence:
-        """The newest call to that number since. A verified number is one person's, and a person has one open call."""
-        found = await self._carrier.find(phone_number, since)
-
-        return _evidence(found[0]) if found else Evidence(sid=None)
+    async def find(self, phone_number: str, since: datetime) -> list[Evidence]:
+        """Calls to that number since, the newest first."""
+        return [_evidence(call) for call in await self._carrier.find(phone_number, since)]
 
     async def hang_up(self, carrier_sid: str) -> Evidence:
         """End it, and say how it stands then."""
