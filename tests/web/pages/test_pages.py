@@ -6,6 +6,7 @@ import re
 import pytest
 from litestar import Litestar
 from litestar.di import Provide
+from tests.web.house import Build
 from tests.web.pages.browser import HOSTILE, Browser, typed
 
 from callmeback.web import pages
@@ -127,3 +128,21 @@ async def test_a_refused_form_shows_hostile_words_as_words(stranger: Browser):
 )
 def test_only_a_path_of_this_site_is_gone_to(path: str, own: bool):
     assert frame.own_path(path) == (path if own else "/")
+
+
+async def test_with_real_vendors_nothing_is_said_to_be_simulated_and_no_phone_stands_in_the_page(build: Build):
+    nowhere = "http://127.0.0.1:9"
+    real = {f"{vendor}_base_url": nowhere for vendor in ("twilio", "deepgram", "cerebras", "elevenlabs", "stripe")}
+    carrier = {"twilio_account_sid": "AC1", "twilio_auth_token": "x", "twilio_phone_number": "+12025550199"}
+    browser = Browser(await build(**real, **carrier))
+    await browser.sign_up()
+
+    home = await browser.get("/")
+    persona = await browser.get("/personas/brad")
+
+    assert home.status_code == persona.status_code == 200
+    assert "imulated" not in home.text + persona.text
+    assert 'id="handset"' not in home.text
+    assert typed(home, "number") == ""
+    assert "data-hear" not in persona.text
+    assert (await browser.get("/mailbox?to=mia@example.org")).status_code == 404

@@ -10,6 +10,8 @@ const TEXTS_SHOWN_MAX = 4;
 const CAPTIONS_MAX = 200;
 const NUMBERS_MAX = 4;
 const SHUT_AFTER_MS = 4000;
+const REST_AFTER_MS = 30_000;
+const STRANGE_AFTER_TRIES = 3;
 const TOO_MANY_PAGES = 1013;
 
 const WHY = {
@@ -37,8 +39,10 @@ let clockTimer = null;
 let stopDictation = null;
 let seenTexts = null; // what was there when the page came is no news
 let shutTimer = null;
+let restTimer = null;
 let title = "";
 let cost = "";
+let endedHere = false;
 
 const byId = (id) => document.getElementById(id);
 
@@ -70,6 +74,7 @@ export function startHandset() {
     dom["say-note"].textContent = "What you type or dictate is spoken into the call. Your browser may send dictation to its maker.";
     dom.dictate.addEventListener("click", toggleDictation);
   }
+  document.addEventListener("submit", (event) => (endedHere ||= event.target.matches("[data-hangup]")));
   document.body.addEventListener("htmx:afterSettle", followNumbers);
   followNumbers();
   tellTime();
@@ -102,6 +107,7 @@ class Line {
   #tries = 0;
   #timer = null;
   #closed = false;
+  #wasOpen = false;
 
   constructor(number) {
     this.number = number;
@@ -114,6 +120,7 @@ class Line {
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
       this.#tries = 0;
+      this.#wasOpen = true;
       lineState("open");
     };
     socket.onmessage = (event) => take(this, event.data);
@@ -127,7 +134,7 @@ class Line {
       lineState("crowded");
       return;
     }
-    lineState("lost");
+    lineState(this.#wasOpen || this.#tries < STRANGE_AFTER_TRIES ? "lost" : "strange");
     this.#timer = setTimeout(() => this.#connect(), RETRY_MS[Math.min(this.#tries, RETRY_MS.length - 1)]);
     this.#tries += 1;
   }
@@ -146,7 +153,7 @@ class Line {
 
 function lineState(state) {
   dom.handset.dataset.line = state;
-  dom["handset-line"].textContent = { open: "ready", lost: "reconnecting…", crowded: "open in too many windows" }[state] ?? "";
+  dom["handset-line"].textContent = { open: "ready", lost: "reconnecting…", crowded: "open in too many windows", strange: "only on the server's own machine" }[state] ?? "";
 }
 
 function take(line, data) {
@@ -177,6 +184,7 @@ async function whoCalls() {
 
 async function rings(line) {
   if (active && active !== line) return;
+  endedHere = false;
   active = line;
   ring();
   show("ringing");
@@ -223,13 +231,14 @@ function ended(line, reason) {
   else voice?.clear();
   clearInterval(clockTimer);
   dom["over-title"].textContent = talked ? `Call ended after ${clock(seconds())}` : "No call";
-  dom["over-why"].textContent = WHY[reason] ?? "The call is over.";
+  dom["over-why"].textContent = endedHere ? WHY.hangup : WHY[reason] ?? "The call is over.";
   dom["over-link"].href = call ? `/calls/${encodeURIComponent(call.id)}` : "/calls";
   dom["over-link"].parentElement.hidden = !talked;
   dom.announce.textContent = `${dom["over-title"].textContent}. ${dom["over-why"].textContent}`;
   show("over");
   // On a small screen the receipt lies under the phone: it goes down by itself.
   shutTimer = setTimeout(() => open(false), SHUT_AFTER_MS);
+  restTimer = setTimeout(() => show("idle"), REST_AFTER_MS);
   active = null;
   call = null;
   followNumbers();
@@ -281,6 +290,7 @@ function toggleDictation() {
 }
 
 function show(state) {
+  clearTimeout(restTimer);
   dom.handset.dataset.state = state;
   for (const name of ["idle", "ringing", "talking", "over"]) dom[`screen-${name}`].hidden = name !== state;
   dom["handset-title"].textContent =

@@ -25,7 +25,6 @@ from callmeback.web.pages import (
     voices,
 )
 
-
 EXCEPTION_HANDLERS: dict[Any, Any] = {NotFoundException: frame.nowhere}
 """For the whole application: what a browser sees at an address that nothing answers."""
 

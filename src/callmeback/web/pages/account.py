@@ -26,7 +26,7 @@ SENTENCES: Final = {
     "memory": "At most 4,000 characters, please.",
 }
 MESSAGES: Final = {
-    "kept": "Kept.",
+    "kept": "Saved.",
     "mailed": "Another link is on its way to your mail.",
 }
 

@@ -33,7 +33,7 @@ async def show_budget(
     request: Asked, caller: NamedDependency[Caller], services: NamedDependency[Services], done: FromQuery[str] = ""
 ) -> Response[Any]:
     """The limits, and what is spent of them."""
-    message = "Kept. It holds from the next second of any call on." if done == "kept" else None
+    message = "Saved. A lower limit holds at once, a higher one from the next call on." if done == "kept" else None
 
     return await _budget(request, caller, services, None, message=message)
 

@@ -40,7 +40,7 @@ WAYS: Final = {
     errors.InsufficientCredits: ("/credits", "Look at your credits"),
     errors.DebtOutstanding: ("/credits", "Look at your credits"),
     errors.BudgetExceeded: ("/budget", "Look at your budget"),
-    errors.PhoneNotVerified: ("/phones", "Prove a number"),
+    errors.PhoneNotVerified: ("/phones", "Verify a number"),
     errors.NumberBlocked: ("/phones", "Use another number"),
     errors.CallInProgress: ("/calls", "See your calls"),
     errors.DailyLimit: ("/credits", "See your plan"),
@@ -225,7 +225,9 @@ def _leg(leg: Leg, services: Services) -> BillLeg:
     ]
     vendor, title = _LEGS[leg.service]
 
-    return BillLeg(title, leg.cents, lines, leg.lines[0].model, services.settings.simulated(vendor))
+    model = "outgoing call" if leg.service == "carrier" else leg.lines[0].model
+
+    return BillLeg(title, leg.cents, lines, model, services.settings.simulated(vendor))
 
 
 def _credits_sentence(call: Call, figures: Bill) -> str:

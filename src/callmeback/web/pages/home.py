@@ -26,7 +26,7 @@ Asked = Request[Any, Any, State]
 MESSAGES: Final = {
     "phone": "That number is yours. Whom do you want to hear first?",
     "made": "Here they are. Ask for a call and see.",
-    "kept": "Kept. It holds from the next call on.",
+    "kept": "Saved. It holds from the next call on.",
     "retired": "They won't be offered any more. Past calls stay.",
 }
 # The numbers that are fit for tests (interfaces: +1 202 555 0100 to 0199); the house itself calls from the last one.
