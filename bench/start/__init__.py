@@ -1,0 +1,1 @@
+"""How long `callmeback up` takes to answer, from nothing and again."""
