@@ -124,7 +124,9 @@ SELECT
         ), '[]'
     ) AS transcript
 FROM calls AS c
-INNER JOIN personas AS p ON c.persona_id = p.id
+-- LEFT, though each call has its persona: otherwise the planner starts from the few that a person sees, and reads
+-- everybody's calls with them.
+LEFT JOIN personas AS p ON c.persona_id = p.id
 LEFT JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
 WHERE
     c.user_id = %(user_id)s
@@ -135,8 +137,6 @@ LIMIT %(most)s
 
 -- name: open_call
 -- The id of the call that goes on for a person, if there is one.
-SELECT c.id
-FROM calls AS c
-WHERE c.user_id = %(user_id)s AND c.hold_open
-ORDER BY c.created_at DESC
-LIMIT 1
+SELECT o.call_id
+FROM open_calls AS o
+WHERE o.user_id = %(user_id)s

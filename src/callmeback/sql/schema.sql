@@ -2526,7 +2526,7 @@ ALTER TABLE ONLY public.blocked_numbers
     ADD CONSTRAINT blocked_numbers_pkey PRIMARY KEY (number);
 
 ALTER TABLE ONLY public.call_cost_breakdowns
-    ADD CONSTRAINT call_cost_breakdowns_pkey PRIMARY KEY (user_id, call_id);
+    ADD CONSTRAINT call_cost_breakdowns_pkey PRIMARY KEY (call_id, user_id);
 
 ALTER TABLE ONLY public.call_cost_events
     ADD CONSTRAINT call_cost_events_pkey PRIMARY KEY (call_month, call_id, seq);
@@ -2710,6 +2710,8 @@ CREATE INDEX idx_unknown_caller_attempts_user ON public.unknown_caller_attempts 
 CREATE INDEX idx_user_credits_tier ON public.user_credits USING btree (subscription_tier);
 
 CREATE INDEX idx_user_preferences_email ON public.user_preferences USING btree (user_id) WHERE email_notifications;
+
+CREATE INDEX idx_users_email ON public.users USING btree (email);
 
 CREATE UNIQUE INDEX phones_verified_number_key ON public.phones USING btree (number) WHERE (verified_at IS NOT NULL);
 
@@ -3360,6 +3362,8 @@ GRANT SELECT(user_id, call_id, created_at, dial_before, dial_claimed_at, dial_cl
 GRANT SELECT(user_id, call_id, created_at, dial_before, dial_claimed_at, dial_claimed_by, reaper_leased_until) ON TABLE public.open_calls TO callmeback_worker;
 
 GRANT SELECT(user_id, call_id, created_at, dial_before, dial_claimed_at, dial_claimed_by, reaper_leased_until) ON TABLE public.open_calls TO callmeback_voice;
+
+GRANT SELECT(user_id, call_id) ON TABLE public.open_calls TO callmeback_api;
 
 GRANT SELECT(user_id, balance, ledger_sum, ledger_seq, ledger_rows, newest_balance, held_credits, hold_sum, is_proved) ON TABLE public.ledger_proof TO callmeback_readonly;
 

@@ -41,6 +41,7 @@ user_credits, credit_transactions, credit_grants, purchases, calls, call_cost_br
 scheduled_calls, call_schedules, subscription_tiers, service_rates, price_versions, admin_users,
 effective_voices, effective_limits, call_logs, monthly_spend
 TO callmeback_api;
+GRANT SELECT (user_id, call_id) ON open_calls TO callmeback_api;
 GRANT SELECT, INSERT, UPDATE ON user_budget_settings, user_preferences TO callmeback_api;
 GRANT SELECT ON personas, user_persona_relationships, call_scenario_templates TO callmeback_api;
 GRANT INSERT (

@@ -20,6 +20,7 @@ CREATE TABLE users (
     updated_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE UNIQUE INDEX users_email_key ON users (lower(email));
+CREATE INDEX idx_users_email ON users (email);
 CREATE UNIQUE INDEX users_stripe_customer_key ON users (stripe_customer_id) WHERE stripe_customer_id IS NOT NULL;
 
 COMMENT ON TABLE users IS 'A person with an account. Erased people are emptied, never deleted: the ledger points here.';

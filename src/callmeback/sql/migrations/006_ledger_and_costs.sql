@@ -64,7 +64,8 @@ CREATE TABLE call_cost_breakdowns (
     cerebras_cost_cents numeric(20, 10) NOT NULL DEFAULT 0,
     elevenlabs_cost_cents numeric(20, 10) NOT NULL DEFAULT 0,
     total_cost_cents numeric(20, 10) NOT NULL DEFAULT 0,
-    CONSTRAINT call_cost_breakdowns_pkey PRIMARY KEY (user_id, call_id),
+    -- The call first: the specification's queries know a breakdown by its call alone.
+    CONSTRAINT call_cost_breakdowns_pkey PRIMARY KEY (call_id, user_id),
     CONSTRAINT call_cost_breakdowns_call_fkey FOREIGN KEY (user_id, call_id)
     REFERENCES calls (user_id, id) ON DELETE CASCADE,
     CONSTRAINT call_cost_breakdowns_total CHECK (
