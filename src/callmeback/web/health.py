@@ -20,13 +20,13 @@ class Readiness(msgspec.Struct, frozen=True):
     parts: dict[str, str]
 
 
-@get("/health", tags=["service"], security=[])
+@get("/health", tags=["service"], security=[{}])
 async def health() -> Health:
     """The process answers."""
     return Health("ok")
 
 
-@get("/ready", tags=["service"], security=[])
+@get("/ready", tags=["service"], security=[{}])
 async def ready(services: NamedDependency[Services]) -> Response[Readiness]:
     """Every part that a call needs is there; 503 with the parts that are not."""
     parts = {

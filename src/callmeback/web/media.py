@@ -12,7 +12,6 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from callmeback import errors, logs
-from callmeback.domain import dials
 from callmeback.providers import twilio
 from callmeback.providers.failures import VendorError
 from callmeback.providers.media_stream import Start
@@ -104,25 +103,23 @@ async def _hold(services: Services, call_id: str, text: SocketText, control: Con
         return
     user_id = started.start.custom_parameters.get("user_id", "")
     try:
-        await _claim(services, user_id, call_id, started)
-        await services.host.hold(user_id, call_id, CarrierStream(text, started.start.stream_sid), control)
+        _require_token(services, user_id, call_id, started)
+        row = await services.host.take(user_id, call_id, started.start.call_sid)
+        await services.host.hold(row, CarrierStream(text, started.start.stream_sid), control)
     except (errors.Forbidden, errors.ImpossibleTransition, errors.NotFound) as exc:
         _log.warning("media_refused", call_id=call_id, error=exc.code)
         await text.close(POLICY_VIOLATION)
     except errors.CallMeBackError as exc:
-        # The verb behind the stream hangs up; the reaper settles what was metered.
+        # The verb behind the stream hangs up; the reaper settles.
         _log.error("media_failed", call_id=call_id, error=exc.code)
         await text.close(INTERNAL_ERROR)
 
 
-async def _claim(services: Services, user_id: str, call_id: str, started: Start) -> None:
-    """Take the call for this stream, once; raises Forbidden, ImpossibleTransition for a second stream, NotFound."""
-    sid = started.start.call_sid
-    expected = stream_token(services.keys, user_id, call_id, sid)
+def _require_token(services: Services, user_id: str, call_id: str, started: Start) -> None:
+    """Raise Forbidden unless the stream carries the token of its call."""
+    expected = stream_token(services.keys, user_id, call_id, started.start.call_sid)
     if not token_matches(expected, started.start.custom_parameters.get("token")):
         raise errors.Forbidden()
-    async with services.voice.transaction() as tx:
-        await dials.advance(tx, user_id, call_id, "in_progress", sid)
 
 
 HANDLERS = (media,)

@@ -100,7 +100,7 @@ class _State(Collector):
         yield streams
 
 
-@get("/metrics", tags=["service"], security=[], media_type=CONTENT_TYPE)
+@get("/metrics", tags=["service"], security=[{}], media_type=CONTENT_TYPE)
 async def show_metrics(metrics: NamedDependency[Metrics]) -> Response[bytes]:
     """Figures for Prometheus."""
     return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE)

@@ -146,8 +146,12 @@ def answer(problem: Problem, headers: dict[str, str] | None = None) -> Response[
 def domain_error(request: Request[Any, Any, State], error: errors.CallMeBackError) -> Response[Problem]:
     """Handler of our own errors."""
     problem = problem_of(error)
-    if problem.status >= 500:
-        _log.warning("request_failed", code=error.code, route=request.scope.get("path_template", ""), exc_info=error)
+    route = request.scope.get("path_template", "")
+    if problem.status == 500:
+        _log.error("request_crashed", code=error.code, route=route, exc_info=error)
+    elif problem.status > 500:
+        # Without the traceback: under overload there are many, all alike, and writing one takes longer than a request.
+        _log.warning("request_failed", code=error.code, route=route, cause=type(error.__cause__).__name__)
 
     return answer(problem)
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
-from callmeback import logs
+from callmeback import errors, logs
 from callmeback.domain import costs, dials, tickets
 from callmeback.domain.costs import Reading
 from callmeback.domain.dials import MACHINES, Connection, Ending
@@ -26,6 +26,8 @@ _log = logs.get_logger(__name__)
 # A difference of costs is noted after each turn, and in a silence at least so often.
 EVENT_SECONDS: Final = 30.0
 MEMORY_LINES_MAX: Final = 40
+TAKE_ATTEMPTS_MAX: Final = 8
+TAKE_PAUSE_SECONDS: Final = 0.5
 
 REASONS: Final[dict[EndReason, str]] = {
     "user_hung_up": "hung_up",
@@ -74,10 +76,26 @@ class VoiceHost:
         """How many more calls this process takes."""
         return 0 if self.admission.draining else self.admission.calls_max - len(self.admission.live)
 
-    async def hold(self, user_id: str, call_id: str, stream: MediaStream, control: Control) -> None:
-        """Hold one call to its end and settle it; raises NotFound, and what the database raises before it begins."""
-        async with self._db.transaction(read_only=True) as tx:
-            row = await tickets.ticket(tx, user_id, call_id)
+    async def take(self, user_id: str, call_id: str, carrier_sid: str) -> TicketRow:
+        """Take the call for one stream, once, and read what its session needs.
+
+        A database that is away for a moment is waited for: somebody has picked up. Raises ImpossibleTransition for a
+        second stream and for a call that has ended, NotFound, DatabaseUnavailable.
+        """
+        for attempt in range(1, TAKE_ATTEMPTS_MAX + 1):
+            try:
+                async with self._db.transaction() as tx:
+                    await dials.advance(tx, user_id, call_id, "in_progress", carrier_sid)
+                    return await tickets.ticket(tx, user_id, call_id)
+            except (errors.DatabaseUnavailable, errors.Overloaded):
+                if attempt == TAKE_ATTEMPTS_MAX:
+                    raise
+                await asyncio.sleep(TAKE_PAUSE_SECONDS)
+        raise AssertionError("every last attempt returns or raises")
+
+    async def hold(self, row: TicketRow, stream: MediaStream, control: Control) -> None:
+        """Hold a taken call to its end and settle it."""
+        user_id, call_id = row.user_id, row.call_id
         if row.answered_by is not None:
             control.answered(row.answered_by)
         ticket = ticket_of(row)

@@ -69,7 +69,7 @@ class Entry(msgspec.Struct, frozen=True):
     user: User
 
 
-@post("/api/auth/register", tags=TAG, responses=documented(409), security=[])
+@post("/api/auth/register", tags=TAG, responses=documented(409), security=[{}])
 async def register(
     request: Request[Any, Any, State], services: NamedDependency[Services], data: JSONBody[RegisterBody]
 ) -> Entry:
@@ -87,7 +87,7 @@ async def register(
     return Entry(tokens.sign(services.keys.secret, claims), auth.user_of(claims, person))
 
 
-@post("/api/auth/login", status_code=200, tags=TAG, responses=documented(401), security=[])
+@post("/api/auth/login", status_code=200, tags=TAG, responses=documented(401), security=[{}])
 async def login(
     request: Request[Any, Any, State], services: NamedDependency[Services], data: JSONBody[LoginBody]
 ) -> Entry:
@@ -146,7 +146,7 @@ async def erase_me(caller: NamedDependency[Caller], services: NamedDependency[Se
     return Response(None, status_code=204, cookies=forget_cookies(services) if caller.by_cookie else None)
 
 
-@post("/api/auth/password/forgot", status_code=204, tags=TAG, responses=documented(), security=[])
+@post("/api/auth/password/forgot", status_code=204, tags=TAG, responses=documented(), security=[{}])
 async def forgot_password(
     request: Request[Any, Any, State], services: NamedDependency[Services], data: JSONBody[ForgotBody]
 ) -> None:
@@ -154,7 +154,7 @@ async def forgot_password(
     await accounts.forgot(services, client_address(request), auth.check_email(data.email))
 
 
-@post("/api/auth/password/reset", status_code=204, tags=TAG, responses=documented(), security=[])
+@post("/api/auth/password/reset", status_code=204, tags=TAG, responses=documented(), security=[{}])
 async def reset_password(
     request: Request[Any, Any, State], services: NamedDependency[Services], data: JSONBody[ResetBody]
 ) -> None:
@@ -162,7 +162,7 @@ async def reset_password(
     await accounts.reset(services, client_address(request), data.token, data.password)
 
 
-@post("/api/auth/email/verify", status_code=204, tags=TAG, responses=documented(), security=[])
+@post("/api/auth/email/verify", status_code=204, tags=TAG, responses=documented(), security=[{}])
 async def verify_email(
     request: Request[Any, Any, State], services: NamedDependency[Services], data: JSONBody[VerifyBody]
 ) -> None:

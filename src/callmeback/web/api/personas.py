@@ -20,7 +20,7 @@ TAG = ["personas"]
 Category = Annotated[str | None, QueryParameter(max_length=50, description="Only of this category.")]
 
 
-@get("/api/personas", tags=TAG, responses=documented(), security=[])
+@get("/api/personas", tags=TAG, responses=documented(), security=[{}])
 async def list_personas(
     services: NamedDependency[Services], visitor: NamedDependency[Caller | None], category: Category = None
 ) -> Page[Card]:
@@ -30,7 +30,7 @@ async def list_personas(
         return Page(await personas.catalogue(tx, category))
 
 
-@get("/api/personas/{persona_id:str}", tags=TAG, responses=documented(404), security=[])
+@get("/api/personas/{persona_id:str}", tags=TAG, responses=documented(404), security=[{}])
 async def show_persona(
     services: NamedDependency[Services], visitor: NamedDependency[Caller | None], persona_id: FromPath[str]
 ) -> Card | Persona:

@@ -99,9 +99,11 @@ def pending_number(numbers: Sequence[Phone]) -> str | None:
 
 
 def with_suggestion(form: Form, services: Services, numbers: Sequence[Phone]) -> Form:
-    """The form with a test number in it, where phones are simulated and the person has none yet."""
-    if services.settings.simulated("carrier") and not numbers:
-        form.values.setdefault("number", words.phone(random.choice(TEST_NUMBERS)))
+    """The form with a test number in it that the person hasn't got, where phones are simulated."""
+    if services.settings.simulated("carrier"):
+        taken = {phone.number for phone in numbers}
+        free = [number for number in TEST_NUMBERS if number not in taken]
+        form.values.setdefault("number", words.phone(random.choice(free)))
 
     return form
 

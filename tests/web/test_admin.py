@@ -1,0 +1,98 @@
+"""What admins may see, and that nobody else does."""
+
+import pytest
+from tests.web.house import House, Person, problem
+
+pytestmark = pytest.mark.anyio
+
+ROUTES = ("/api/admin/users", "/api/admin/users/x", "/api/admin/reports/balances", "/api/admin/calls/live")
+PHONE = "+12025550101"
+
+
+@pytest.fixture
+async def admin(house: House) -> Person:
+    """Somebody whom an operator made an admin."""
+    person = await house.person("root@example.org")
+    house.books.execute("INSERT INTO admin_users (user_id, granted_by) VALUES (%s, 'test')", (person.id,))
+
+    return person
+
+
+@pytest.mark.parametrize("path", ROUTES)
+async def test_s10_admin_routes_are_for_admins_alone(house: House, ann: Person, path: str):
+    assert problem(await house.client().get(path)) == (401, "unauthorized")
+    assert problem(await ann.client.get(path)) == (403, "forbidden")
+
+
+async def test_s10_the_role_counts_and_not_the_email_or_the_token(house: House, admin: Person):
+    pretender = await house.person("admin@callmeback.example", name="admin")
+    assert (await admin.client.get("/api/auth/me")).json()["is_admin"] is True
+    assert (await admin.client.get("/api/admin/users")).status_code == 200
+    house.books.execute("DELETE FROM admin_users")
+
+    assert problem(await admin.client.get("/api/admin/users")) == (403, "forbidden")
+    assert problem(await pretender.client.get("/api/admin/users")) == (403, "forbidden")
+
+
+async def test_accounts_are_listed_by_key_and_shown(house: House, admin: Person, ann: Person):
+    house.books.execute("SELECT set_tier(%s, 'basic')", (ann.id,))
+    house.books.execute("SELECT move_credits(%s, 7, 'promotion', 'test:1')", (ann.id,))
+    first = (await admin.client.get("/api/admin/users", params={"limit": 1})).json()
+    second = (await admin.client.get("/api/admin/users", params={"limit": 1, "cursor": first["next"]})).json()
+    by_id = (await admin.client.get(f"/api/admin/users/{ann.id}")).json()
+    by_email = (await admin.client.get(f"/api/admin/users/{ann.email.upper()}")).json()
+
+    assert [item["id"] for item in first["items"] + second["items"]] == [ann.id, admin.id]
+    assert second["next"] is None
+    assert by_id == by_email == first["items"][0]
+    assert (by_id["available_credits"], by_id["tier"], by_id["role"]) == (7, "basic", "user")
+    assert "password_hash" not in by_id
+    assert problem(await admin.client.get("/api/admin/users/nobody")) == (404, "not_found")
+
+
+async def test_m14_reports_tell_revenue_from_cost(house: House, admin: Person, ann: Person):
+    await house.script(PHONE, says=[], ring_seconds=0.1)
+    placed = (await ann.client.post("/api/calls", json={"persona_id": "brad"})).json()
+    live = (await admin.client.get("/api/admin/calls/live")).json()["items"]
+    done = await house.until(ann, placed["id"])
+    house.books.execute(
+        "INSERT INTO purchases (user_id, id, sku, credits, amount_cents, currency, status, completed_at) "
+        "VALUES (%s, 'pur_1', 'credits-100', 100, 999, 'usd', 'completed', now())",
+        (ann.id,),
+    )
+
+    async def report(name: str) -> list[dict[str, object]]:
+        answer = await admin.client.get(f"/api/admin/reports/{name}")
+        assert answer.status_code == 200, answer.text
+        return list(answer.json()["items"])
+
+    [margin] = await report("margin")
+    vendors = {row["vendor"]: row["cost_cents"] for row in await report("vendor_costs")}
+    [dearest] = await report("dearest_calls")
+    [volume] = await report("volume")
+    [top] = await report("top_personas")
+    balances = await report("balances")
+
+    assert [call["call_id"] for call in live] == [done["id"]]
+    assert (margin["revenue_cents"], margin["cost_cents"]) == ("999.00", done["cost_cents"])
+    assert float(str(margin["margin_cents"])) == pytest.approx(999 - float(done["cost_cents"]))
+    assert {name: vendors[name] for name in done["costs"]} == done["costs"]
+    assert vendors["total"] == done["cost_cents"] == dearest["cost_cents"]
+    assert (volume["calls"], volume["completed"], volume["live"]) == (1, 1, 0)
+    assert (top["persona_id"], top["calls"]) == ("brad", 1)
+    assert {row["user_id"] for row in balances} == {ann.id, admin.id}
+    assert problem(await admin.client.get("/api/admin/reports/secrets")) == (404, "not_found")
+    assert problem(await admin.client.get("/api/admin/reports/margin", params={"days": 0})) == (
+        400,
+        "validation_failed",
+    )
+
+
+async def test_low_credits_lists_those_who_pay_by_credits(house: House, admin: Person, ann: Person):
+    ben = await house.person("ben@example.org")
+    for person, credits in ((ann, 3), (ben, 50)):
+        house.books.execute("SELECT set_tier(%s, 'basic')", (person.id,))
+        house.books.execute("SELECT move_credits(%s, %s, 'promotion', 'test:1')", (person.id, credits))
+    items = (await admin.client.get("/api/admin/reports/low_credits")).json()["items"]
+
+    assert [(row["user_id"], row["available_credits"]) for row in items] == [(ann.id, 3)]
