@@ -60,14 +60,26 @@ def test_m12_a_limit_of_nothing_lets_nothing_through(card):
 
 def test_the_warning_is_due_by_money_or_by_time_whichever_comes_first(card):
     gate = gate_of(card, 100, 600)
+    talk = 600 - gate.goodbye_seconds() - HANG_UP_SECONDS
 
-    assert not gate.warning_due(Decimal("74.99"), 449.9, 75, Decimal(100))
+    assert not gate.warning_due(Decimal("74.99"), talk * 0.75 - 0.1, 75, Decimal(100))
     assert gate.warning_due(Decimal(75), 0.0, 75, Decimal(100))
-    assert gate.warning_due(Decimal(0), 450.0, 75, Decimal(100))
+    assert gate.warning_due(Decimal(0), talk * 0.75, 75, Decimal(100))
     assert gate.warning_due(Decimal(30), 0.0, 75, Decimal(40)), "of the user's own limit if that is the smaller"
 
     gate.warned()
     assert not gate.warning_due(Decimal(99), 599.0, 75, Decimal(100))
+
+
+@pytest.mark.parametrize("seconds", [20, 35, 60, 1800])
+def test_the_warning_by_time_comes_before_the_goodbye_however_short_the_call(card, seconds):
+    gate = gate_of(card, 1000, seconds)
+    moments = [tenths / 10 for tenths in range(seconds * 10)]
+
+    warned = next(at for at in moments if gate.warning_due(Decimal(0), at, 90, Decimal(1000)))
+    leaving = next(at for at in moments if gate.leaving_due(Decimal(0), at))
+
+    assert warned < leaving
 
 
 def test_the_spoken_warning_frees_what_was_set_aside_for_it(card):

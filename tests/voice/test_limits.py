@@ -9,6 +9,7 @@ import pytest
 from tests.voice.line import Brain, Call, Mouth, random_words, ticket_of, virtually
 
 from callmeback.voice import prompts
+from callmeback.voice.gate import HANG_UP_SECONDS, Reserve
 from callmeback.voice.meter import Price, PriceCard, cost
 from callmeback.voice.ticket import Limits
 
@@ -91,7 +92,8 @@ def test_the_warning_comes_by_time_when_time_is_first_and_breaks_a_silence(card)
 
     warning = prompts.warning(call.ticket)
     at = next((turn.at - outcome.answered_at).total_seconds() for turn in outcome.transcript if turn.text == warning)
-    assert 20 <= at <= 26
+    talk = 100 - Reserve(0, prompts.longest_last_words(call.ticket) + 1).goodbye_seconds() - HANG_UP_SECONDS
+    assert talk * 0.2 <= at <= 26
 
 
 def test_a_warning_percent_of_the_user_s_own_limit_with_cut_off_off(card):

@@ -118,7 +118,7 @@ class Gate:
 
     def leaving_due(self, spent_cents: Decimal, elapsed_seconds: float) -> Limited | None:
         """Is it time for the goodbye: by the granted seconds less the goodbye's own length, or by money?"""
-        if elapsed_seconds >= self.limits.seconds - self._reserve.goodbye_seconds() - HANG_UP_SECONDS:
+        if elapsed_seconds >= self._talk_seconds():
             return "time_limit"
         # One more second may begin, and be billed, before the next look.
         if spent_cents + self.held_cents() + self._reserved_cents + self._second_cents > self.limits.cents:
@@ -136,11 +136,14 @@ class Gate:
         return "budget_reached" if spent_cents + self._hang_up_cents > self.limits.cents else None
 
     def warning_due(self, spent_cents: Decimal, elapsed_seconds: float, percent: int, of_cents: Decimal) -> bool:
-        """Has the given percentage of the money or of the granted seconds been used, and not been warned of yet?"""
+        """Has that percentage of the money, or of the seconds before the goodbye, been used and not been warned of?
+
+        In a call of a minute the goodbye begins when 80 percent are over: of all the seconds would be too late.
+        """
         if not self._warning_due:
             return False
         base = min(of_cents, self.limits.cents)
-        return spent_cents * 100 >= base * percent or elapsed_seconds * 100 >= self.limits.seconds * percent
+        return spent_cents * 100 >= base * percent or elapsed_seconds * 100 >= self._talk_seconds() * percent
 
     def speech_cents(self, characters: int, *, local: bool) -> Decimal:
         """The price of a text said by the vendor's voice, or by the local one."""
@@ -155,6 +158,9 @@ class Gate:
         else:
             usage = Usage(brain_input_tokens=tokens, brain_output_tokens=max_tokens)
         return cost(usage, self._card).total_cents
+
+    def _talk_seconds(self) -> int:
+        return self.limits.seconds - self._reserve.goodbye_seconds() - HANG_UP_SECONDS
 
     def _time_cents(self, seconds: int) -> Decimal:
         usage = Usage(carrier_seconds=seconds, listener_seconds=Decimal(seconds + LISTENER_REPLAY_SECONDS))
