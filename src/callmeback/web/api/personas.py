@@ -4,6 +4,7 @@ from typing import Annotated
 
 from litestar import delete, get, patch, post, put
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from callmeback import errors
@@ -30,7 +31,13 @@ async def list_personas(
         return Page(await personas.catalogue(tx, category))
 
 
-@get("/api/personas/{persona_id:str}", tags=TAG, responses=documented(404), security=[{}])
+# A persona of one's own is a card with more on it, so one shape describes both.
+CARD_OR_MORE = {
+    200: ResponseSpec(Card, description="A card; of one's own persona everything.", generate_examples=False)
+}
+
+
+@get("/api/personas/{persona_id:str}", tags=TAG, responses=CARD_OR_MORE | documented(404), security=[{}])
 async def show_persona(
     services: NamedDependency[Services], visitor: NamedDependency[Caller | None], persona_id: FromPath[str]
 ) -> Card | Persona:
