@@ -344,7 +344,7 @@ BEGIN
     WHERE x.user_id = p_user_id;
     DELETE FROM call_schedules AS x WHERE x.user_id = p_user_id;
     UPDATE calls AS x
-    SET phone_number = '', call_pretext = NULL, call_scenario = NULL, custom_instructions = NULL
+    SET phone_number = '', call_pretext = NULL, call_scenario = NULL, custom_instructions = NULL, voice_id = NULL
     WHERE x.user_id = p_user_id;
     UPDATE user_persona_relationships AS x
     SET relationship_type = 'friend', custom_system_prompt = NULL, voice_id = NULL, voice_settings = NULL
@@ -352,7 +352,8 @@ BEGIN
     UPDATE personas AS x
     SET
         name = 'Erased', description = NULL, core_system_prompt = 'erased', avatar_url = NULL, category = NULL,
-        phone_number = NULL, is_active = false
+        -- A voice may be a copy of somebody's own.
+        default_voice_id = NULL, default_voice_settings = '{}', llm_model = NULL, phone_number = NULL, is_active = false
     WHERE x.owner_user_id = p_user_id;
     UPDATE payment_events AS x SET payload = NULL WHERE x.user_id = p_user_id;
     UPDATE purchases AS x SET stripe_customer_id = NULL WHERE x.user_id = p_user_id;
