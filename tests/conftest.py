@@ -94,6 +94,12 @@ def database_url(cluster: Cluster, superuser: psycopg.Connection) -> Iterator[st
     yield from _database(cluster, superuser, f"TEMPLATE {cluster.template} STRATEGY file_copy")
 
 
+@pytest.fixture(scope="session")
+def shared_database_url(cluster: Cluster, superuser: psycopg.Connection) -> Iterator[str]:
+    """A migrated database for tests that change nothing, as its owner."""
+    yield from _database(cluster, superuser, f"TEMPLATE {cluster.template} STRATEGY file_copy")
+
+
 @pytest.fixture
 def empty_database_url(cluster: Cluster, superuser: psycopg.Connection) -> Iterator[str]:
     """A fresh database without anything of ours, as its owner."""

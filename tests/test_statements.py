@@ -77,11 +77,17 @@ def of_each_file(test: typing.Callable) -> typing.Callable:
     return pytest.mark.parametrize("file", statement_files(), ids=lambda file: short(file.path))(test)
 
 
+@pytest.fixture(scope="module")
+def connection(shared_database_url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(shared_database_url, autocommit=True) as connection:
+        yield connection
+
+
 def prepared(connection: psycopg.Connection, statement: Statement) -> PGresult:
     """The description of a statement; raises psycopg.Error when the server refuses it."""
     for answer in (
-        connection.pgconn.prepare(statement.key, statement.native),
-        connection.pgconn.describe_prepared(statement.key),
+        connection.pgconn.prepare(b"", statement.native),
+        connection.pgconn.describe_prepared(b""),
     ):
         if answer.status not in (psycopg.pq.ExecStatus.COMMAND_OK, psycopg.pq.ExecStatus.TUPLES_OK):
             raise psycopg.errors.error_from_result(answer)
@@ -90,29 +96,27 @@ def prepared(connection: psycopg.Connection, statement: Statement) -> PGresult:
 
 
 @of_each_file
-def test_statements_are_understood_by_the_server(file: File, database_url: str):
+def test_statements_are_understood_by_the_server(file: File, connection: psycopg.Connection):
     problems = []
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        for statement in file.statements:
-            try:
-                result = prepared(connection, statement)
-            except psycopg.Error as exc:
-                problems.append(f"{statement.name}: {exc.diag.message_primary}")
-                continue
-            unknown = [name for n, name in enumerate(statement.parameters) if result.param_type(n) in UNKNOWN]
-            problems += [f"{statement.name}: the type of {name} can't be told" for name in unknown]
+    for statement in file.statements:
+        try:
+            result = prepared(connection, statement)
+        except psycopg.Error as exc:
+            problems.append(f"{statement.name}: {exc.diag.message_primary}")
+            continue
+        unknown = [name for n, name in enumerate(statement.parameters) if result.param_type(n) in UNKNOWN]
+        problems += [f"{statement.name}: the type of {name} can't be told" for name in unknown]
 
     none(problems)
 
 
 @of_each_file
-def test_results_fit_their_struct(file: File, database_url: str):
+def test_results_fit_their_struct(file: File, connection: psycopg.Connection):
     problems = []
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        for statement in file.statements:
-            if statement.returns is not None:
-                found = misfits(connection, prepared(connection, statement), struct_of(file, statement))
-                problems += [f"{statement.name}: {problem}" for problem in found]
+    for statement in file.statements:
+        if statement.returns is not None:
+            found = misfits(connection, prepared(connection, statement), struct_of(file, statement))
+            problems += [f"{statement.name}: {problem}" for problem in found]
 
     none(problems)
 
@@ -269,11 +273,10 @@ class Guess(msgspec.Struct):
     missing: int
 
 
-def test_a_misfit_is_named(database_url: str):
+def test_a_misfit_is_named(connection: psycopg.Connection):
     text = "-- name: guess\n-- A result to compare.\nSELECT u.id, u.name, u.created_at, 1 AS extra FROM users AS u"
     [statement] = statements.parse(text, "guess.sql")
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        found = list(misfits(connection, prepared(connection, statement), Guess))
+    found = list(misfits(connection, prepared(connection, statement), Guess))
 
     assert found == [
         "Guess has no field extra",
