@@ -92,6 +92,10 @@ class House(msgspec.Struct, frozen=True):
             assert asyncio.get_running_loop().time() < deadline, call
             await asyncio.sleep(0.05)
 
+    async def change(self, sql: str, *params: object) -> None:
+        """Change what the house may hold a lock on: beside the loop, for its tasks must go on to let go of it."""
+        await asyncio.to_thread(self.books.execute, sql, params)
+
     def row(self, sql: str, *params: object) -> dict[str, Any]:
         """One row, as the owner of the database sees it."""
         found = self.books.execute(sql, params).fetchone()

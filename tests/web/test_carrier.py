@@ -36,8 +36,8 @@ async def dialled(house: House, person: Person) -> Dialled:
     call_id = str(answer.json()["id"])
     order = twilio.Order(to=PHONE, twiml="<Response><Hangup/></Response>", ring_seconds=300)
     placed = await house.services.carrier.place(order)
-    house.books.execute("UPDATE open_calls SET dial_claimed_at = now()")
-    house.books.execute("SELECT advance_call(%s, %s, 'calling', %s)", (person.id, call_id, placed.sid))
+    await house.change("UPDATE open_calls SET dial_claimed_at = now()")
+    await house.change("SELECT advance_call(%s, %s, 'calling', %s)", person.id, call_id, placed.sid)
 
     return Dialled(call_id, person.id, placed.sid)
 

@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
 from callmeback import errors, logs
+from callmeback.voice import admission
 
 _log = logs.get_logger(__name__)
 
@@ -55,6 +56,8 @@ STATUSES: Final[dict[type[errors.CallMeBackError], int]] = {
     errors.Draining: 503,
     errors.DatabaseUnavailable: 503,
     errors.UnknownRate: 503,
+    admission.CallsFull: 503,
+    admission.Draining: 503,
     errors.DeadlineExceeded: 504,
 }
 
