@@ -65,6 +65,9 @@ def test_every_variable_reaches_its_field() -> None:
         ("CALLMEBACK_ALLOWED_REGIONS", ","),
         ("CALLMEBACK_ENV", "prod"),
         ("CALLMEBACK_HOST", "0.0.0.0.0"),
+        ("DATABASE_URL", "garbage"),
+        ("DATABASE_URL", "http://u:p@h/d"),
+        ("DATABASE_URL", "postgresql://u:p@h:port/d"),
     ],
 )
 def test_nonsense_is_refused_by_name(name: str, value: str) -> None:

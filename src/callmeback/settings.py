@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -129,6 +130,8 @@ def _parse(field: str, raw: str) -> object:
         raise errors.ConfigurationError(f"{variable(field)} must be one of {', '.join(ENVIRONMENTS)}")
     if field == "host":
         return _host(raw)
+    if field == "database_url":
+        return _database_url(raw)
 
     return raw
 
@@ -166,6 +169,19 @@ def _host(raw: str) -> str:
     except ValueError:
         if raw != "localhost":
             raise errors.ConfigurationError("CALLMEBACK_HOST must be an IP address or localhost") from None
+
+    return raw
+
+
+def _database_url(raw: str) -> str:
+    """The address as it is; its parts are the driver's to read. It is never repeated: it may hold a password."""
+    try:
+        parts = urlsplit(raw)
+        is_one = parts.scheme in ("postgresql", "postgres") and parts.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise errors.ConfigurationError("DATABASE_URL must be postgresql://user:password@host:port/database")
 
     return raw
 

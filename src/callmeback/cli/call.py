@@ -125,6 +125,8 @@ def _ask(client: httpx.Client, method: str, path: str, body: dict[str, Any] | No
     """One request; a refusal becomes an error with the problem's own sentence."""
     try:
         response = client.request(method, path, json=body)
+    except UnicodeEncodeError as exc:
+        raise errors.ValidationFailed("A text contains half a character.") from exc
     except httpx.ConnectError as exc:
         if method == "GET":
             raise

@@ -1,12 +1,15 @@
 """What commands print: a table for people, or with `--json` one document for programs."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 import msgspec
 from rich.console import Console
 from rich.table import Table
+
+TABLE_WIDTH_MAX: Final = 1_000
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -24,7 +27,8 @@ def show(items: Sequence[msgspec.Struct], columns: Mapping[str, str], *, as_json
     table = Table(*columns.values())
     for item in items:
         table.add_row(*(text_of(getattr(item, field)) for field in columns))
-    Console().print(table)
+    # A terminal shortens what doesn't fit; a file or a pipe gets all of it.
+    Console(width=None if sys.stdout.isatty() else TABLE_WIDTH_MAX).print(table)
 
 
 def show_json(value: object) -> None:
