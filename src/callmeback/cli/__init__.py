@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "migrate": "Migrations of the database.",
     "call": "Place a call and watch it in the terminal.",
     "users": "Accounts: role, tier, credits, block, erase.",
+    "doctor": "What is wrong, and what to do about it.",
     "psql": "A shell in the database.",
 }
 
