@@ -13,7 +13,7 @@ from typing import Any, Final
 import httpx
 import psycopg
 import pytest
-from tests.cli.test_up import Installation, installation  # noqa: F401 - the fixture
+from tests.cli.test_up import Installation
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +85,7 @@ class Visitor:
 
 
 @pytest.fixture
-def visitor(installation: Installation) -> Iterator[Visitor]:  # noqa: F811 - the fixture
+def visitor(installation: Installation) -> Iterator[Visitor]:
     installation.up()
     installation.wait_ready()
     made = Visitor(f"http://127.0.0.1:{installation.port}")
@@ -163,7 +163,7 @@ def break_things(visitor: Visitor, dsn: str) -> None:
         waiting.result()
 
 
-def logs_of(installation: Installation, dsn: str) -> tuple[str, str]:  # noqa: F811 - the fixture's type
+def logs_of(installation: Installation, dsn: str) -> tuple[str, str]:
     """What our processes wrote, and what PostgreSQL did."""
     with psycopg.connect(dsn) as books:
         row = books.execute("SHOW log_directory").fetchone()
@@ -173,7 +173,7 @@ def logs_of(installation: Installation, dsn: str) -> tuple[str, str]:  # noqa: F
     return installation.log.read_text("utf-8", "replace"), servers
 
 
-def test_s16_no_word_of_a_person_is_in_any_log_or_refusal(installation: Installation, visitor: Visitor):  # noqa: F811
+def test_s16_no_word_of_a_person_is_in_any_log_or_refusal(installation: Installation, visitor: Visitor):
     dsn = installation.running()["owner_dsn"]
     become_somebody(visitor)
     held = write_and_talk(visitor)
