@@ -57,8 +57,8 @@ async def _end(services: Services, line: Connection) -> None:
     if line.status == "in_progress":
         # Another process has the talk: it sees the stream end, and settles.
         return
-    status = "canceled" if line.answered_at is None else "completed"
-    reason = "canceled" if line.carrier_sid is None else "hang_up_requested"
+    # Before an answer the carrier's own callback may be faster than we are; it settles with the same two words.
+    status, reason = ("canceled", "canceled") if line.answered_at is None else ("completed", "hang_up_requested")
     async with services.voice.transaction() as tx:
         await dials.finish(
             tx, line.user_id, line.call_id, Ending(status=status, end_reason=reason, connected_seconds=0)
