@@ -14,7 +14,7 @@ SELECT
     coalesce(sum(b.total_cost_cents), 0) AS cost_cents
 FROM calls AS c
 LEFT JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
-WHERE c.user_id = %(user_id)s AND c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s
+WHERE c.user_id = %(user_id)s AND c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s;
 
 -- name: outcomes
 -- How calls of a period ended, the commonest first.
@@ -27,4 +27,4 @@ FROM calls AS c
 WHERE c.user_id = %(user_id)s AND c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s
 GROUP BY c.status, c.end_reason
 ORDER BY calls DESC, c.status, c.end_reason
-LIMIT %(most)s
+LIMIT %(most)s;

@@ -14,11 +14,11 @@ SELECT
     u.email_verified_at,
     u.created_at
 FROM check_session(%(user_id)s, %(token_id)s, %(issued_at)s) AS s
-LEFT JOIN users AS u ON u.id = %(user_id)s
+LEFT JOIN users AS u ON u.id = %(user_id)s;
 
 -- name: register
 -- Write a person with account and unverified phone; raises CM015 for an e-mail that is taken.
-SELECT register_user(%(user_id)s, %(email)s, %(password_hash)s, %(name)s, %(timezone)s, %(phone)s)
+SELECT register_user(%(user_id)s, %(email)s, %(password_hash)s, %(name)s, %(timezone)s, %(phone)s);
 
 -- name: login_lookup
 -- What a login is checked against; NULLs for an unknown e-mail.
@@ -26,28 +26,28 @@ SELECT register_user(%(user_id)s, %(email)s, %(password_hash)s, %(name)s, %(time
 SELECT
     l.user_id,
     l.password_hash,
-    coalesce(l.is_blocked, FALSE) AS is_blocked
-FROM login_lookup(%(email)s) AS l
+    coalesce(l.is_blocked, false) AS is_blocked
+FROM login_lookup(%(email)s) AS l;
 
 -- name: note_login
 -- Note that somebody logged in, and the newer hash if there is one.
-SELECT note_login(%(user_id)s, %(rehashed)s)
+SELECT note_login(%(user_id)s, %(rehashed)s);
 
 -- name: revoke_token
 -- Log one token out.
-SELECT revoke_token(%(token_id)s, %(user_id)s, %(expires_at)s)
+SELECT revoke_token(%(token_id)s, %(user_id)s, %(expires_at)s);
 
 -- name: revoke_all_tokens
 -- Log a person out everywhere.
-SELECT revoke_all_tokens(%(user_id)s)
+SELECT revoke_all_tokens(%(user_id)s);
 
 -- name: issue_one_time_token
 -- Keep the hash of a link for this e-mail; NULL where nobody has it.
-SELECT issue_one_time_token(%(email)s, %(purpose)s, %(token_hash)s, %(valid_for)s)
+SELECT issue_one_time_token(%(email)s, %(purpose)s, %(token_hash)s, %(valid_for)s);
 
 -- name: use_one_time_token
 -- Open a link once; raises CM017.
-SELECT use_one_time_token(%(purpose)s, %(token_hash)s, %(password_hash)s)
+SELECT use_one_time_token(%(purpose)s, %(token_hash)s, %(password_hash)s);
 
 -- name: update_profile
 -- Change what was given of one's own profile.
@@ -56,8 +56,8 @@ SET
     name = CASE WHEN %(set_name)s::boolean THEN %(name)s ELSE u.name END,
     timezone = coalesce(%(timezone)s, u.timezone),
     locale = coalesce(%(locale)s, u.locale)
-WHERE u.id = %(user_id)s
+WHERE u.id = %(user_id)s;
 
 -- name: erase
 -- Empty a person; raises CM004 while a call is open.
-SELECT erase_user(%(user_id)s, %(requested_by)s)
+SELECT erase_user(%(user_id)s, %(requested_by)s);

@@ -20,7 +20,7 @@ INNER JOIN (
     WHERE a.user_id = %(user_id)s
 ) AS m ON l.user_id = m.user_id
 LEFT JOIN monthly_spend AS s ON m.user_id = s.user_id AND m.month = s.month
-WHERE l.user_id = %(user_id)s
+WHERE l.user_id = %(user_id)s;
 
 -- name: change
 -- Write what was given; the rest stays, or begins with its default.
@@ -31,11 +31,11 @@ INSERT INTO user_budget_settings AS b (
     coalesce(%(max_cost_per_call_cents)s::numeric, 1000),
     coalesce(%(max_monthly_spend_cents)s::numeric, 10000),
     coalesce(%(warn_at_percent_per_call)s::integer, 75),
-    coalesce(%(enable_auto_cutoff)s::boolean, TRUE)
+    coalesce(%(enable_auto_cutoff)s::boolean, true)
 )
 ON CONFLICT (user_id) DO UPDATE
-SET
-    max_cost_per_call_cents = coalesce(%(max_cost_per_call_cents)s::numeric, b.max_cost_per_call_cents),
-    max_monthly_spend_cents = coalesce(%(max_monthly_spend_cents)s::numeric, b.max_monthly_spend_cents),
-    warn_at_percent_per_call = coalesce(%(warn_at_percent_per_call)s::integer, b.warn_at_percent_per_call),
-    enable_auto_cutoff = coalesce(%(enable_auto_cutoff)s::boolean, b.enable_auto_cutoff)
+    SET
+        max_cost_per_call_cents = coalesce(%(max_cost_per_call_cents)s::numeric, b.max_cost_per_call_cents),
+        max_monthly_spend_cents = coalesce(%(max_monthly_spend_cents)s::numeric, b.max_monthly_spend_cents),
+        warn_at_percent_per_call = coalesce(%(warn_at_percent_per_call)s::integer, b.warn_at_percent_per_call),
+        enable_auto_cutoff = coalesce(%(enable_auto_cutoff)s::boolean, b.enable_auto_cutoff);

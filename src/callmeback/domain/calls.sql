@@ -18,7 +18,7 @@ FROM start_call(
     p_scenario => %(scenario)s,
     p_idempotency_key => %(idempotency_key)s,
     p_request_hash => %(request_hash)s
-) AS s
+) AS s;
 
 -- name: call
 -- One call as its owner sees it; while it is open, with what it has used so far.
@@ -58,7 +58,10 @@ SELECT
     c.call_scenario AS scenario_text,
     coalesce(
         c.turn_count,
-        (SELECT count(*) FROM transcripts AS t WHERE t.user_id = c.user_id AND t.call_id = c.id)
+        (
+            SELECT count(*) FROM transcripts AS t
+            WHERE t.user_id = c.user_id AND t.call_id = c.id
+        )
     )::integer AS turn_count,
     coalesce(c.interrupt_count, 0) AS interrupt_count,
     c.avg_response_time_ms,
@@ -72,7 +75,7 @@ SELECT
 FROM calls AS c
 INNER JOIN personas AS p ON c.persona_id = p.id
 LEFT JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
-WHERE c.user_id = %(user_id)s AND c.id = %(call_id)s
+WHERE c.user_id = %(user_id)s AND c.id = %(call_id)s;
 
 -- name: calls
 -- A page of a person's calls, newest first.
@@ -112,7 +115,10 @@ SELECT
     c.call_scenario AS scenario_text,
     coalesce(
         c.turn_count,
-        (SELECT count(*) FROM transcripts AS t WHERE t.user_id = c.user_id AND t.call_id = c.id)
+        (
+            SELECT count(*) FROM transcripts AS t
+            WHERE t.user_id = c.user_id AND t.call_id = c.id
+        )
     )::integer AS turn_count,
     coalesce(c.interrupt_count, 0) AS interrupt_count,
     c.avg_response_time_ms,
@@ -133,10 +139,10 @@ WHERE
     AND c.created_at <= coalesce(%(before_at)s::timestamptz, 'infinity')
     AND (c.created_at, c.id) < (coalesce(%(before_at)s::timestamptz, 'infinity'), coalesce(%(before_id)s, ''))
 ORDER BY c.created_at DESC, c.id DESC
-LIMIT %(most)s
+LIMIT %(most)s;
 
 -- name: open_call
 -- The id of the call that goes on for a person, if there is one.
 SELECT o.call_id
 FROM open_calls AS o
-WHERE o.user_id = %(user_id)s
+WHERE o.user_id = %(user_id)s;

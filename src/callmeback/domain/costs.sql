@@ -13,7 +13,7 @@ FROM calls AS c
 LEFT JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
 WHERE c.user_id = %(user_id)s AND c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s
 GROUP BY (c.created_at AT TIME ZONE %(timezone)s)::date
-ORDER BY day DESC
+ORDER BY day DESC;
 
 -- name: by_persona
 -- A person's calls of a period by persona, dearest first.
@@ -31,7 +31,7 @@ LEFT JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_i
 WHERE c.user_id = %(user_id)s AND c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s
 GROUP BY c.persona_id, p.name
 ORDER BY cost_cents DESC, c.persona_id
-LIMIT %(most)s
+LIMIT %(most)s;
 
 -- name: by_vendor
 -- A person's cost of a period, side by side.
@@ -53,7 +53,7 @@ SELECT
     coalesce(sum(b.elevenlabs_cost_cents), 0) AS elevenlabs_cents
 FROM calls AS c
 INNER JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
-WHERE c.user_id = %(user_id)s AND c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s
+WHERE c.user_id = %(user_id)s AND c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s;
 
 -- name: meter
 -- Store the cumulative usage of live calls, and answer with the limits now in force.
@@ -67,15 +67,15 @@ SELECT
 FROM meter_calls(
     %(user_ids)s, %(call_ids)s, %(seqs)s, %(carrier_seconds)s, %(listener_seconds)s, %(input_tokens)s,
     %(output_tokens)s, %(characters)s, %(fallback_input_tokens)s, %(fallback_output_tokens)s, %(local_characters)s
-) AS m
+) AS m;
 
 -- name: record_events
 -- Note the difference since the last event, for calls after a turn or an interval.
-SELECT record_cost_events(%(user_ids)s, %(call_ids)s, %(event_type)s)
+SELECT record_cost_events(%(user_ids)s, %(call_ids)s, %(event_type)s);
 
 -- name: ensure_card
 -- Make the models in use known to the prices; false where a rate is missing.
 SELECT ensure_card(
     %(card)s, %(carrier_model)s, %(listener_model)s, %(brain_model)s, %(voice_model)s, %(fallback_model)s,
     %(local_model)s
-)
+);

@@ -17,7 +17,7 @@ SELECT
     l.max_call_duration_seconds
 FROM user_credits AS a
 INNER JOIN effective_limits AS l ON a.user_id = l.user_id
-WHERE a.user_id = %(user_id)s
+WHERE a.user_id = %(user_id)s;
 
 -- name: transactions
 -- A page of the ledger, newest first.
@@ -35,7 +35,7 @@ SELECT
 FROM credit_transactions AS t
 WHERE t.user_id = %(user_id)s AND (%(before_seq)s::bigint IS NULL OR t.seq < %(before_seq)s::bigint)
 ORDER BY t.seq DESC
-LIMIT %(most)s
+LIMIT %(most)s;
 
 -- name: tiers
 -- The plans, cheapest first.
@@ -48,4 +48,4 @@ SELECT
     t.max_call_duration_seconds,
     t.charges_credits
 FROM subscription_tiers AS t
-ORDER BY t.position
+ORDER BY t.position;

@@ -6,7 +6,7 @@
 SELECT
     d.user_id,
     d.call_id
-FROM claim_dials(%(carrier)s, %(worker)s, %(most)s) AS d
+FROM claim_dials(%(carrier)s, %(worker)s, %(most)s) AS d;
 
 -- name: order
 -- What the carrier must know to place a call.
@@ -22,11 +22,11 @@ SELECT
 FROM calls AS c
 INNER JOIN personas AS p ON c.persona_id = p.id
 LEFT JOIN user_preferences AS s ON c.user_id = s.user_id
-WHERE c.user_id = %(user_id)s AND c.id = %(call_id)s
+WHERE c.user_id = %(user_id)s AND c.id = %(call_id)s;
 
 -- name: advance
 -- A step by our own code; raises CM007 for an impossible one. When the talk began.
-SELECT advance_call(%(user_id)s, %(call_id)s, %(status)s, %(carrier_sid)s)
+SELECT advance_call(%(user_id)s, %(call_id)s, %(status)s, %(carrier_sid)s);
 
 -- name: note_event
 -- Note an event of the carrier once, and apply it if it leads forward.
@@ -45,7 +45,7 @@ FROM carrier_event(
     p_carrier_sid => %(carrier_sid)s,
     p_answered_by => %(answered_by)s,
     p_carrier_seconds => %(carrier_seconds)s
-) AS e
+) AS e;
 
 -- name: line
 -- How a call stands towards the carrier.
@@ -61,7 +61,7 @@ SELECT
     coalesce(s.voicemail_policy, 'hang_up') AS voicemail_policy
 FROM calls AS c
 LEFT JOIN user_preferences AS s ON c.user_id = s.user_id
-WHERE c.user_id = %(user_id)s AND c.id = %(call_id)s
+WHERE c.user_id = %(user_id)s AND c.id = %(call_id)s;
 
 -- name: finish
 -- Settle a call, once; a later caller only adds usage.
@@ -91,10 +91,10 @@ FROM finish_call(
     p_interrupt_count => %(interrupt_count)s,
     p_avg_response_time_ms => %(avg_response_time_ms)s,
     p_error_message => %(error_message)s
-) AS f
+) AS f;
 
 -- name: add_turn
 -- Keep one turn of a transcript; a repeated one changes nothing.
 INSERT INTO transcripts (user_id, call_id, seq, speaker, text, at)
 VALUES (%(user_id)s, %(call_id)s, %(seq)s, %(speaker)s, %(text)s, %(at)s)
-ON CONFLICT ON CONSTRAINT transcripts_pkey DO NOTHING
+ON CONFLICT ON CONSTRAINT transcripts_pkey DO NOTHING;

@@ -18,7 +18,7 @@ INNER JOIN user_credits AS a ON u.id = a.user_id
 LEFT JOIN admin_users AS r ON u.id = r.user_id
 WHERE u.id < %(before)s
 ORDER BY u.id DESC
-LIMIT %(limit)s
+LIMIT %(limit)s;
 
 -- name: account
 -- One account by e-mail or id.
@@ -38,40 +38,40 @@ SELECT
 FROM users AS u
 INNER JOIN user_credits AS a ON u.id = a.user_id
 LEFT JOIN admin_users AS r ON u.id = r.user_id
-WHERE lower(u.email) = lower(%(who)s) OR u.id = %(who)s
+WHERE lower(u.email) = lower(%(who)s) OR u.id = %(who)s;
 
 -- name: grant_admin
 -- Makes somebody an admin.
 INSERT INTO admin_users (user_id, granted_by)
 VALUES (%(user_id)s, %(granted_by)s)
-ON CONFLICT (user_id) DO NOTHING
+ON CONFLICT (user_id) DO NOTHING;
 
 -- name: take_admin
 -- Takes the role of admin away.
 DELETE FROM admin_users
-WHERE user_id = %(user_id)s
+WHERE user_id = %(user_id)s;
 
 -- name: set_tier
 -- Puts an account on a tier.
-SELECT set_tier(%(user_id)s, %(tier)s)
+SELECT set_tier(%(user_id)s, %(tier)s);
 
 -- name: adjust
 -- Moves credits by an operator's hand; answers the balance after.
 SELECT m.balance_after
-FROM move_credits(%(user_id)s, %(amount)s, 'admin_adjustment', %(cause)s, %(reason)s) AS m
+FROM move_credits(%(user_id)s, %(amount)s, 'admin_adjustment', %(cause)s, %(reason)s) AS m;
 
 -- name: block
 -- No login and no calls from now on.
 UPDATE users
 SET blocked_at = coalesce(blocked_at, clock_timestamp())
-WHERE id = %(user_id)s
+WHERE id = %(user_id)s;
 
 -- name: unblock
 -- Login and calls are allowed again.
 UPDATE users
 SET blocked_at = NULL
-WHERE id = %(user_id)s
+WHERE id = %(user_id)s;
 
 -- name: erase
 -- Empties a person.
-SELECT erase_user(%(user_id)s, 'operator')
+SELECT erase_user(%(user_id)s, 'operator');

@@ -12,7 +12,7 @@ SELECT
 FROM personas AS p
 WHERE p.is_active AND (%(category)s::text IS NULL OR p.category = %(category)s)
 ORDER BY p.owner_user_id IS NOT NULL, p.created_at, p.id
-LIMIT %(most)s
+LIMIT %(most)s;
 
 -- name: card
 -- One card that the caller may see.
@@ -24,7 +24,7 @@ SELECT
     p.category,
     p.avatar_url
 FROM personas AS p
-WHERE p.id = %(persona_id)s AND p.is_active
+WHERE p.id = %(persona_id)s AND p.is_active;
 
 -- name: own
 -- A persona as its owner sees it.
@@ -44,13 +44,13 @@ SELECT
     p.created_at,
     p.updated_at
 FROM personas AS p
-WHERE p.id = %(persona_id)s AND p.owner_user_id = %(user_id)s AND p.is_active
+WHERE p.id = %(persona_id)s AND p.owner_user_id = %(user_id)s AND p.is_active;
 
 -- name: count_own
 -- How many personas a person has made, retired ones too.
 SELECT count(*)
 FROM personas AS p
-WHERE p.owner_user_id = %(user_id)s
+WHERE p.owner_user_id = %(user_id)s;
 
 -- name: create
 -- A new persona of a person.
@@ -61,7 +61,7 @@ INSERT INTO personas (
     %(id)s, %(user_id)s, %(name)s, %(description)s, %(core_system_prompt)s, %(default_voice_id)s,
     %(default_voice_settings)s, %(avatar_url)s, %(category)s, %(max_tokens)s, %(temperature)s,
     %(max_call_duration_seconds)s
-)
+);
 
 -- name: change
 -- Write an own persona's new state.
@@ -77,10 +77,10 @@ SET
     max_tokens = %(max_tokens)s,
     temperature = %(temperature)s,
     max_call_duration_seconds = %(max_call_duration_seconds)s
-WHERE p.id = %(persona_id)s AND p.owner_user_id = %(user_id)s AND p.is_active
+WHERE p.id = %(persona_id)s AND p.owner_user_id = %(user_id)s AND p.is_active;
 
 -- name: retire
 -- An own persona is no longer offered; its history stays.
 UPDATE personas AS p
-SET is_active = FALSE
-WHERE p.id = %(persona_id)s AND p.owner_user_id = %(user_id)s AND p.is_active
+SET is_active = false
+WHERE p.id = %(persona_id)s AND p.owner_user_id = %(user_id)s AND p.is_active;

@@ -6,13 +6,13 @@
 SELECT
     h.number,
     h.verified_at IS NOT NULL AS verified,
-    h.number IS NOT DISTINCT FROM u.phone AS is_primary,
+    (h.number IS NOT DISTINCT FROM u.phone) AS is_primary,
     h.created_at
 FROM phones AS h
 INNER JOIN users AS u ON h.user_id = u.id
 WHERE h.user_id = %(user_id)s
 ORDER BY is_primary DESC, h.created_at
-LIMIT %(most)s
+LIMIT %(most)s;
 
 -- name: number
 -- One number of a person.
@@ -20,20 +20,20 @@ LIMIT %(most)s
 SELECT
     h.number,
     h.verified_at IS NOT NULL AS verified,
-    h.number IS NOT DISTINCT FROM u.phone AS is_primary,
+    (h.number IS NOT DISTINCT FROM u.phone) AS is_primary,
     h.created_at
 FROM phones AS h
 INNER JOIN users AS u ON h.user_id = u.id
-WHERE h.user_id = %(user_id)s AND h.number = %(number)s
+WHERE h.user_id = %(user_id)s AND h.number = %(number)s;
 
 -- name: request_code
 -- Note a number with the hash of the code that will be sent to it; raises CM013 and CM016.
-SELECT request_phone_code(%(user_id)s, %(number)s, %(code_hash)s, %(valid_for)s)
+SELECT request_phone_code(%(user_id)s, %(number)s, %(code_hash)s, %(valid_for)s);
 
 -- name: verify
 -- verified, wrong, expired, too_many_attempts or taken.
-SELECT verify_phone(%(user_id)s, %(number)s, %(code_hash)s)
+SELECT verify_phone(%(user_id)s, %(number)s, %(code_hash)s);
 
 -- name: remove
 -- Whether there was such a number.
-SELECT remove_phone(%(user_id)s, %(number)s)
+SELECT remove_phone(%(user_id)s, %(number)s);

@@ -4,15 +4,15 @@
 -- What holds for a person.
 -- returns: Preferences
 SELECT
-    coalesce(p.email_notifications, TRUE) AS email_notifications,
-    coalesce(p.sms_notifications, FALSE) AS sms_notifications,
+    coalesce(p.email_notifications, true) AS email_notifications,
+    coalesce(p.sms_notifications, false) AS sms_notifications,
     coalesce(p.call_reminder_minutes, 5) AS call_reminder_minutes,
     coalesce(p.voicemail_policy, 'hang_up') AS voicemail_policy,
-    coalesce(p.memory_enabled, FALSE) AS memory_enabled,
+    coalesce(p.memory_enabled, false) AS memory_enabled,
     p.memory
 FROM users AS u
 LEFT JOIN user_preferences AS p ON u.id = p.user_id
-WHERE u.id = %(user_id)s
+WHERE u.id = %(user_id)s;
 
 -- name: change
 -- Write what was given; the rest stays, or begins with its default.
@@ -20,18 +20,18 @@ INSERT INTO user_preferences AS p (
     user_id, email_notifications, sms_notifications, call_reminder_minutes, voicemail_policy, memory_enabled, memory
 ) VALUES (
     %(user_id)s,
-    coalesce(%(email_notifications)s::boolean, TRUE),
-    coalesce(%(sms_notifications)s::boolean, FALSE),
+    coalesce(%(email_notifications)s::boolean, true),
+    coalesce(%(sms_notifications)s::boolean, false),
     coalesce(%(call_reminder_minutes)s::integer, 5),
     coalesce(%(voicemail_policy)s, 'hang_up'),
-    coalesce(%(memory_enabled)s::boolean, FALSE),
+    coalesce(%(memory_enabled)s::boolean, false),
     %(memory)s
 )
 ON CONFLICT (user_id) DO UPDATE
-SET
-    email_notifications = coalesce(%(email_notifications)s::boolean, p.email_notifications),
-    sms_notifications = coalesce(%(sms_notifications)s::boolean, p.sms_notifications),
-    call_reminder_minutes = coalesce(%(call_reminder_minutes)s::integer, p.call_reminder_minutes),
-    voicemail_policy = coalesce(%(voicemail_policy)s, p.voicemail_policy),
-    memory_enabled = coalesce(%(memory_enabled)s::boolean, p.memory_enabled),
-    memory = CASE WHEN %(set_memory)s::boolean THEN excluded.memory ELSE p.memory END
+    SET
+        email_notifications = coalesce(%(email_notifications)s::boolean, p.email_notifications),
+        sms_notifications = coalesce(%(sms_notifications)s::boolean, p.sms_notifications),
+        call_reminder_minutes = coalesce(%(call_reminder_minutes)s::integer, p.call_reminder_minutes),
+        voicemail_policy = coalesce(%(voicemail_policy)s, p.voicemail_policy),
+        memory_enabled = coalesce(%(memory_enabled)s::boolean, p.memory_enabled),
+        memory = CASE WHEN %(set_memory)s::boolean THEN excluded.memory ELSE p.memory END;

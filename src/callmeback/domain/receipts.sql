@@ -42,7 +42,7 @@ SELECT
 FROM calls AS c
 LEFT JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
 LEFT JOIN price_versions AS v ON c.price_version_id = v.id
-WHERE c.user_id = %(user_id)s AND c.id = %(call_id)s
+WHERE c.user_id = %(user_id)s AND c.id = %(call_id)s;
 
 -- name: worst_cents_a_minute
 -- The dearest minute on a card of prices, at the rates of now.
@@ -50,4 +50,4 @@ SELECT v.worst_case_cents_per_minute
 FROM price_versions AS v
 WHERE v.card = %(card)s AND v.effective_from <= now()
 ORDER BY v.effective_from DESC
-LIMIT 1
+LIMIT 1;

@@ -24,7 +24,7 @@ INNER JOIN personas AS p ON r.persona_id = p.id
 INNER JOIN effective_voices AS e ON r.user_id = e.user_id AND r.persona_id = e.persona_id
 WHERE r.user_id = %(user_id)s AND (r.is_favorite OR NOT %(favorite)s::boolean)
 ORDER BY r.is_favorite DESC, r.last_call_at DESC NULLS LAST, r.persona_id
-LIMIT %(most)s
+LIMIT %(most)s;
 
 -- name: relationship
 -- One relationship of a person.
@@ -48,7 +48,7 @@ SELECT
 FROM user_persona_relationships AS r
 INNER JOIN personas AS p ON r.persona_id = p.id
 INNER JOIN effective_voices AS e ON r.user_id = e.user_id AND r.persona_id = e.persona_id
-WHERE r.user_id = %(user_id)s AND r.persona_id = %(persona_id)s
+WHERE r.user_id = %(user_id)s AND r.persona_id = %(persona_id)s;
 
 -- name: change
 -- Write what was given of a relationship; the rest stays, or begins with its default. No row for an unseen persona.
@@ -64,17 +64,17 @@ SELECT
     %(custom_system_prompt)s,
     %(voice_id)s,
     %(voice_settings)s::jsonb,
-    coalesce(%(is_favorite)s::boolean, FALSE),
-    coalesce(%(is_archived)s::boolean, FALSE)
+    coalesce(%(is_favorite)s::boolean, false),
+    coalesce(%(is_archived)s::boolean, false)
 FROM personas AS p
 WHERE p.id = %(persona_id)s
 ON CONFLICT (user_id, persona_id) DO UPDATE
-SET
-    relationship_type = coalesce(%(relationship_type)s, r.relationship_type),
-    custom_system_prompt
-    = CASE WHEN %(set_custom_system_prompt)s::boolean THEN excluded.custom_system_prompt ELSE r.custom_system_prompt END,
-    voice_id = CASE WHEN %(set_voice_id)s::boolean THEN excluded.voice_id ELSE r.voice_id END,
-    voice_settings = CASE WHEN %(set_voice_settings)s::boolean THEN excluded.voice_settings ELSE r.voice_settings END,
-    is_favorite = coalesce(%(is_favorite)s::boolean, r.is_favorite),
-    is_archived = coalesce(%(is_archived)s::boolean, r.is_archived),
-    updated_at = now()
+    SET
+        relationship_type = coalesce(%(relationship_type)s, r.relationship_type),
+        custom_system_prompt
+        = CASE WHEN %(set_custom_system_prompt)s::boolean THEN excluded.custom_system_prompt ELSE r.custom_system_prompt END,
+        voice_id = CASE WHEN %(set_voice_id)s::boolean THEN excluded.voice_id ELSE r.voice_id END,
+        voice_settings = CASE WHEN %(set_voice_settings)s::boolean THEN excluded.voice_settings ELSE r.voice_settings END,
+        is_favorite = coalesce(%(is_favorite)s::boolean, r.is_favorite),
+        is_archived = coalesce(%(is_archived)s::boolean, r.is_archived),
+        updated_at = now();

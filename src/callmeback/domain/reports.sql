@@ -15,7 +15,7 @@ FROM users AS u
 INNER JOIN user_credits AS a ON u.id = a.user_id
 WHERE u.erased_at IS NULL
 ORDER BY u.id DESC
-LIMIT %(most)s
+LIMIT %(most)s;
 
 -- name: low_credits
 -- Accounts that pay by credits and have fewer than ten, the lowest first.
@@ -31,7 +31,7 @@ INNER JOIN users AS u ON a.user_id = u.id
 INNER JOIN subscription_tiers AS t ON a.subscription_tier = t.tier
 WHERE t.charges_credits AND u.erased_at IS NULL AND a.available_credits < 10
 ORDER BY a.available_credits - a.debt_credits, u.id
-LIMIT %(most)s
+LIMIT %(most)s;
 
 -- name: volume
 -- Calls by UTC day and status, today first.
@@ -47,7 +47,7 @@ FROM calls AS c
 WHERE c.created_at >= %(since)s
 GROUP BY (c.created_at AT TIME ZONE 'UTC')::date
 ORDER BY day DESC
-LIMIT %(most)s
+LIMIT %(most)s;
 
 -- name: top_personas
 -- Personas by completed calls.
@@ -61,7 +61,7 @@ INNER JOIN personas AS p ON c.persona_id = p.id
 WHERE c.created_at >= %(since)s AND c.status = 'completed'
 GROUP BY p.id, p.name
 ORDER BY calls DESC, p.id
-LIMIT %(most)s
+LIMIT %(most)s;
 
 -- name: margin
 -- Revenue, vendors' cost and margin by day: three figures. The view daily_margin, from a time on by the index.
@@ -91,7 +91,7 @@ FROM (
 ) AS d
 GROUP BY d.day
 ORDER BY d.day DESC
-LIMIT %(most)s
+LIMIT %(most)s;
 
 -- name: vendor_costs
 -- What each vendor cost.
@@ -110,16 +110,17 @@ FROM (
     FROM call_cost_breakdowns AS b
     WHERE b.created_at >= %(since)s
 ) AS s
-CROSS JOIN LATERAL (
-    VALUES
-    (1, 'twilio', s.twilio),
-    (2, 'deepgram', s.deepgram),
-    (3, 'cerebras', s.cerebras),
-    (4, 'elevenlabs', s.elevenlabs),
-    (5, 'total', s.total)
-) AS v (place, vendor, cost_cents)
+CROSS JOIN
+    LATERAL (
+        VALUES
+        (1, 'twilio', s.twilio),
+        (2, 'deepgram', s.deepgram),
+        (3, 'cerebras', s.cerebras),
+        (4, 'elevenlabs', s.elevenlabs),
+        (5, 'total', s.total)
+    ) AS v (place, vendor, cost_cents)
 ORDER BY v.place
-LIMIT %(most)s
+LIMIT %(most)s;
 
 -- name: dearest_calls
 -- The calls that cost most.
@@ -146,7 +147,7 @@ FROM (
 ) AS b
 INNER JOIN calls AS c ON b.user_id = c.user_id AND b.call_id = c.id
 INNER JOIN personas AS p ON c.persona_id = p.id
-ORDER BY b.total_cost_cents DESC, c.id
+ORDER BY b.total_cost_cents DESC, c.id;
 
 -- name: live_calls
 -- Calls that go on, oldest first, with what they have used so far.
@@ -168,4 +169,4 @@ INNER JOIN calls AS c ON o.user_id = c.user_id AND o.call_id = c.id
 INNER JOIN personas AS p ON c.persona_id = p.id
 INNER JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
 ORDER BY c.created_at, c.id
-LIMIT %(most)s
+LIMIT %(most)s;

@@ -55,4 +55,4 @@ INNER JOIN effective_limits AS l ON c.user_id = l.user_id
 INNER JOIN price_versions AS v ON c.price_version_id = v.id
 LEFT JOIN user_persona_relationships AS r ON c.user_id = r.user_id AND c.persona_id = r.persona_id
 LEFT JOIN user_preferences AS s ON c.user_id = s.user_id
-WHERE c.user_id = %(user_id)s AND c.id = %(call_id)s
+WHERE c.user_id = %(user_id)s AND c.id = %(call_id)s;

@@ -64,4 +64,4 @@ CREATE EXTENSION IF NOT EXISTS pg_stat_statements SCHEMA monitoring;
 
 -- name: checkpoint
 -- Wake the checkpointer: until it first wakes, archive_timeout is ignored (60 s of writes archived nothing).
-CHECKPOINT; -- noqa: PRS, the linter doesn't know it
+CHECKPOINT; -- noqa: PRS, the linter doesn't know it;
