@@ -1,6 +1,7 @@
 """`callmeback call`: place a call from the terminal, through the running web process, and watch it."""
 
 import asyncio
+import contextlib
 import time
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -81,7 +82,9 @@ def command(persona: str, who: str, phone: str | None, minutes: int | None, abou
             call = _ask(client, "POST", "/api/calls", {key: value for key, value in order.items() if value is not None})
             call = _follow(client, call, Console(stderr=as_json))
         finally:
-            client.post("/api/auth/logout")
+            # The session ends with the command, unless nobody is there to end it any more.
+            with contextlib.suppress(httpx.TransportError):
+                client.post("/api/auth/logout")
     if as_json:
         show_json(call)
     if call.status != "completed":
@@ -127,7 +130,7 @@ def _ask(client: httpx.Client, method: str, path: str, body: dict[str, Any] | No
         response = client.request(method, path, json=body)
     except UnicodeEncodeError as exc:
         raise errors.ValidationFailed("A text contains half a character.") from exc
-    except httpx.ConnectError as exc:
+    except httpx.TransportError as exc:
         if method == "GET":
             raise
         raise errors.ConfigurationError("The web process doesn't answer: is `callmeback up` running?") from exc
