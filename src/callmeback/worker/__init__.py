@@ -1,4 +1,4 @@
-"""What happens without a request: the reaper, the second dialler, clean-up. `run` until a signal.
+"""What happens without a request: the reaper, clean-up, partitions. `run` until a signal.
 
 Each kind of work has its own loop, so that a slow carrier never delays the clean-up, nor a failure of one another.
 """
