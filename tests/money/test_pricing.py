@@ -21,7 +21,7 @@ Connection = psycopg.Connection[dict[str, Any]]
 
 USER, PHONE = "user_1", "+12025550123"
 EXAMPLES = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
 )
 
 

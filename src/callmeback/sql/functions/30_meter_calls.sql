@@ -36,6 +36,15 @@ BEGIN
         )
         ORDER BY m.call_id
     ),
+    -- Locked in one order whatever the plan: batches that overlap would deadlock (a write that timed out may still run).
+    locked AS MATERIALIZED (
+        SELECT b.user_id, b.call_id, b.price_version_id
+        FROM batch AS m
+        INNER JOIN call_cost_breakdowns AS b ON m.user_id = b.user_id AND m.call_id = b.call_id
+        WHERE b.settled_at IS NULL
+        ORDER BY b.call_id
+        FOR NO KEY UPDATE OF b
+    ),
     metered AS (
         UPDATE call_cost_breakdowns AS b
         SET
@@ -55,7 +64,7 @@ BEGIN
             elevenlabs_cost_cents = c.voice_cents,
             total_cost_cents = c.carrier_cents + c.listener_cents + c.brain_cents + c.voice_cents
         FROM batch AS m
-        INNER JOIN call_cost_breakdowns AS old ON m.user_id = old.user_id AND m.call_id = old.call_id
+        INNER JOIN locked AS old ON m.user_id = old.user_id AND m.call_id = old.call_id
         INNER JOIN price_versions AS v ON old.price_version_id = v.id
         CROSS JOIN LATERAL (
             SELECT
