@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import msgspec
+import psycopg
 import pytest
 from litestar import Litestar
 from tests.sources import ROOT, calls, files, functions, modules, none, python_files, short, text_of, tree_of
@@ -17,6 +18,7 @@ from tests.sources import ROOT, calls, files, functions, modules, none, python_f
 import callmeback
 from callmeback import errors, settings
 from callmeback.__main__ import app as command_line
+from callmeback.pg import lexer, statements
 from callmeback.pg.errors import RULES
 from callmeback.web import problems
 from callmeback.web.app import create_app
@@ -301,6 +303,25 @@ def test_paths_in_documents_exist():
         for named in pattern.findall(text_of(path))
         if not (ROOT / named).exists()
     )
+
+
+def test_sql_in_documents_is_understood_by_the_server(shared_database_url: str):
+    problems = []
+    with psycopg.connect(shared_database_url, autocommit=True) as connection:
+        for path in documents():
+            for block in re.findall(r"^ *```sql\n(.*?)^ *```$", text_of(path), re.MULTILINE | re.DOTALL):
+                problems += [f"{short(path)}: {problem}" for problem in refusals(connection, block, short(path))]
+
+    none(problems)
+
+
+def refusals(connection: psycopg.Connection, block: str, place: str) -> Iterator[str]:
+    """What the server says against the statements of a block, named ones with their parameters included."""
+    named = [statement.native for statement in statements.parse(block, place)] if "-- name:" in block else []
+    for native in named or [piece.text.encode() for piece in lexer.pieces(block)]:
+        answer = connection.pgconn.prepare(b"", native)
+        if answer.status != psycopg.pq.ExecStatus.COMMAND_OK:
+            yield f"{answer.error_message.decode().strip()} in {native.decode()[:60]!r}"
 
 
 def test_decisions_are_numbered_and_short():
