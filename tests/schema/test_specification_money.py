@@ -14,7 +14,7 @@ from tests.schema import history, specification
 from tests.schema.conftest import ask
 from tests.schema.history import CALLS, CARD, Connection
 
-from callmeback.pg import roles
+from callmeback.pg import roles, statements
 
 SERVICES = (roles.API, roles.WORKER, roles.VOICE, roles.READONLY)
 MONTHS = "SELECT * FROM monthly_spend WHERE user_id = 'user_123'"
@@ -274,3 +274,13 @@ def test_m14_what_the_specification_calls_revenue_is_cost_and_ours_are_three_fig
     assert (today["calls"], today["revenue_cents"], today["cost_cents"]) == (2, 999, cost)
     assert today["margin_cents"] == 999 - cost
     assert margins[(now - timedelta(days=2)).date()]["revenue_cents"] == 0
+
+
+def test_m14_the_report_of_margins_is_the_view_from_a_time_on(books: Connection, now: datetime):
+    report = statements.load("callmeback.domain", "reports.sql").margin
+    since = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=6)
+    rows = books.execute(report.text.encode(), {"since": since, "most": 100}).fetchall()
+    view = ask(books, "SELECT * FROM daily_margin WHERE day >= $1 ORDER BY day DESC", since.date())
+
+    assert rows == view
+    assert len(rows) == 4
