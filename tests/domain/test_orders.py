@@ -79,6 +79,13 @@ def test_m13_a_day_is_the_person_s():
     assert credits.local_day("Pacific/Pago_Pago", moment) == date(2026, 11, 22)
 
 
+def test_the_next_day_begins_at_local_midnight():
+    before_the_clocks_go_forward = datetime(2026, 3, 28, 23, 30, tzinfo=UTC)
+
+    assert credits.seconds_to_midnight("UTC", before_the_clocks_go_forward) == 30 * 60
+    assert credits.seconds_to_midnight("Europe/Berlin", before_the_clocks_go_forward) == 22 * 3600 + 30 * 60
+
+
 def test_c07_a_period_begins_and_ends_at_local_midnights():
     period = costs.period("Europe/Berlin", date(2026, 3, 28), date(2026, 3, 29))
 

@@ -165,6 +165,7 @@ async def test_the_daily_limit_is_the_plan_s(house: House, ann: Person):
     fourth = await ann.client.post("/api/calls", json={"persona_id": "brad"})
 
     assert problem(fourth) == (429, "daily_limit")
+    assert 0 < int(fourth.headers["retry-after"]) <= 25 * 3600
     assert (await ann.client.get("/api/credits")).json()["calls_today"] == 3
 
 

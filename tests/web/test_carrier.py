@@ -249,6 +249,15 @@ async def test_s11_a_media_stream_needs_the_token_of_its_call(house: House, ann:
     assert status(house, call) == "connected"
 
 
+async def test_a_media_stream_in_another_format_is_closed(house: House, ann: Person):
+    call, token = await connected(house, ann)
+    socket = await open_socket(house, call)
+    await socket.send(start(call.sid, user_id=ann.id, token=token).replace("audio/x-mulaw", "audio/l16"))
+
+    assert await close_code(socket) == 1003
+    assert status(house, call) == "connected"
+
+
 @pytest.mark.parametrize("first", ["nonsense", "{}", '{"event": "start"}', json.dumps({"event": "stop"})])
 async def test_a_media_stream_that_doesnt_start_is_closed(house: House, ann: Person, first: str):
     call, _ = await connected(house, ann)

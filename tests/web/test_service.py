@@ -27,7 +27,7 @@ async def test_a_ready_house_says_so(house: House):
 
     assert (health.status_code, health.json()) == (200, {"status": "ok"})
     assert (ready.status_code, ready.json()["status"]) == (200, "ready")
-    assert ready.json()["parts"] == {"database": "ok", "prices": "ok", "calls": "ok"}
+    assert ready.json()["parts"] == {"database": "ok", "schema": "ok", "prices": "ok", "calls": "ok"}
 
 
 async def test_readiness_names_what_is_missing(house: House, superuser: psycopg.Connection, database_url: str):
@@ -52,6 +52,17 @@ async def test_readiness_names_what_is_missing(house: House, superuser: psycopg.
     assert int(refused.headers["retry-after"]) > 0
     assert alive.status_code == 200
     assert (await house.client().get("/api/personas")).status_code == 200
+
+
+async def test_a_database_that_is_behind_isnt_ready(build: Build, books: psycopg.Connection[dict[str, Any]]):
+    books.execute("DELETE FROM schema_migrations WHERE version = 8")
+    house = await build()
+    behind = await house.client().get("/ready")
+    books.execute("INSERT INTO schema_migrations SELECT 8, 'seed', repeat('0', 64), now(), 1, 'applied'")
+    caught_up = await house.client().get("/ready")
+
+    assert (behind.status_code, behind.json()["parts"]["schema"]) == (503, "behind")
+    assert caught_up.status_code == 200
 
 
 async def test_s05_requests_that_wait_too_long_are_shed_and_the_rest_are_served(build: Build):
@@ -88,6 +99,12 @@ async def test_metrics_count_requests_by_route_and_name_nobody(house: House, ann
     assert "callmeback_calls_live 0.0" in text
     assert 'status="404"' in text
     assert "2025550101" not in text
+
+
+async def test_answers_are_kept_by_no_cache(house: House, ann: Person):
+    for answer in (await ann.client.get("/api/auth/me"), await house.client().get("/api/auth/me")):
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 async def test_the_documents_need_no_other_host(house: House):

@@ -1,6 +1,7 @@
 """Credits: what a person has, the ledger of where they went, and the plans. One credit is a started minute of talk."""
 
-from datetime import UTC, date, datetime
+import math
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -57,6 +58,15 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
 def local_day(timezone: str, at: datetime | None = None) -> date:
     """The person's day now, or at another moment."""
     return (at or datetime.now(UTC)).astimezone(ZoneInfo(timezone)).date()
+
+
+def seconds_to_midnight(timezone: str, at: datetime | None = None) -> int:
+    """Whole seconds until the person's next day begins, at least one; a day may have 23 hours, or 25."""
+    now = at or datetime.now(UTC)
+    tomorrow = local_day(timezone, now) + timedelta(days=1)
+    midnight = datetime.combine(tomorrow, time(), ZoneInfo(timezone)).astimezone(UTC)
+
+    return max(1, math.ceil((midnight - now).total_seconds()))
 
 
 async def account(tx: Session, user_id: str, timezone: str) -> Account:

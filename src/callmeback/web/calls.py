@@ -1,7 +1,7 @@
 """What placing and ending a call does in all, for the API and the pages alike."""
 
 from callmeback import errors, logs
-from callmeback.domain import calls, costs, dials, phones
+from callmeback.domain import calls, costs, credits, dials, phones
 from callmeback.domain.calls import Call, CallOrder
 from callmeback.domain.dials import Connection, Ending
 from callmeback.web.services import Services
@@ -17,15 +17,19 @@ async def place(services: Services, caller: Caller, order: CallOrder, idempotenc
     regions = services.settings.allowed_regions
     number = None if order.phone_number is None else phones.normalise(order.phone_number, regions)
     async with caller.transaction() as tx:
-        started = await calls.place(
-            tx,
-            caller.user_id,
-            order,
-            phone_number=number or caller.user.phone,
-            timezone=caller.user.timezone,
-            card=costs.card_name(services.settings),
-            idempotency_key=idempotency_key,
-        )
+        timezone = caller.user.timezone
+        try:
+            started = await calls.place(
+                tx,
+                caller.user_id,
+                order,
+                phone_number=number or caller.user.phone,
+                timezone=timezone,
+                card=costs.card_name(services.settings),
+                idempotency_key=idempotency_key,
+            )
+        except errors.DailyLimit as exc:
+            raise errors.DailyLimit(retry_after=credits.seconds_to_midnight(timezone)) from exc
         call = await calls.call(tx, caller.user_id, started.call_id)
     if not started.replayed:
         services.dialler.kick()

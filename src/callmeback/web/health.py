@@ -31,6 +31,7 @@ async def ready(services: NamedDependency[Services]) -> Response[Readiness]:
     """Every part that a call needs is there; 503 with the parts that are not."""
     parts = {
         "database": await database_state(services),
+        "schema": await services.schema_state(),
         "prices": "ok" if services.is_priced else "missing",
         "calls": "draining" if services.draining else "ok",
     }

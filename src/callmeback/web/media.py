@@ -14,7 +14,7 @@ from litestar.params import FromPath
 from callmeback import errors, logs
 from callmeback.providers import twilio
 from callmeback.providers.failures import VendorError
-from callmeback.providers.media_stream import Start
+from callmeback.providers.media_stream import SOUND_FORMAT, Start
 from callmeback.voice import carrier_stream
 from callmeback.voice.admission import CallsFull
 from callmeback.voice.admission import Draining as VoiceDraining
@@ -26,6 +26,7 @@ from callmeback.web.webhooks import stream_token, token_matches
 _log = logs.get_logger(__name__)
 
 # RFC 6455, section 7.4.1.
+UNSUPPORTED_DATA: Final = 1003
 POLICY_VIOLATION: Final = 1008
 INTERNAL_ERROR: Final = 1011
 TRY_AGAIN_LATER: Final = 1013
@@ -100,6 +101,11 @@ async def _hold(services: Services, call_id: str, text: SocketText, control: Con
     except VendorError as exc:
         _log.warning("media_not_started", call_id=call_id, error=type(exc).__name__)
         await text.close(POLICY_VIOLATION)
+        return
+    given = started.start.media_format
+    if (given.encoding, given.sample_rate, given.channels) != SOUND_FORMAT:
+        _log.warning("media_format_unknown", call_id=call_id, encoding=given.encoding)
+        await text.close(UNSUPPORTED_DATA)
         return
     user_id = started.start.custom_parameters.get("user_id", "")
     try:

@@ -76,6 +76,7 @@ FRAMEWORK: Final[dict[int, type[errors.CallMeBackError]]] = {
 }
 
 RETRY_AFTER_S: Final = 2
+PRIVATE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 FIELDS_MAX: Final = 20
 TYPES: Final = "/docs#"
 
@@ -137,7 +138,7 @@ def problem_of(error: errors.CallMeBackError, fields: list[FieldProblem] | None 
 
 def answer(problem: Problem, headers: dict[str, str] | None = None) -> Response[Problem]:
     """The response that carries a problem."""
-    headers = dict(headers or {})
+    headers = PRIVATE | dict(headers or {})
     if problem.status in (429, 503):
         headers["Retry-After"] = str(problem.retry_after_seconds or RETRY_AFTER_S)
     if problem.status == 401:

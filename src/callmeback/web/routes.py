@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from litestar import Response, Router
+
 from callmeback.simulator import routes as simulator_routes
-from callmeback.web import health, media, metrics, pages, webhooks
+from callmeback.web import health, media, metrics, pages, problems, webhooks
 from callmeback.web.api import admin, auth, calls, money, personas, phones, scenarios
 from callmeback.web.services import Services
 
@@ -11,7 +13,19 @@ from callmeback.web.services import Services
 def handlers(services: Services) -> list[Any]:
     """Every route handler of the web entrance; the simulator's only where a vendor is simulated."""
     subjects = (health, metrics, auth, phones, personas, scenarios, money, calls, admin, webhooks, media)
-    api_handlers = [handler for subject in subjects for handler in subject.HANDLERS]
+    api = Router(
+        path="/",
+        route_handlers=[handler for subject in subjects for handler in subject.HANDLERS],
+        after_request=_keep_private,
+    )
     simulated = [] if services.simulator is None else [simulator_routes(services.simulator)]
 
-    return [*api_handlers, *simulated, *pages.route_handlers()]
+    return [api, *simulated, *pages.route_handlers()]
+
+
+def _keep_private(response: Response[Any]) -> Response[Any]:
+    """Answers are one person's: no cache on the way may keep them, no browser may guess another type."""
+    for name, value in problems.PRIVATE.items():
+        response.headers.setdefault(name, value)
+
+    return response

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 from callmeback import errors, logs
-from callmeback.domain import costs
+from callmeback.domain import costs, installation
 from callmeback.domain.passwords import Hasher
 from callmeback.domain.tokens import Keys
 from callmeback.pg import roles
@@ -55,6 +55,7 @@ class Services:
         self.dialler = Dialler(self.voice, self.carrier, settings.base_url, name, self.host.room)
         self.watchers = Watchers()
         self.is_priced = False
+        self._has_schema = False
         self._loops: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
 
@@ -75,6 +76,17 @@ class Services:
             self._start("card", self._card_loop())
         self._start("meter", self.host.run())
         self._start("dialler", self.dialler.run())
+
+    async def schema_state(self) -> str:
+        """ok once every migration of this code was applied, which is asked until it is so."""
+        if not self._has_schema:
+            try:
+                async with self.readonly.transaction(read_only=True) as tx:
+                    self._has_schema = not await installation.missing_migrations(tx)
+            except errors.CallMeBackError:
+                return "unknown"
+
+        return "ok" if self._has_schema else "behind"
 
     async def drain(self, within_seconds: float) -> bool:
         """Take no new calls, and let live ones say goodbye; whether all have ended within twice that time."""
