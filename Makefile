@@ -34,6 +34,7 @@ $(RUNTIME):
 		$$python -m venv --clear .venv || { echo "On Debian, install python3-venv." >&2; exit 1; }; }
 	@$(HASHED) -r requirements/build.txt -r requirements/runtime.txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
+	@.venv/bin/python -m compileall -q src
 	@rm -f .venv/.runtime-* && touch $@
 
 $(TESTED): $(RUNTIME)
