@@ -111,7 +111,8 @@ def test_user_id_stands_in_the_key_of_every_table_that_a_user_owns(schema: psyco
         schema,
         "SELECT t.relname FROM pg_class AS t INNER JOIN pg_constraint AS c ON c.conrelid = t.oid AND c.contype = 'p'"
         " WHERE t.relnamespace = 'public'::regnamespace AND NOT t.relispartition AND NOT EXISTS ("
-        " SELECT FROM pg_attribute AS a WHERE a.attrelid = t.oid AND a.attname = 'user_id' AND a.attnum = ANY (c.conkey))",
+        " SELECT FROM pg_attribute AS a"
+        " WHERE a.attrelid = t.oid AND a.attname = 'user_id' AND a.attnum = ANY (c.conkey))",
     )
 
     assert set(keyless) - GLOBAL_TABLES == set()
