@@ -1,0 +1,1 @@
+"""The claim `api`: what a request costs."""

@@ -1,0 +1,222 @@
+"""The claim `api`: requests a second, p99 and CPU per request of the web process that `callmeback up` starts.
+
+Three works over keep-alive connections: `personas`, a read without a login; `credits`, one whose session is checked on
+every request; `place`, POST /api/calls, a whole call written with its hold, each by another person. The peer is the
+same process answering /health, which is the framework and the server alone. Five interleaved rounds, medians, one line
+of JSON at the end.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import psycopg
+from bench.start.__main__ import ROOT, is_ready
+
+from callmeback.domain import tokens
+from callmeback.pg import server
+
+ROUNDS = 5
+SECONDS = 3.0
+CONNECTIONS = 16
+PEOPLE = 30_000
+PATIENCE_S = 90.0
+POLL_S = 0.05
+SECRET = "bench-secret" * 4
+HERTZ = os.sysconf("SC_CLK_TCK")
+
+
+class Work(msgspec.Struct):
+    """What is sent: the n-th request as bytes, and the status that answers it."""
+
+    name: str
+    request: Callable[[int], bytes]
+    status: bytes
+    next: int = 0
+
+
+class Round(msgspec.Struct, frozen=True):
+    """One round of one work."""
+
+    per_second: float
+    p99_ms: float
+    cpu_us: float
+
+
+def main() -> None:
+    home = Path(tempfile.mkdtemp(prefix="callmeback-api-"))
+    home.chmod(0o711)
+    port = free_port()
+    try:
+        with house(home / "home", port) as (pid, dsn):
+            people(dsn)
+            works = [
+                Work("health", lambda _: get("/health"), b"200"),
+                Work("personas", lambda _: get("/api/personas"), b"200"),
+                Work("credits", lambda n: get("/api/credits", token(n % 100)), b"200"),
+                Work("place", lambda n: post("/api/calls", token(n), b'{"persona_id":"brad"}'), b"202"),
+            ]
+            rounds = measure(works, port, pid)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    report(rounds)
+
+
+def measure(works: list[Work], port: int, pid: int) -> dict[str, list[Round]]:
+    rounds: dict[str, list[Round]] = {work.name: [] for work in works}
+    for number in range(ROUNDS):
+        for work in works:
+            found = asyncio.run(drive(work, port, pid))
+            rounds[work.name].append(found)
+            print(
+                f"round {number + 1} {work.name:>8}: {found.per_second:7.0f}/s  p99 {found.p99_ms:6.1f} ms  "
+                f"{found.cpu_us:6.0f} µs CPU a request",
+                flush=True,
+            )
+
+    return rounds
+
+
+def report(rounds: dict[str, list[Round]]) -> None:
+    def median(name: str, field: str) -> float:
+        return statistics.median(getattr(found, field) for found in rounds[name])
+
+    figures = {
+        f"{name}_{field}": round(median(name, field), 1)
+        for name in rounds
+        for field in ("per_second", "p99_ms", "cpu_us")
+    }
+    ratios = {
+        f"framework_alone.{name}": round(median(name, "per_second") / median("health", "per_second"), 3)
+        for name in rounds
+        if name != "health"
+    }
+    print(json.dumps({"claim": "api", "ratios": ratios, "figures": figures}))
+
+
+async def drive(work: Work, port: int, pid: int) -> Round:
+    """Ask over all connections for a while; each waits for its answer before it asks again."""
+    taken: list[float] = []
+    cpu, begun = cpu_seconds(pid), time.perf_counter()
+    deadline = begun + SECONDS
+
+    async def ask() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while time.perf_counter() < deadline:
+            number = work.next
+            work.next += 1
+            at = time.perf_counter()
+            writer.write(work.request(number))
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            body = await reader.readexactly(length)
+            taken.append(time.perf_counter() - at)
+            if head.split(b" ", 2)[1] != work.status:
+                raise SystemExit(f"{work.name}: {head!r} {body!r}")
+        writer.close()
+
+    await asyncio.gather(*(ask() for _ in range(CONNECTIONS)))
+    seconds = time.perf_counter() - begun
+    used = cpu_seconds(pid) - cpu
+
+    return Round(len(taken) / seconds, 1_000 * statistics.quantiles(taken, n=100)[98], 1_000_000 * used / len(taken))
+
+
+def get(path: str, bearer: str = "") -> bytes:
+    login = f"Authorization: Bearer {bearer}\r\n" if bearer else ""
+    return f"GET {path} HTTP/1.1\r\nHost: bench\r\n{login}\r\n".encode()
+
+
+def post(path: str, bearer: str, body: bytes) -> bytes:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {bearer}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def token(number: int) -> str:
+    if number >= PEOPLE:
+        raise SystemExit("more people are needed")
+    return tokens.sign(SECRET, tokens.claims_for(f"user_bench_{number}", f"p{number}@example.org"))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def people(dsn: str) -> None:
+    """Accounts with a verified phone, and a carrier too slow to dial while we measure."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("UPDATE dial_buckets SET tokens = 0, calls_per_second = 0.001")
+        connection.execute(
+            "SELECT register_user('user_bench_' || n, 'p' || n || '@example.org', 'x', NULL, 'UTC', "
+            "'+1202' || (5550000000 + n)) FROM generate_series(0, %s) AS n",
+            (PEOPLE - 1,),
+        )
+        connection.execute("UPDATE phones SET verified_at = now()")
+        connection.execute("UPDATE users AS u SET phone = h.number FROM phones AS h WHERE h.user_id = u.id")
+        connection.execute("VACUUM ANALYZE")
+
+
+@contextlib.contextmanager
+def house(home: Path, port: int) -> Iterator[tuple[int, str]]:
+    """A running `callmeback up`: the web process's id, and the owner's DSN."""
+    environ = {
+        **os.environ,
+        "CALLMEBACK_HOME": str(home),
+        "CALLMEBACK_PORT": str(port),
+        "CALLMEBACK_JWT_SECRET": SECRET,
+        "PYTHONPATH": str(ROOT / "src"),
+    }
+    environ.pop("DATABASE_URL", None)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "callmeback", "up"], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        while not is_ready(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit("`callmeback up` did not get ready")
+            time.sleep(POLL_S)
+        running = server.find(home)
+        assert running is not None
+        yield web_process(process.pid), running.owner_dsn
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(PATIENCE_S)
+
+
+def web_process(parent: int) -> int:
+    """The child that serves."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if b"serve" in words and int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
+                    return int(entry.name)
+    raise SystemExit("there is no web process")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / HERTZ
+
+
+if __name__ == "__main__":
+    main()
