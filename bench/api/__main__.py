@@ -1,9 +1,9 @@
 """The claim `api`: requests a second, p99 and CPU per request of the web process that `callmeback up` starts.
 
-Three works over keep-alive connections: `personas`, a read without a login; `credits`, one whose session is checked on
-every request; `place`, POST /api/calls, a whole call written with its hold, each by another person. The peer is the
-same process answering /health, which is the framework and the server alone. Five interleaved rounds, medians, one line
-of JSON at the end.
+Works over keep-alive connections: `health` and `personas`, reads without a login; `credits`, one whose session is
+checked on every request; `place`, POST /api/calls, a whole call written with its hold, each by another person. The
+peer is FastAPI over asyncpg, which answers the first two from the same database (`peer_fastapi.py`). Five interleaved
+rounds, medians, one line of JSON at the end.
 """
 
 import asyncio
@@ -20,28 +20,40 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 import psycopg
+from bench.api import install
 from bench.start.__main__ import ROOT, is_ready
 
 from callmeback.domain import tokens
-from callmeback.pg import server
+from callmeback.pg import roles, server
 
 ROUNDS = 5
-SECONDS = 3.0
+SECONDS = 4.0
+WARM_UP_SECONDS = 1.0
 CONNECTIONS = 16
 PEOPLE = 30_000
 PATIENCE_S = 90.0
 POLL_S = 0.05
 SECRET = "bench-secret" * 4
+ROLE_SECRET = "bench-roles" * 4
 HERTZ = os.sysconf("SC_CLK_TCK")
 
 
+class Process(msgspec.Struct, frozen=True):
+    """A web process that answers on the loopback."""
+
+    port: int
+    pid: int
+
+
 class Work(msgspec.Struct):
-    """What is sent: the n-th request as bytes, and the status that answers it."""
+    """What is sent to whom: the n-th request as bytes, and the status that answers it."""
 
     name: str
+    process: Process
     request: Callable[[int], bytes]
     status: bytes
     next: int = 0
@@ -51,69 +63,86 @@ class Round(msgspec.Struct, frozen=True):
     """One round of one work."""
 
     per_second: float
+    p50_ms: float
     p99_ms: float
     cpu_us: float
 
 
 def main() -> None:
+    missing = install.install()
     home = Path(tempfile.mkdtemp(prefix="callmeback-api-"))
     home.chmod(0o711)
-    port = free_port()
     try:
-        with house(home / "home", port) as (pid, dsn):
+        with contextlib.ExitStack() as stack:
+            ours, dsn = stack.enter_context(house(home / "home"))
             people(dsn)
             works = [
-                Work("health", lambda _: get("/health"), b"200"),
-                Work("personas", lambda _: get("/api/personas"), b"200"),
-                Work("credits", lambda n: get("/api/credits", token(n % 100)), b"200"),
-                Work("place", lambda n: post("/api/calls", token(n), b'{"persona_id":"brad"}'), b"202"),
+                Work("health", ours, lambda _: get("/health"), b"200"),
+                Work("personas", ours, lambda _: get("/api/personas"), b"200"),
+                Work("credits", ours, lambda n: get("/api/credits", token(n % 100)), b"200"),
+                Work("place", ours, lambda n: post("/api/calls", token(n), b'{"persona_id":"brad"}'), b"202"),
             ]
-            rounds = measure(works, port, pid)
+            if missing is None:
+                theirs = stack.enter_context(peer(dsn))
+                works += [
+                    Work("fastapi_health", theirs, lambda _: get("/health"), b"200"),
+                    Work("fastapi_personas", theirs, lambda _: get("/api/personas"), b"200"),
+                ]
+            rounds = measure(works)
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    report(rounds)
+    report(rounds, missing)
 
 
-def measure(works: list[Work], port: int, pid: int) -> dict[str, list[Round]]:
+def measure(works: list[Work]) -> dict[str, list[Round]]:
     rounds: dict[str, list[Round]] = {work.name: [] for work in works}
+    for work in works:
+        asyncio.run(drive(work, WARM_UP_SECONDS))
     for number in range(ROUNDS):
         for work in works:
-            found = asyncio.run(drive(work, port, pid))
+            found = asyncio.run(drive(work, SECONDS))
             rounds[work.name].append(found)
             print(
-                f"round {number + 1} {work.name:>8}: {found.per_second:7.0f}/s  p99 {found.p99_ms:6.1f} ms  "
+                f"round {number + 1} {work.name:>16}: {found.per_second:7.0f}/s  p99 {found.p99_ms:6.1f} ms  "
                 f"{found.cpu_us:6.0f} µs CPU a request",
+                file=sys.stderr,
                 flush=True,
             )
 
     return rounds
 
 
-def report(rounds: dict[str, list[Round]]) -> None:
-    def median(name: str, field: str) -> float:
-        return statistics.median(getattr(found, field) for found in rounds[name])
+def report(rounds: dict[str, list[Round]], missing: str | None) -> None:
+    """The last line: how many times less CPU than FastAPI a request takes, and how many times more are answered."""
 
-    figures = {
+    def median(name: str, field: str) -> float:
+        return float(statistics.median(getattr(found, field) for found in rounds[name]))
+
+    figures: dict[str, object] = {
         f"{name}_{field}": round(median(name, field), 1)
         for name in rounds
-        for field in ("per_second", "p99_ms", "cpu_us")
+        for field in ("per_second", "p50_ms", "p99_ms", "cpu_us")
     }
-    ratios = {
-        f"framework_alone.{name}": round(median(name, "per_second") / median("health", "per_second"), 3)
-        for name in rounds
-        if name != "health"
-    }
-    print(json.dumps({"claim": "api", "ratios": ratios, "figures": figures}))
+    ratios = {}
+    for name in ("health", "personas") if missing is None else ():
+        pairs = list(zip(rounds[name], rounds[f"fastapi_{name}"], strict=True))
+        ratios[f"fastapi.{name}.cpu"] = statistics.median(peer.cpu_us / ours.cpu_us for ours, peer in pairs)
+        ratios[f"fastapi.{name}.throughput"] = statistics.median(
+            ours.per_second / peer.per_second for ours, peer in pairs
+        )
+    if missing is not None:
+        figures["fastapi_missing"] = missing
+    print(json.dumps({"claim": "api", "ratios": {k: round(v, 3) for k, v in ratios.items()}, "figures": figures}))
 
 
-async def drive(work: Work, port: int, pid: int) -> Round:
-    """Ask over all connections for a while; each waits for its answer before it asks again."""
+async def drive(work: Work, seconds: float) -> Round:
+    """Ask over all connections for so long; each waits for its answer before it asks again."""
     taken: list[float] = []
-    cpu, begun = cpu_seconds(pid), time.perf_counter()
-    deadline = begun + SECONDS
+    cpu, begun = cpu_seconds(work.process.pid), time.perf_counter()
+    deadline = begun + seconds
 
     async def ask() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", work.process.port)
         while time.perf_counter() < deadline:
             number = work.next
             work.next += 1
@@ -128,10 +157,11 @@ async def drive(work: Work, port: int, pid: int) -> Round:
         writer.close()
 
     await asyncio.gather(*(ask() for _ in range(CONNECTIONS)))
-    seconds = time.perf_counter() - begun
-    used = cpu_seconds(pid) - cpu
+    took = time.perf_counter() - begun
+    used = cpu_seconds(work.process.pid) - cpu
+    percents = statistics.quantiles(taken, n=100)
 
-    return Round(len(taken) / seconds, 1_000 * statistics.quantiles(taken, n=100)[98], 1_000_000 * used / len(taken))
+    return Round(len(taken) / took, 1_000 * percents[49], 1_000 * percents[98], 1_000_000 * used / len(taken))
 
 
 def get(path: str, bearer: str = "") -> bytes:
@@ -174,13 +204,15 @@ def people(dsn: str) -> None:
 
 
 @contextlib.contextmanager
-def house(home: Path, port: int) -> Iterator[tuple[int, str]]:
-    """A running `callmeback up`: the web process's id, and the owner's DSN."""
+def house(home: Path) -> Iterator[tuple[Process, str]]:
+    """A running `callmeback up`: its web process, and the owner's DSN."""
+    port = free_port()
     environ = {
         **os.environ,
         "CALLMEBACK_HOME": str(home),
         "CALLMEBACK_PORT": str(port),
         "CALLMEBACK_JWT_SECRET": SECRET,
+        "CALLMEBACK_ROLE_SECRET": ROLE_SECRET,
         "PYTHONPATH": str(ROOT / "src"),
     }
     environ.pop("DATABASE_URL", None)
@@ -195,10 +227,36 @@ def house(home: Path, port: int) -> Iterator[tuple[int, str]]:
             time.sleep(POLL_S)
         running = server.find(home)
         assert running is not None
-        yield web_process(process.pid), running.owner_dsn
+        yield Process(port, web_process(process.pid)), running.owner_dsn
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(PATIENCE_S)
+
+
+@contextlib.contextmanager
+def peer(dsn: str) -> Iterator[Process]:
+    """The peer, running on the same database as the role that our requests have."""
+    port, server_at = free_port(), urlsplit(dsn)
+    login = f"{roles.API}:{roles.password(ROLE_SECRET, roles.API)}"
+    address = f"postgresql://{login}@{server_at.hostname}:{server_at.port}{server_at.path}"
+    command = [install.python(), Path(__file__).with_name("peer_fastapi.py"), str(port), address]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        while not is_listening(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit("the peer did not start")
+            time.sleep(POLL_S)
+        yield Process(port, process.pid)
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
+def is_listening(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 def web_process(parent: int) -> int:

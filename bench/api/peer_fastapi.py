@@ -21,7 +21,7 @@ SELECT p.id, p.name, p.description, p.category, p.avatar_url
 FROM personas AS p
 WHERE p.is_active AND ($1::text IS NULL OR p.category = $1)
 ORDER BY p.owner_user_id IS NOT NULL, p.created_at, p.id
-LIMIT 100
+LIMIT 200
 """
 
 

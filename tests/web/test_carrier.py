@@ -353,6 +353,20 @@ async def test_c03_after_an_unclear_dial_the_call_is_never_dialled_again(house: 
     assert (len(calls), claimed, now["status"]) in [(1, 0, "no_answer"), (1, 1, "calling"), (0, 1, "initiating")]
 
 
+async def test_c03_a_carrier_that_is_silent_at_create_may_ring_all_the_same(house: House, ann: Person):
+    """Its answer never comes, its callbacks do: the call goes on, and is dialled once."""
+    await house.script(PHONE, says=[], ring_seconds=0.1)
+    impatient = msgspec.structs.replace(house.services.carrier.config, answer_timeout_s=0.2)
+    house.services.dialler._carrier = twilio.Carrier(impatient)
+    await house.client().put("/simulator/vendors/carrier", json={"latency_ms": 500})
+    placed = (await ann.client.post("/api/calls", json={"persona_id": "brad"})).json()
+    done = await house.until(ann, placed["id"])
+    await house.services.dialler._carrier.aclose()
+
+    assert (done["status"], done["end_reason"]) == ("completed", "hung_up")
+    assert len((await house.client().get("/simulator/calls")).json()["items"]) == 1
+
+
 async def test_a_call_canceled_while_it_was_dialled_is_ended_at_the_carrier(house: House, ann: Person):
     await house.script(PHONE, ring_seconds=30)
     await house.client().put("/simulator/vendors/carrier", json={"latency_ms": 800})

@@ -162,6 +162,24 @@ async def test_draining_takes_no_calls_and_lets_live_ones_end(house: House, ann:
     assert (done["status"], done["end_reason"]) == ("completed", "draining")
 
 
+async def test_a_call_that_the_server_cuts_is_settled_before_the_end(
+    build: Build, books: psycopg.Connection[dict[str, Any]]
+):
+    """No drain before: the process is told to end at once, with a call in it."""
+    house = await build()
+    ann = await house.person(phone=PHONE)
+    await house.script(PHONE, says=["Tell me everything."], hangs_up=False, ring_seconds=0.1)
+    placed = (await ann.client.post("/api/calls", json={"persona_id": "brad"})).json()
+    await house.until(ann, placed["id"], {"in_progress"})
+    await asyncio.sleep(1)
+    await house.stack.aclose()
+    row = house.row("SELECT status, hold_open, end_reason FROM calls WHERE id = %s", placed["id"])
+
+    assert row["status"] == "completed"
+    assert row["hold_open"] is False
+    assert row["end_reason"] in ("lost", "draining", "hung_up")
+
+
 async def test_a_database_that_restarts_in_a_call_loses_nothing(
     house: House, ann: Person, superuser: psycopg.Connection, database_url: str
 ):

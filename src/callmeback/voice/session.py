@@ -70,6 +70,7 @@ class Session:
         self._ended_at = self._answered_at
         self._scribe = settlement.Scribe(books)
         self._stopped_by_carrier = False
+        self._is_cut = False
         meter = self._meter = Meter(call.card)
         reserve = Reserve(len(prompts.warning(call)) + 1, prompts.longest_last_words(call) + 1)
         gate = Gate(call.card, Limits(call.hold_cents, call.granted_seconds), reserve)
@@ -98,14 +99,13 @@ class Session:
             self._part("greeting", self._talk.greet),
             asyncio.create_task(self._scribe.run(), name="scribe"),
         ]
-        cancelled = False
         try:
             # Shielded, for a cancelled wait would cancel the future that the parts are yet to complete.
             reason: EndReason = await asyncio.shield(self._talk.ended)
         except asyncio.CancelledError:
-            reason, cancelled = "drained", True
+            reason, self._is_cut = "drained", True
         outcome = await self._end(reason, parts)
-        if cancelled:
+        if self._is_cut:
             raise asyncio.CancelledError
         return outcome
 
@@ -113,13 +113,19 @@ class Session:
         """Hang up before anything else: each second costs; then count the last of them, and settle."""
         self._talk.stop()
         closing = asyncio.create_task(self._close_hearing(), name="closing")
-        confirmed = await settlement.hang_up(
-            self._vendors.carrier,
-            self._stream,
-            self._call.carrier_sid,
-            gone=self._stopped_by_carrier,
-            over=self._over,
-        )
+        try:
+            confirmed = await settlement.hang_up(
+                self._vendors.carrier,
+                self._stream,
+                self._call.carrier_sid,
+                gone=self._stopped_by_carrier,
+                over=self._over,
+            )
+        except asyncio.CancelledError:
+            # The process ends and the carrier didn't answer: its own time limit is left to it, the books are not.
+            confirmed, self._is_cut = False, True
+            if self._ended_at == self._answered_at:
+                self._over()
         for part in parts:
             part.cancel()
         await asyncio.gather(closing, *parts, return_exceptions=True)

@@ -30,6 +30,7 @@ BACKGROUND_SECONDS_MAX: Final = 30.0
 VOICE_POOL_MAX: Final = 8
 READONLY_POOL_MAX: Final = 4
 CARD_RETRY_SECONDS: Final = 1.0
+CUT_SECONDS: Final = 3.0
 
 
 class Services:
@@ -98,6 +99,9 @@ class Services:
 
     async def close(self) -> None:
         """Finish what runs in the background, within its bound, and close everything."""
+        if self.host.admission.live:
+            # Cut by the server's own bound: they hang up and settle now, and need vendors and database for it.
+            await self.host.admission.drain(CUT_SECONDS)
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
