@@ -23,7 +23,7 @@ def handlers(services: Services) -> list[Any]:
     return [api, *simulated, *pages.route_handlers()]
 
 
-def _keep_private(response: Response[Any]) -> Response[Any]:
+async def _keep_private(response: Response[Any]) -> Response[Any]:
     """Answers are one person's: no cache on the way may keep them, no browser may guess another type."""
     for name, value in problems.PRIVATE.items():
         response.headers.setdefault(name, value)
