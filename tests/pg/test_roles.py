@@ -1,6 +1,10 @@
 """The login roles of a cluster: plain, limited, made once, by several at a time."""
 
 import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -8,7 +12,40 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.conftest import Cluster
 
 from callmeback import errors
-from callmeback.pg import roles
+from callmeback.pg import home, roles, server
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A server of its own: what is done to roles here, everybody on the shared one would feel."""
+    place = Path(tempfile.mkdtemp(prefix="callmeback-roles-"))
+    place.chmod(0o711)
+    try:
+        with server.start(place, durable=False) as running:
+            secret = home.generated_secrets(place)["role_secret"]
+            asyncio.run(roles.ensure(running.superuser_dsn, secret))
+            yield Cluster(
+                owner_dsn=running.owner_dsn,
+                superuser_dsn=running.superuser_dsn,
+                template="template1",
+                role_secret=secret,
+                programs=str(running.endpoint.programs),
+                major=running.endpoint.major,
+            )
+    finally:
+        shutil.rmtree(place)
+
+
+@pytest.fixture(scope="module")
+def superuser(cluster: Cluster) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(cluster.superuser_dsn, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def database_url(cluster: Cluster) -> str:
+    return cluster.owner_dsn
+
 
 ATTRIBUTES = """
 SELECT rolname FROM pg_roles
@@ -110,3 +147,12 @@ async def test_who_may_not_make_roles_is_told(cluster: Cluster, superuser: psyco
 async def test_no_server_is_unavailable():
     with pytest.raises(errors.DatabaseUnavailable):
         await roles.ensure("postgresql://nobody@127.0.0.1:1/none", "s" * 32)
+
+
+@pytest.mark.anyio
+async def test_the_password_that_was_given_is_never_changed(cluster: Cluster, database_url: str):
+    """A role may set its own password; with another secret that would lock the operator out of DATABASE_URL."""
+    with pytest.raises(errors.Forbidden):
+        await roles.ensure(database_url, "another secret, of another installation")
+
+    assert can_log_in(database_url)

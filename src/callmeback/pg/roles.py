@@ -115,7 +115,8 @@ async def ensure(dsn: str, secret: str) -> list[str]:
 
 async def _settle(connection: Connection, role: str, dsn: str, secret: str) -> bool:
     """Make one role right; whether anything had to be done."""
-    changed, password_is_right = False, False
+    # Whoever we are logged in as has the password that the operator gave it, and may change it: never do.
+    changed, password_is_right = False, connection.info.user == role
     for _ in range(ATTEMPTS_MAX):
         found = await _role(connection, role)
         commands = await _commands(connection, role, found, secret)
