@@ -87,6 +87,7 @@ def test_a_clip_joined_late_is_heard_from_there() -> None:
     assert heard.text() == "three four"
 
 
+@example(["A"], 0.9999999999999999)
 @given(st.lists(st.text(st.characters(categories=["L"]), min_size=1, max_size=5), max_size=8), st.floats(0, 1))
 def test_portions_of_a_text_join_to_the_whole(words: list[str], cut: float) -> None:
     text = " ".join(words)

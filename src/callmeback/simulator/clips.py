@@ -125,7 +125,8 @@ def portion(text: str, start: float, end: float) -> str:
     at, length = 0, max(1, len(text))
     for word in text.split():
         at = text.index(word, at) + len(word)
-        if start < at / length <= end + 1e-9:
+        # A hair above both, so that a word is in exactly one of two neighbours.
+        if start + 1e-9 < at / length <= end + 1e-9:
             words.append(word)
     return " ".join(words)
 
