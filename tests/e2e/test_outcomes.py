@@ -147,7 +147,7 @@ def test_a_hang_up_ends_a_call_that_rings_and_one_that_talks(house: House, ann: 
 
     assert [answer.status_code for answer in answers] == [202, 202]
     assert [(call["status"], call["end_reason"]) for call in ended] == [
-        ("canceled", "hang_up_requested"),
+        ("canceled", "canceled"),
         ("completed", "hang_up_requested"),
     ]
     assert [call["credits_used"] for call in ended] == [0, 1]
