@@ -89,6 +89,38 @@ async def test_a_reading_transaction_can_not_write(notes: Database, how: dict[st
 
 
 @pytest.mark.anyio
+async def test_a_single_statement_is_one_round_trip_as_its_user(notes: Database):
+    """It leaves the connection idle and without its user, and says so if it wasn't single."""
+    async with notes.transaction("user_1") as tx:
+        await tx.run(SQL.write, id=1, text="a")
+        backend = await tx.value(SQL.backend)
+    async with notes.transaction("user_2", read_only=True, single=True) as tx:
+        connection = tx._connection
+        seen = await tx.value(SQL.me)
+        assert connection.is_idle(), "the COMMIT came with the answer"
+    async with notes.transaction(read_only=True) as tx:
+        assert (await tx.value(SQL.me), await tx.value(SQL.backend)) == ("", backend)
+    with pytest.raises(RuntimeError, match="single"):
+        async with notes.transaction(read_only=True, single=True) as tx:
+            await tx.one(SQL.read, Note, id=1)
+            await tx.one(SQL.read, Note, id=1)
+
+    assert seen == "user_2"
+
+
+@pytest.mark.anyio
+async def test_a_single_statement_that_fails_leaves_a_clean_connection(notes: Database):
+    with pytest.raises(errors.ValidationFailed):
+        async with notes.transaction(read_only=True, single=True) as tx:
+            await tx.value(SQL.divide, by=0)
+    with pytest.raises(errors.NotFound):
+        async with notes.transaction(read_only=True, single=True) as tx:
+            await tx.one(SQL.read, Note, id=1)
+
+    assert await count(notes) == 0
+
+
+@pytest.mark.anyio
 async def test_a_snapshot_sees_one_moment(notes: Database):
     async with notes.transaction(snapshot=True) as tx:
         before = await tx.value(SQL.count)

@@ -54,9 +54,10 @@ class PoolStats(msgspec.Struct, frozen=True):
 class Session:
     """One open transaction. Statements run one after another; each has `deadline_s` seconds."""
 
-    def __init__(self, connection: Connection, opening: list[Step], deadline_s: float) -> None:
+    def __init__(self, connection: Connection, opening: list[Step], closing: list[Step], deadline_s: float) -> None:
         self._connection = connection
         self._opening = opening
+        self._closing = closing
         self._deadline_s = deadline_s
         self._failure: Exception | None = None
 
@@ -124,7 +125,7 @@ class Session:
         opening, self._opening = self._opening, []
         alarm = Alarm(self._connection, self._deadline_s)
         try:
-            result = await self._connection.exchange([*opening, *steps], alarm)
+            result = await self._connection.exchange([*opening, *steps], alarm, closing=self._closing)
         except psycopg.Error as exc:
             failure = errors.DeadlineExceeded() if alarm.rang else translate(exc)
             if alarm.rang or is_stale_plan(exc):
@@ -135,11 +136,15 @@ class Session:
             self._failure = errors.DeadlineExceeded()
             await self._connection.close()
             raise self._failure
+        if self._closing:
+            self._failure = RuntimeError("a single statement was announced")
 
         return result
 
     async def _commit(self) -> None:
         """Raises the error that a statement raised before, when the caller caught it: nothing was kept."""
+        if self._closing and self._connection.is_idle():
+            return
         if self._failure is not None:
             raise self._failure
         if self._opening:
@@ -172,14 +177,15 @@ def _step(statement: Statement, params: dict[str, object]) -> Step:
 class Transaction:
     """`async with` this for a Session: commits at the end, rolls back on any error."""
 
-    def __init__(self, database: "Database", opening: list[Step], deadline_s: float) -> None:
+    def __init__(self, database: "Database", opening: list[Step], closing: list[Step], deadline_s: float) -> None:
         self._database = database
         self._opening = opening
+        self._closing = closing
         self._deadline_s = deadline_s
 
     async def __aenter__(self) -> Session:
         self._connection = await self._database._take()
-        self._session = Session(self._connection, self._opening, self._deadline_s)
+        self._session = Session(self._connection, self._opening, self._closing, self._deadline_s)
 
         return self._session
 
@@ -272,21 +278,26 @@ class Database:
         *,
         read_only: bool = False,
         snapshot: bool = False,
+        single: bool = False,
         deadline_s: float | None = None,
     ) -> Transaction:
         """A transaction as `user_id` (what row-level security sees; None is nobody).
 
-        `snapshot` (implies read only) shows every statement the same moment. Raises Overloaded when no connection
-        comes free in time, DatabaseUnavailable when there is no server, and at its end what COMMIT raises.
+        `snapshot` (implies read only) shows every statement the same moment. `single` (of one that reads) announces
+        that there is one statement, so its COMMIT shares its round trip; a second one raises RuntimeError. Raises
+        Overloaded when no connection comes free in time, DatabaseUnavailable when there is no server, and at its end
+        what COMMIT raises.
         """
         mode: Mode = "snapshot" if snapshot else "read" if read_only else "write"
+        assert mode != "write" or not single, "what was written is kept by a COMMIT of its own"
         opening = [Step(_BEGIN[mode]), Step(SQL.take_user, [parameters.encode(user_id or "")])]
+        closing = [Step(SQL.commit)] if single else []
 
-        return Transaction(self, opening, self._deadline_s if deadline_s is None else deadline_s)
+        return Transaction(self, opening, closing, self._deadline_s if deadline_s is None else deadline_s)
 
     async def ping(self) -> None:
         """Raise what a transaction would raise when the database doesn't answer."""
-        async with self.transaction(read_only=True) as tx:
+        async with self.transaction(read_only=True, single=True) as tx:
             await tx.run(SQL.ping)
 
     def stats(self) -> PoolStats:

@@ -45,14 +45,14 @@ class Connection(psycopg.AsyncConnection[Any]):
         """Turns results into values; made late, because psycopg gives a connection its loaders after it is made."""
         return Transformer(self)
 
-    async def exchange(self, steps: Sequence[Step], alarm: "Alarm") -> PGresult:
-        """Run `steps` in one round trip; returns the result of the last one.
+    async def exchange(self, steps: Sequence[Step], alarm: "Alarm", *, closing: Sequence[Step] = ()) -> PGresult:
+        """Run `steps`, and then `closing`, in one round trip; returns the result of the last of `steps`.
 
         Raises psycopg.Error, for the first step that fails; the later ones were then not run.
         """
         async with self.lock:
             with alarm:
-                return await self.wait(_exchange(self, steps))
+                return await self.wait(_exchange(self, steps, closing))
 
     def is_alive(self) -> bool:
         """Whether an idle connection still has its server: a look at the socket, no round trip."""
@@ -108,21 +108,24 @@ class Alarm:
             await self._connection.cancel_safe(timeout=GRACE_S)
 
 
-def _exchange(connection: Connection, steps: Sequence[Step]) -> abc.PQGen[PGresult]:
+def _exchange(connection: Connection, steps: Sequence[Step], closing: Sequence[Step]) -> abc.PQGen[PGresult]:
     pgconn = connection.pgconn
     pgconn.enter_pipeline_mode()
     # What each answer makes true: a statement is prepared, or nothing.
     expected: list[bytes | None] = []
-    for step in steps:
+    wanted = 0
+    for number, step in enumerate((*steps, *closing), 1):
         key = step.statement.key
         if key not in connection.prepared and key not in expected:
             pgconn.send_prepare(key, step.statement.native)
             expected.append(key)
         pgconn.send_query_prepared(key, step.values, result_format=Format.TEXT)
         expected.append(None)
+        if number == len(steps):
+            wanted = len(expected)
     pgconn.pipeline_sync()
     yield from generators.send(pgconn)
-    result, failure = yield from _collect(connection, expected)
+    result, failure = yield from _collect(connection, expected, wanted)
     if pgconn.status == ConnStatus.OK:
         pgconn.exit_pipeline_mode()
     if failure is not None:
@@ -134,9 +137,9 @@ def _exchange(connection: Connection, steps: Sequence[Step]) -> abc.PQGen[PGresu
 
 
 def _collect(
-    connection: Connection, expected: list[bytes | None]
+    connection: Connection, expected: list[bytes | None], wanted: int
 ) -> abc.PQGen[tuple[PGresult | None, PGresult | None]]:
-    """Read every answer up to the sync: the last result, and the first failure if there is one."""
+    """Read every answer up to the sync: the result that is wanted, and the first failure if there is one."""
     pgconn = connection.pgconn
     last: PGresult | None = None
     failure: PGresult | None = None
@@ -153,7 +156,8 @@ def _collect(
         if result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
             if (key := expected[answered]) is not None:
                 connection.prepared.add(key)
-            last = result
+            if answered < wanted:
+                last = result
         elif failure is None:
             failure = result
         answered += 1

@@ -27,7 +27,7 @@ async def list_personas(
 ) -> Page[Card]:
     """The catalogue: cards of the house's personas, and of one's own when logged in."""
     user_id = None if visitor is None else visitor.user_id
-    async with services.api.transaction(user_id, read_only=True) as tx:
+    async with services.api.transaction(user_id, read_only=True, single=True) as tx:
         return Page(await personas.catalogue(tx, category))
 
 
