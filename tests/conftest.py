@@ -8,6 +8,7 @@ import fcntl
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +25,12 @@ from callmeback.pg.pool import Database
 
 START_TIMEOUT_S = 60.0
 POOL_MAX = 8
+
+
+def pytest_configure() -> None:
+    """A shell that runs us in the background has us ignore Ctrl-C, and the programs that tests start inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Cluster(msgspec.Struct, frozen=True):
