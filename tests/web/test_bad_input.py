@@ -102,6 +102,33 @@ async def test_bad_header_values_are_400(ann: Person):
         assert problem(answer) == (400, "validation_failed"), key
 
 
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/api/costs?from=2026-13-01&to=never", ["from", "to"]),
+        ("/api/calls?cursor=" + "x" * 301, ["cursor"]),
+        ("/api/analytics?days=0", ["days"]),
+    ],
+)
+async def test_a_wrong_parameter_has_the_name_that_the_client_gave_it(ann: Person, path: str, fields: list[str]):
+    answer = await ann.client.get(path)
+
+    assert problem(answer) == (400, "validation_failed")
+    assert [found["field"] for found in answer.json()["fields"]] == fields
+
+
+async def test_a_wrong_number_or_key_is_named_as_it_was_sent(house: House, ann: Person):
+    order = {"persona_id": "brad", "phone_number": "+15551234567"}
+    call = await ann.client.post("/api/calls", json=order)
+    key = await ann.client.post("/api/calls", json={"persona_id": "brad"}, headers={"Idempotency-Key": "x" * 201})
+    account = {"email": "ben@example.org", "password": "long enough", "phone": "+15551234567"}
+    register = await house.client().post("/api/auth/register", json=account)
+
+    assert (problem(call), call.json()["fields"][0]["field"]) == ((400, "phone_invalid"), "phone_number")
+    assert (problem(key), key.json()["fields"][0]["field"]) == ((400, "validation_failed"), "Idempotency-Key")
+    assert (problem(register), register.json()["fields"][0]["field"]) == ((400, "phone_invalid"), "phone")
+
+
 async def test_s06_nothing_of_the_inside_is_told(house: House, ann: Person):
     """A table is missing: the worst that a statement can meet."""
     house.books.execute("ALTER TABLE user_preferences RENAME TO user_preferences_gone")
