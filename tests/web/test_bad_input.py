@@ -1,5 +1,8 @@
 """What clients send by mistake or on purpose: every answer is a problem with a code, never a 500."""
 
+import asyncio
+import re
+
 import pytest
 from tests.web.house import House, Person, problem
 
@@ -63,6 +66,26 @@ async def test_a_huge_body_is_413_whether_it_says_so_or_not(house: House, ann: P
     assert problem(announced) == (413, "body_too_large")
     assert problem(in_pieces) == (413, "body_too_large")
     assert problem(unknown) == (413, "body_too_large")
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error_of_ours(house: House, ann: Person):
+    for path in ("/api/calls", "/login", "/webhooks/twilio/status"):
+        _, writer = await asyncio.open_connection("127.0.0.1", house.settings.port)
+        writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ann.token}\r\n".encode())
+        writer.write(b"Cookie: form=x\r\nContent-Length: 100\r\n\r\n{")
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.close()
+        await writer.wait_closed()
+
+    def answered(text: str) -> list[str]:
+        return [line for line in text.splitlines() if re.match(r"callmeback_requests_total.*status=\"[45]", line)]
+
+    async with asyncio.timeout(10):
+        while len(lines := answered((await house.client().get("/metrics")).text)) < 3:
+            await asyncio.sleep(0.05)
+
+    assert [line for line in lines if 'status="5' in line] == []
 
 
 @pytest.mark.parametrize(
