@@ -51,7 +51,9 @@ SELECT use_one_time_token(%(purpose)s, %(token_hash)s, %(password_hash)s);
 
 -- name: own_email
 -- The address of a person, by the person.
-SELECT u.email FROM users AS u WHERE u.id = %(user_id)s;
+SELECT u.email
+FROM users AS u
+WHERE u.id = %(user_id)s;
 
 -- name: update_profile
 -- Change what was given of one's own profile.
