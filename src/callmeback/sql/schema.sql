@@ -171,7 +171,25 @@ BEGIN
         v_voice.price_cents, v_voice.per, v_fallback_in.price_cents, v_fallback_in.per,
         v_fallback_out.price_cents, v_fallback_out.per, v_local.price_cents, v_local.per,
         v_worst
-    ) ON CONFLICT (card, effective_from) DO NOTHING;
+    ) ON CONFLICT (card, effective_from) DO UPDATE
+    SET
+        carrier_second_cents = excluded.carrier_second_cents,
+        carrier_second_per = excluded.carrier_second_per,
+        listener_second_cents = excluded.listener_second_cents,
+        listener_second_per = excluded.listener_second_per,
+        brain_input_cents = excluded.brain_input_cents,
+        brain_input_per = excluded.brain_input_per,
+        brain_output_cents = excluded.brain_output_cents,
+        brain_output_per = excluded.brain_output_per,
+        voice_character_cents = excluded.voice_character_cents,
+        voice_character_per = excluded.voice_character_per,
+        fallback_input_cents = excluded.fallback_input_cents,
+        fallback_input_per = excluded.fallback_input_per,
+        fallback_output_cents = excluded.fallback_output_cents,
+        fallback_output_per = excluded.fallback_output_per,
+        local_character_cents = excluded.local_character_cents,
+        local_character_per = excluded.local_character_per,
+        worst_case_cents_per_minute = excluded.worst_case_cents_per_minute;
 END
 $$;
 
@@ -576,6 +594,8 @@ BEGIN
     IF NOT FOUND THEN
         settled := false;
         RETURN;
+    ELSIF p_status IS NULL OR call_rank(p_status) < 4 THEN
+        RAISE EXCEPTION 'a call cannot end as %', p_status USING ERRCODE = 'CM007';
     END IF;
 
     SELECT b.total_cost_cents INTO v_cost_before
@@ -650,7 +670,7 @@ BEGIN
         RETURN;
     END IF;
 
-    credits_used := CASE WHEN p_is_charged THEN least((v_seconds + 59) / 60, v_call.hold_credits) ELSE 0 END;
+    credits_used := CASE WHEN p_is_charged THEN least(v_seconds / 60 + (v_seconds % 60 > 0)::integer, v_call.hold_credits) ELSE 0 END;
     v_release := v_call.hold_credits - credits_used;
     UPDATE user_credits AS a
     SET
@@ -904,7 +924,11 @@ BEGIN
         coalesce(d.total_cost_cents, b.total_cost_cents),
         least(
             c.hold_cents,
-            CASE WHEN coalesce(s.enable_auto_cutoff, true) THEN coalesce(s.max_cost_per_call_cents, 1000) END,
+            CASE
+                -- Cut-off or not, 0 means no spending.
+                WHEN coalesce(s.enable_auto_cutoff, true) OR s.max_cost_per_call_cents = 0
+                    THEN coalesce(s.max_cost_per_call_cents, 1000)
+            END,
             greatest(
                 0,
                 coalesce(s.max_monthly_spend_cents, 10000)
@@ -1059,12 +1083,14 @@ CREATE FUNCTION public.refresh_card(p_version public.price_versions) RETURNS voi
     SET search_path TO 'public', 'pg_temp'
     AS $$
 DECLARE
-    v_now timestamptz := clock_timestamp();
+    v_now timestamptz;
     v_at timestamptz;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('price_versions', 0));
-    -- Versions to come are computed anew; those in the past stand, calls point at them.
-    DELETE FROM price_versions AS v WHERE v.card = p_version.card AND v.effective_from > v_now;
+    -- Read once the lock is ours: what another change of rates wrote meanwhile is the past, and stands.
+    v_now := clock_timestamp();
+    -- A version to come is computed anew in its place, never deleted: its time may come before we commit, and a call
+    -- that points at a row which is gone could neither be metered nor settled.
     PERFORM add_price_version(p_version, v_now);
     FOR v_at IN
         SELECT DISTINCT r.effective_from FROM service_rates AS r WHERE r.effective_from > v_now ORDER BY 1
@@ -1229,7 +1255,8 @@ BEGIN
     IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
-    IF p_local_day NOT BETWEEN (v_now AT TIME ZONE 'UTC')::date - 1 AND (v_now AT TIME ZONE 'UTC')::date + 1 THEN
+    IF p_local_day IS NULL
+        OR p_local_day NOT BETWEEN (v_now AT TIME ZONE 'UTC')::date - 1 AND (v_now AT TIME ZONE 'UTC')::date + 1 THEN
         RAISE EXCEPTION 'local day % is no zone''s today', p_local_day USING ERRCODE = 'CM021';
     END IF;
 
@@ -1283,7 +1310,9 @@ BEGIN
         LIMIT 1
     ) AS pv ON true
     WHERE a.user_id = p_user_id
-    FOR NO KEY UPDATE OF a;
+    -- The person's row is locked with the account's: who was blocked or erased while we waited is seen as such. Their
+    -- foreign key would lock it anyway.
+    FOR NO KEY UPDATE OF a FOR SHARE OF u;
 
     IF NOT FOUND THEN
         RAISE EXCEPTION 'user does not exist' USING ERRCODE = 'CM008';

@@ -1,4 +1,5 @@
--- The one way a call ends: usage, charge, release, ledger and statistics in one commit. It never fails.
+-- The one way a call ends: usage, charge, release, ledger and statistics in one commit. Only a status that is no end is
+-- refused.
 
 CREATE OR REPLACE FUNCTION add_cost_event(p_user_id text, p_call_id text, p_call_month date, p_event_type text)
 RETURNS void
@@ -123,6 +124,8 @@ BEGIN
     IF NOT FOUND THEN
         settled := false;
         RETURN;
+    ELSIF p_status IS NULL OR call_rank(p_status) < 4 THEN
+        RAISE EXCEPTION 'a call cannot end as %', p_status USING ERRCODE = 'CM007';
     END IF;
 
     SELECT b.total_cost_cents INTO v_cost_before
@@ -197,7 +200,7 @@ BEGIN
         RETURN;
     END IF;
 
-    credits_used := CASE WHEN p_is_charged THEN least((v_seconds + 59) / 60, v_call.hold_credits) ELSE 0 END;
+    credits_used := CASE WHEN p_is_charged THEN least(v_seconds / 60 + (v_seconds % 60 > 0)::integer, v_call.hold_credits) ELSE 0 END;
     v_release := v_call.hold_credits - credits_used;
     UPDATE user_credits AS a
     SET
