@@ -201,6 +201,10 @@ class Keyring:
 
         return next((each for each in entry.living(datetime.now(UTC)) if each.proof == key.proof), None)
 
+    def is_confirmed(self) -> bool:
+        """Whether the database answered a look of the last second or so."""
+        return time.monotonic() - self._confirmed_at <= FRESH_S + POLL_S
+
     async def learn(self, key: Key, text: str) -> bool:
         """Remember a text that an exact key sent; False when it isn't learning, or has learnt enough."""
         async with self._database.transaction() as tx:
