@@ -5,7 +5,7 @@ import ipaddress
 import re
 from collections import OrderedDict
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -14,7 +14,9 @@ from callmeback import errors
 from callmeback.sqlproxy.keyring import Key
 from callmeback.sqlproxy.policy import Verdict
 from callmeback.sqlproxy.requests import Request
-from callmeback.sqlproxy.services import Services
+
+if TYPE_CHECKING:
+    from callmeback.sqlproxy.services import Services
 
 KNOWN_MAX: Final = 2_000
 KNOWN_TEXT_LENGTH_MAX: Final = 16 * 1024
@@ -48,7 +50,7 @@ class Gate:
     def __init__(self) -> None:
         self._known: OrderedDict[str, Allowed] = OrderedDict()
 
-    def judged(self, services: Services, text: str) -> Allowed:
+    def judged(self, services: "Services", text: str) -> Allowed:
         """What the policy says; raises StatementRefused."""
         found = self._known.get(text)
         if found is not None:
@@ -64,7 +66,7 @@ class Gate:
 
         return found
 
-    async def permit(self, services: Services, key: Key, text: str) -> Allowed:
+    async def permit(self, services: "Services", key: Key, text: str) -> Allowed:
         """Whether the key may send this text; raises StatementRefused."""
         if key.mode == "policy":
             return self.judged(services, text)
@@ -77,7 +79,7 @@ class Gate:
 
         raise _refused_by(services, "named_only", ONLY_NAMED)
 
-    def registered(self, services: Services, key: Key, name: str) -> Allowed:
+    def registered(self, services: "Services", key: Key, name: str) -> Allowed:
         """A statement by its name; raises NotFound when this key has none of that name."""
         found = key.statements.get(name)
         if found is None:
@@ -86,14 +88,14 @@ class Gate:
 
         return allowed if found.types is None else msgspec.structs.replace(allowed, types=found.types)
 
-    def _unjudged(self, services: Services, text: str) -> Allowed:
+    def _unjudged(self, services: "Services", text: str) -> Allowed:
         """An administrator's: what the policy refuses runs as it is, and nobody uses that session again."""
         verdict = services.verdicts.get(text, session=False)
         is_judged = verdict.rule is None
 
         return Allowed((verdict.text if is_judged else text).encode(), verdict, digest(text).hex(), is_judged)
 
-    async def _learn(self, services: Services, key: Key, text: str) -> None:
+    async def _learn(self, services: "Services", key: Key, text: str) -> None:
         """Remember an unknown text while the key is learning; what the policy refuses is never learnt."""
         is_learning = key.learning_until is not None and key.learning_until > datetime.now(UTC)
         if not is_learning:
@@ -103,7 +105,7 @@ class Gate:
             raise _refused_by(services, "unknown_text", UNKNOWN_TEXT)
 
 
-async def key_of(services: Services, request: Request) -> Key:
+async def key_of(services: "Services", request: Request) -> Key:
     """The key of a request; raises Unauthorized, Forbidden."""
     record = request.record
     trace = request.headers.get(b"traceparent")
@@ -124,7 +126,7 @@ def digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def refused(services: Services, verdict: Verdict) -> errors.StatementRefused:
+def refused(services: "Services", verdict: Verdict) -> errors.StatementRefused:
     """The policy's refusal as an error."""
     rule = verdict.rule or ""
     services.figures.refused[rule] += 1
@@ -134,7 +136,7 @@ def refused(services: Services, verdict: Verdict) -> errors.StatementRefused:
     )
 
 
-def _refused_by(services: Services, rule: str, message: str) -> errors.StatementRefused:
+def _refused_by(services: "Services", rule: str, message: str) -> errors.StatementRefused:
     services.figures.refused[rule] += 1
 
     return errors.StatementRefused(message, rule=rule, sqlstate="42501")
@@ -155,7 +157,7 @@ def _token(headers: dict[bytes, bytes]) -> str | None:
     return unquote_to_bytes(password).decode("latin-1") or None
 
 
-def _peer(services: Services, request: Request) -> str:
+def _peer(services: "Services", request: Request) -> str:
     """Where a request comes from, for keys that are bound to addresses.
 
     A proxy in front is believed where the operator says that there is one and it runs on this machine; otherwise what it
