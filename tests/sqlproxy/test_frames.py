@@ -1,5 +1,7 @@
 """Messages cut out of a stream, read and written: whatever the pieces, whatever the bytes."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ def cut(stream: bytes, places: list[int]) -> list[bytes]:
     """The stream in pieces, cut at these places."""
     edges = [0, *sorted(place % (len(stream) + 1) for place in places), len(stream)]
 
-    return [stream[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [stream[start:end] for start, end in itertools.pairwise(edges)]
 
 
 def read_all(reader: Reader, pieces: list[bytes]) -> list[Message]:

@@ -33,6 +33,7 @@ POISON_QUERY: Final = frames.query(REFUSED)
 PINNED: Final = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
 
 IDLE: Final = ord("I")
+CANCELED: Final = "57014"
 Kind = Literal["query", "parse", "bind", "describe", "execute", "close", "sync"]
 _ANSWERS: Final[dict[int, Kind]] = {ord("1"): "parse", ord("2"): "bind", ord("3"): "close"}
 
@@ -95,6 +96,7 @@ class Entry(msgspec.Struct):
     rows: int = 0
     bytes: int = 0
     is_over: bool = False
+    is_late: bool = False
 
 
 class Relay:
@@ -388,6 +390,8 @@ class Relay:
             fields = dict(entry.refusal)
         elif entry.is_over:
             fields = dict(self._too_large("ERROR"))
+        elif entry.is_late and fields.get("C") == CANCELED:
+            fields = refusal(CANCELED, "canceling statement due to statement timeout")
         elif entry.ruling is not None and entry.ruling.shift and fields.get("P", "").isdigit():
             fields["P"] = str(self._gate.place(entry.ruling, int(fields["P"])))
         out.append(frames.error(fields))
@@ -416,11 +420,16 @@ class Relay:
     # Time
 
     def overdue(self) -> float:
-        """Seconds by which the statement that runs has passed its deadline; 0 when none has."""
+        """Seconds by which the statement that runs has passed its deadline, 0 when none has.
+
+        One that has is to be cancelled, and the client is then told why.
+        """
         if not self._pending:
             return 0.0
+        late = self._clock() - self._head_since - self._limits.statement_s
+        self._pending[0].is_late = late > 0
 
-        return max(0.0, self._clock() - self._head_since - self._limits.statement_s)
+        return max(0.0, late)
 
     def expired(self) -> Fields | None:
         """Why the session has to end now, as far as time decides it."""

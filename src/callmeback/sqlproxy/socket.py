@@ -10,13 +10,17 @@ import hmac
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from callmeback import errors, logs
-from callmeback.pg import roles
 from callmeback.sqlproxy import frames, upstream
+from callmeback.sqlproxy.audit import Record
 from callmeback.sqlproxy.frames import Fields, Reader, Startup, Violation
-from callmeback.sqlproxy.relay import Done, Gate, Limits, Relay, refusal
+from callmeback.sqlproxy.keyring import Key, Keyring
+from callmeback.sqlproxy.limits import ANSWER_BYTES_MAX, DEADLINE_S, ROWS_MAX
+from callmeback.sqlproxy.relay import Done, Limits, Relay, refusal
+from callmeback.sqlproxy.rules import Rules
+from callmeback.sqlproxy.services import Services
 from callmeback.sqlproxy.upstream import Upstream
 
 # The whole start-up, from the handshake to the key.
@@ -34,13 +38,18 @@ GRACE_S: Final = 1.0
 SEND_S: Final = 10.0
 GOODBYE_S: Final = 1.0
 SECRET_BYTES: Final = 4
+# From protocol 3.2 on a cancel request may name a longer secret.
+LONG_SECRET_MINOR: Final = 2
 LONG_SECRET_BYTES: Final = 32
 PROCESS_BITS: Final = 31
+SESSION_ID_BYTES: Final = 8
 
 # RFC 6455, section 7.4.1.
 NORMAL: Final = 1000
 UNSUPPORTED_DATA: Final = 1003
-TRY_AGAIN_LATER: Final = 1013
+
+NO_REPLICATION: Final = ("false", "off", "no", "0")
+ENDPOINT: Final = "/v2"
 
 log = logs.get_logger(__name__)
 
@@ -114,6 +123,36 @@ class Wire:
             # The server raises RuntimeError for a socket that it has closed itself.
             self._is_open = False
             raise Gone from exc
+
+
+class Scribe:
+    """Writes a session's lines of the audit: one for each statement that ran, or was refused."""
+
+    def __init__(self, services: Services, key: Key) -> None:
+        self._services = services
+        self._key = key
+        self._session = f"req_{secrets.token_hex(SESSION_ID_BYTES)}"
+
+    def __call__(self, done: Done) -> None:
+        """Note one."""
+        ruling = done.ruling
+        self._services.audit.write(
+            Record(
+                self._session,
+                ENDPOINT,
+                key=self._key.id,
+                role=self._key.role,
+                verdict="allowed" if ruling is None or ruling.rule is None else "refused",
+                rule=ruling.rule if ruling is not None else None,
+                hash=ruling.digest if ruling is not None else None,
+                statements=1,
+                rows=done.rows,
+                bytes=done.bytes,
+                database_ms=round(done.seconds * 1_000, 3),
+                total_ms=round(done.seconds * 1_000, 3),
+                sqlstate=done.sqlstate,
+            )
+        )
 
 
 class Session:
@@ -235,29 +274,11 @@ class Session:
 
 
 class Sockets:
-    """Every session of this process. `serve` is the ASGI application of `/v2`."""
+    """Every session of this process; `serve` answers `GET /v2`."""
 
-    def __init__(
-        self,
-        place: upstream.Place,
-        role_secret: str,
-        keyring: Keyring,
-        budget: Budget,
-        use: UseLimits,
-        verdicts: Verdicts,
-        audit: Audit,
-        limits: Limits | None = None,
-    ) -> None:
-        self.started = 0
+    def __init__(self, limits: Limits | None = None) -> None:
         self.refused = 0
-        self._place = place
-        self._role_secret = role_secret
-        self._keyring = keyring
-        self._budget = budget
-        self._use = use
-        self._verdicts = verdicts
-        self._audit = audit
-        self._limits = limits or Limits()
+        self._limits = limits or Limits(rows=ROWS_MAX, bytes=ANSWER_BYTES_MAX, statement_s=DEADLINE_S)
         self._strangers = 0
         self._sessions: dict[int, tuple[bytes, Session, Rules]] = {}
         self._watching: asyncio.Task[None] | None = None
@@ -265,114 +286,83 @@ class Sockets:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    async def serve(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def serve(self, services: Services, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """One WebSocket, from its handshake to its end. Raises nothing that a client could cause."""
         wire = Wire(receive, send)
         peer = scope.get("client")
         reason: Fields | None = None
         try:
             await wire.accept()
-            reason = await self._converse(wire, str(peer[0]) if peer else "")
+            reason = await self._converse(services, wire, str(peer[0]) if peer else "")
         except Gone:
             return
         except Refused as exc:
-            reason = exc.fields
             self.refused += 1
+            reason = exc.fields
         except Exception:
             log.exception("session_failed")
             reason = refusal("XX000", "something went wrong on our side", "FATAL")
         finally:
             await wire.end(reason)
 
-    async def close(self) -> None:
-        """End every session, with the server's word for it, and the watch."""
-        for _, session, _ in self._sessions.values():
-            session.end(refusal("57P01", "terminating connection: the proxy is being stopped", "FATAL"))
-        if self._watching is not None:
-            self._watching.cancel()
-
-    async def _converse(self, wire: Wire, peer: str) -> Fields | None:
+    async def _converse(self, services: Services, wire: Wire, peer: str) -> Fields | None:
         if self._strangers >= STRANGERS_MAX:
             raise Refused(refusal("53300", "too many connections are being made", "FATAL"))
         self._strangers += 1
+        reader = Reader(frames.CLIENT_KINDS, PASSWORD_BYTES_MAX)
         try:
             async with asyncio.timeout(STARTUP_S):
-                reader = Reader(frames.CLIENT_KINDS, PASSWORD_BYTES_MAX)
                 asked = await self._greet(wire, reader)
                 if asked is None:
                     return None
-                key = await self._authenticate(wire, reader, peer)
+                key = await _authenticate(services.keyring, wire, reader, peer)
         except TimeoutError:
             raise Refused(refusal("57014", "canceling authentication due to timeout", "FATAL")) from None
         except Violation as exc:
             raise Refused(refusal("08P01", str(exc), "FATAL")) from exc
         finally:
             self._strangers -= 1
+        if services.is_draining:
+            raise Refused(refusal("57P03", "the proxy is being stopped", "FATAL"))
         try:
-            with self._use.admitted(key):
-                async with self._budget.place(key.role):
-                    return await self._hold(wire, key, asked, reader)
+            with services.limits.admitted(key):
+                async with services.pools.slot(key.role):
+                    return await self._hold(services, wire, key, asked, reader.rest())
         except errors.CallMeBackError as exc:
             raise Refused(_fatal(exc)) from exc
 
     async def _greet(self, wire: Wire, reader: Reader) -> Startup | None:
         """The start-up message; None when the socket was there to cancel something."""
-        for _ in range(DECLINED_MAX + 1):
+        for left in range(DECLINED_MAX, -1, -1):
             while (packet := reader.startup()) is None:
                 reader.feed(await wire.receive())
             asked = frames.read_startup(packet)
             if asked.wants == "cancel":
-                self._cancel(asked)
+                found = self._sessions.get(asked.process)
+                if found is not None and hmac.compare_digest(found[0], asked.secret):
+                    found[1].cancel()
                 return None
             if asked.wants == "start":
-                await self._negotiate(wire, asked)
+                await _negotiate(wire, asked)
                 return asked
             # Encryption is the WebSocket's; inside it there is none.
-            await wire.send(b"N")
+            if left:
+                await wire.send(b"N")
 
         raise Violation("a start-up message was expected")
 
-    async def _negotiate(self, wire: Wire, asked: Startup) -> None:
-        if asked.parameters.get("replication", "false").lower() not in ("false", "off", "no", "0"):
-            raise Refused(refusal("0A000", "replication is not available here", "FATAL"))
-        unknown = [name for name in asked.parameters if name.startswith("_pq_.")]
-        if asked.minor > frames.PROTOCOL_MINOR_MAX or unknown:
-            await wire.send(frames.negotiate(min(asked.minor, frames.PROTOCOL_MINOR_MAX), unknown))
-        await wire.send(frames.ASK_PASSWORD)
-
-    async def _authenticate(self, wire: Wire, reader: Reader, peer: str) -> Key:
-        """The key that the password is; raises Refused."""
-        while (message := reader.message()) is None:
-            reader.feed(await wire.receive())
-        if message.kind != ord("p"):
-            raise Violation("a password was expected")
-        try:
-            token = frames.read_string(message.payload).decode()
-        except UnicodeDecodeError:
-            token = ""
-        try:
-            key = await self._keyring.authenticate(token, peer)
-        except errors.Unauthorized as exc:
-            raise Refused(refusal("28P01", "the password has to be an API key, and this is none", "FATAL")) from exc
-        except errors.CallMeBackError as exc:
-            raise Refused(_fatal(exc)) from exc
-        if key.mode == "named":
-            raise Refused(refusal("42501", "this key runs named statements only: POST /named/{id}", "FATAL"))
-
-        return key
-
-    async def _hold(self, wire: Wire, key: Key, asked: Startup, reader: Reader) -> Fields | None:
-        rules = Rules(key, self._verdicts, self._use)
-        server = await upstream.log_in(self._place, key.role, roles.password(self._role_secret, key.role))
+    async def _hold(self, services: Services, wire: Wire, key: Key, asked: Startup, left_over: bytes) -> Fields | None:
+        """The session itself, on a connection that lives as long as it does."""
+        server = await upstream.log_in(services.dsn_for(key.role))
         process = self._new_process()
         try:
-            secret = secrets.token_bytes(LONG_SECRET_BYTES if asked.minor >= 2 else SECRET_BYTES)
+            secret = secrets.token_bytes(LONG_SECRET_BYTES if asked.minor >= LONG_SECRET_MINOR else SECRET_BYTES)
+            rules = Rules(key, services.verdicts, services.limits)
             relay = Relay(rules, self._limits, time.monotonic)
-            relay.start(reader.rest())
-            session = Session(wire, server, relay, rules.note)
+            relay.start(left_over)
+            session = Session(wire, server, relay, Scribe(services, key))
             self._sessions[process] = (secret, session, rules)
-            self.started += 1
-            self._watch()
+            self._watch(services)
             hello = [frames.AUTHENTICATED, *server.settings, frames.key_data(process, secret), frames.ready(b"I")]
             await wire.send(b"".join(hello))
             return await session.run()
@@ -386,33 +376,68 @@ class Sockets:
 
         return process
 
-    def _cancel(self, asked: Startup) -> None:
-        found = self._sessions.get(asked.process)
-        if found is not None and hmac.compare_digest(found[0], asked.secret):
-            found[1].cancel()
-
-    def _watch(self) -> None:
+    def _watch(self, services: Services) -> None:
         if self._watching is None or self._watching.done():
-            self._watching = asyncio.create_task(self._look())
+            self._watching = asyncio.create_task(self._look(services), name="sessions")
 
-    async def _look(self) -> None:
-        """Look at every session now and then: deadlines, and whether its key still stands."""
+    async def _look(self, services: Services) -> None:
+        """Look at every session now and then: its deadlines, and whether its key still stands."""
         while self._sessions:
             await asyncio.sleep(WATCH_S)
             for _, session, rules in list(self._sessions.values()):
                 session.check()
-                if not rules.renew(self._keyring.current(rules.key)):
+                if not rules.renew(services.keyring.current(rules.key)):
                     session.end(refusal("28000", "terminating connection: the key was revoked or changed", "FATAL"))
+                await _learn(services.keyring, rules)
+
+
+async def _learn(keyring: Keyring, rules: Rules) -> None:
+    """Hand on what an exact key sent while it learns; a text that can't be kept now is learnt another time."""
+    texts, rules.learnt = rules.learnt, []
+    for text in texts:
+        try:
+            await keyring.learn(rules.key, text)
+        except errors.CallMeBackError as exc:
+            log.warning("not_learnt", key=rules.key.id, error=exc.code)
+
+
+async def _negotiate(wire: Wire, asked: Startup) -> None:
+    """Agree on the version and ask for the password; user, database and all settings of the start-up are ignored."""
+    if asked.parameters.get("replication", "false").lower() not in NO_REPLICATION:
+        raise Refused(refusal("0A000", "replication is not available here", "FATAL"))
+    unknown = [name for name in asked.parameters if name.startswith("_pq_.")]
+    if asked.minor > frames.PROTOCOL_MINOR_MAX or unknown:
+        await wire.send(frames.negotiate(min(asked.minor, frames.PROTOCOL_MINOR_MAX), unknown))
+    await wire.send(frames.ASK_PASSWORD)
+
+
+async def _authenticate(keyring: Keyring, wire: Wire, reader: Reader, peer: str) -> Key:
+    """The key that the password is; it may have come together with the start-up. Raises Refused, Violation."""
+    while (message := reader.message()) is None:
+        reader.feed(await wire.receive())
+    if message.kind != ord("p"):
+        raise Violation("a password was expected")
+    token = frames.read_string(message.payload).decode(errors="replace")
+    try:
+        key = await keyring.authenticate(token, peer)
+    except errors.Unauthorized as exc:
+        raise Refused(refusal("28P01", "the password has to be an API key, and this is none", "FATAL")) from exc
+    except errors.CallMeBackError as exc:
+        raise Refused(_fatal(exc)) from exc
+    if key.mode == "named":
+        raise Refused(refusal("42501", "this key runs named statements only: POST /named/{id}", "FATAL"))
+
+    return key
 
 
 def _fatal(exc: errors.CallMeBackError) -> Fields:
     """A domain error as the reason why a session doesn't begin."""
-    sqlstate = {
-        errors.Forbidden: "28000",
-        errors.Unauthorized: "28P01",
-        errors.RateLimited: "53300",
-        errors.Overloaded: "53300",
-        errors.DatabaseUnavailable: "57P03",
-    }.get(type(exc), "XX000")
+    return refusal(_REASONS.get(type(exc), "XX000"), exc.detail, "FATAL")
 
-    return refusal(sqlstate, exc.detail, "FATAL")
+
+_REASONS: Final = {
+    errors.Forbidden: "28000",
+    errors.RateLimited: "53300",
+    errors.Overloaded: "53300",
+    errors.DatabaseUnavailable: "57P03",
+}

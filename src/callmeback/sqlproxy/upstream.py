@@ -5,6 +5,7 @@ understands of a DSN and we don't is refused by name, never passed over.
 """
 
 import asyncio
+import functools
 import os
 import ssl
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Final
 
 import msgspec
 from psycopg import pq
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from scramp import ScramClient, ScramException
 
 from callmeback import errors, logs
@@ -27,6 +28,8 @@ PIECE_BYTES: Final = 64 * 1024
 LOGIN_MESSAGE_BYTES_MAX: Final = 64 * 1024
 LOGIN_MESSAGES_MAX: Final = 200
 HOSTS_MAX: Final = 16
+# One in a process; its certificates are read once.
+PLACES_MAX: Final = 8
 DEFAULT_PORT: Final = 5432
 DEFAULT_ROOT: Final = Path("~/.postgresql/root.crt")
 
@@ -115,10 +118,11 @@ class Upstream:
 
 
 class Stream(msgspec.Struct):
-    """Both halves of a socket."""
+    """Both halves of a socket. Under TLS also the writer below it, which closes the socket when nobody holds it."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    below: asyncio.StreamWriter | None = None
 
     @property
     def tls(self) -> ssl.SSLObject | None:
@@ -128,8 +132,12 @@ class Stream(msgspec.Struct):
         return found
 
 
+@functools.lru_cache(PLACES_MAX)
 def place_of(dsn: str) -> Place:
-    """Read a DSN as libpq would, its environment included; raises ConfigurationError for what isn't done here."""
+    """Read a DSN, without its role, as libpq would, its environment included.
+
+    Raises ConfigurationError for what isn't done here.
+    """
     options = {
         option.keyword.decode(): option.val.decode() for option in pq.Conninfo.get_defaults() if option.val is not None
     }
@@ -142,7 +150,7 @@ def place_of(dsn: str) -> Place:
     ports = (options.get("port") or str(DEFAULT_PORT)).split(",")
     if len(ports) == 1:
         ports *= len(names)
-    if not len(names) == len(addresses) == len(ports) <= HOSTS_MAX or not all(map(any, zip(names, addresses))):
+    if not len(names) == len(addresses) == len(ports) <= HOSTS_MAX or not all(map(any, zip(names, addresses, strict=True))):
         raise errors.ConfigurationError("DATABASE_URL has to name a host, and as many ports as hosts or one for all.")
     hosts = tuple(
         (name or address, address or name, int(port or DEFAULT_PORT))
@@ -152,7 +160,7 @@ def place_of(dsn: str) -> Place:
 
     return Place(
         hosts=hosts,
-        database=options.get("dbname") or options.get("user") or "",
+        database=options.get("dbname", ""),
         sslmode=mode,
         sslnegotiation=options.get("sslnegotiation") or "postgres",
         channel_binding=options.get("channel_binding") or "prefer",
@@ -183,8 +191,11 @@ def _context(mode: str, options: dict[str, str]) -> ssl.SSLContext:
     return context
 
 
-async def log_in(place: Place, role: str, password: str) -> Upstream:
-    """Open a connection as `role`. Raises DatabaseUnavailable, or Overloaded when the server takes no more."""
+async def log_in(dsn: str) -> Upstream:
+    """Open a connection as the role of the DSN. Raises DatabaseUnavailable, Overloaded when the server is full."""
+    options = conninfo_to_dict(dsn)
+    role, password = str(options.get("user", "")), str(options.get("password", ""))
+    place = place_of(make_conninfo(dsn, user="", password=""))
     failure: Exception | None = None
     try:
         async with asyncio.timeout(LOGIN_S):
@@ -248,7 +259,7 @@ async def _encrypt(stream: Stream, context: ssl.SSLContext, name: str) -> Stream
     assert transport is not None
     protocol.connection_made(transport)
 
-    return Stream(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+    return Stream(reader, asyncio.StreamWriter(transport, protocol, reader, loop), stream.writer)
 
 
 async def _converse(upstream: Upstream, stream: Stream, place: Place, role: str, password: str) -> None:
@@ -320,7 +331,7 @@ def _authenticate(
 
 
 def _first(stream: Stream, place: Place, offered: list[str], password: str) -> tuple[ScramClient, bytes]:
-    # Also where the server offers none: the exchange then tells it that we could have, so nobody in between can hide it.
+    # Said also where the server offers none: so it learns that we could have, and nobody in between can hide its offer.
     binds = stream.tls is not None and place.channel_binding != "disable"
     mechanism = BOUND_MECHANISM if binds and BOUND_MECHANISM in offered else PLAIN_MECHANISM
     if mechanism not in offered:
