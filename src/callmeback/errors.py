@@ -289,6 +289,12 @@ class UnknownTier(CallMeBackError):
     code = "unknown_tier"
 
 
+class GrantRefused(CallMeBackError):
+    """This can't be granted to a key."""
+
+    code = "grant_refused"
+
+
 class CsrfRefused(CallMeBackError):
     """The page's token is missing or old; load the page again."""
 

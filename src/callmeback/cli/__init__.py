@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "worker": "The worker alone.",
     "migrate": "Migrations of the database.",
     "call": "Place a call and watch it in the terminal.",
+    "keys": "Keys of the SQL proxy: create, list, rotate, revoke, allow, learn, sync.",
     "users": "Accounts: role, tier, credits, block, erase.",
     "doctor": "What is wrong, and what to do about it.",
     "psql": "A shell in the database.",

@@ -17,7 +17,9 @@ from rich.console import Console
 
 from callmeback import errors, logs
 from callmeback.cli.supervisor import Service, Supervisor
+from callmeback.ops import scopes
 from callmeback.pg import home, migrate, roles, server
+from callmeback.pg.pool import Database
 from callmeback.settings import VENDORS, Settings
 
 READY_TIMEOUT_S: Final = 60.0
@@ -56,6 +58,7 @@ def command() -> None:
         settings = msgspec.structs.replace(settings, database_url=dsn)
         wait_for_port(settings.host, settings.port)
         migrate.apply(dsn)
+        asyncio.run(grant_keys(settings, running))
         home.write_run(
             settings.home, url=settings.base_url, pid=os.getpid(), services=[service.name for service in SERVICES]
         )
@@ -83,6 +86,14 @@ def database(settings: Settings) -> Iterator[tuple[str, server.Server | None]]:
             yield settings.database_url, None
         finally:
             os.close(held)
+
+
+async def grant_keys(settings: Settings, running: server.Server | None) -> None:
+    """Put the roles behind the keys right, which a restored database lacks."""
+    assert settings.database_url is not None and settings.role_secret is not None
+    workshop = scopes.Workshop(running.superuser_dsn if running else settings.database_url, settings.role_secret)
+    async with Database.open(settings.database_url, name="up", max_size=1) as owner:
+        await scopes.synchronise(owner, workshop)
 
 
 def wait_for_port(host: str, port: int) -> None:

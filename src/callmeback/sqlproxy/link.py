@@ -59,20 +59,30 @@ class Sink(Protocol):
 class Prepared:
     """A statement that this link prepared, and what its results look like, kept by whoever encodes them."""
 
-    __slots__ = ("name", "shape")
+    __slots__ = ("fields", "name", "shape")
 
     def __init__(self, name: bytes) -> None:
         self.name = name
         self.shape: Any = None
+        self.fields: bytes | None = None
 
 
 class Step:
     """A statement to run, and then what came of it: its tag, or the error result."""
 
-    __slots__ = ("error", "prepared", "sink", "tag", "text", "values", "was_run")
+    __slots__ = ("error", "key", "prepared", "sink", "tag", "text", "types", "values", "was_run")
 
-    def __init__(self, text: bytes, values: Sequence[bytes | None] = (), sink: Sink | None = None) -> None:
+    def __init__(
+        self,
+        text: bytes,
+        values: Sequence[bytes | None] = (),
+        sink: Sink | None = None,
+        types: tuple[int, ...] | None = None,
+    ) -> None:
         self.text = text
+        self.types = types
+        # The same text with other types is another statement.
+        self.key: object = text if types is None else (text, types)
         self.values = values
         self.sink = sink
         self.prepared: Prepared | None = None
@@ -99,6 +109,7 @@ class Link:
         self.opened_at = self.used_at = asyncio.get_running_loop().time()
         self.expires_at = 0.0
         self.is_lost = False
+        self._is_tainted = False
         self._connection = connection
         self._pgconn = connection.pgconn
         self._deadlines = deadlines
@@ -111,8 +122,8 @@ class Link:
         self._is_paused = False
         self._reads = 0
         self._unfinished_bytes = 0
-        self._prepared: OrderedDict[bytes, Prepared] = OrderedDict()
-        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._prepared: OrderedDict[object, Prepared] = OrderedDict()
+        self._seen: OrderedDict[object, None] = OrderedDict()
         self._stale: list[bytes] = []
         self._number = 0
         self._loop.add_reader(self._socket, self._on_readable)
@@ -134,33 +145,38 @@ class Link:
     @property
     def is_idle(self) -> bool:
         """Whether the next request may have it: nothing runs, and no transaction is open."""
-        return not self.is_lost and self._waiter is None and self._pgconn.transaction_status == _IDLE and not self._steps
+        return not (self.is_lost or self._is_tainted) and self._waiter is None and self._pgconn.transaction_status == _IDLE and not self._steps
 
     def now(self) -> float:
         """The loop's time."""
         return self._loop.time()
 
     async def run(
-        self, text: bytes, values: Sequence[bytes | None], sink: Sink | None, expires_at: float
+        self,
+        text: bytes,
+        values: Sequence[bytes | None],
+        sink: Sink | None,
+        expires_at: float,
+        types: tuple[int, ...] | None = None,
     ) -> Step:
         """Run one statement in a transaction of its own.
 
         The Step has the tag or the error. Raises DeadlineExceeded, DatabaseUnavailable, and what the sink raises.
         """
-        step = Step(text, values, sink)
-        prepared = self._prepared.get(text)
-        if prepared is None and text in self._seen:
+        step = Step(text, values, sink, types)
+        prepared = self._prepared.get(step.key)
+        if prepared is None and step.key in self._seen:
             await self._pipeline([step], expires_at)
             return step
         pgconn = self._pgconn
         try:
             if prepared is not None:
-                self._prepared.move_to_end(text)
+                self._prepared.move_to_end(step.key)
                 step.prepared = prepared
                 pgconn.send_query_prepared(prepared.name, values)
             else:
-                self._note(text)
-                pgconn.send_query_params(text, values)
+                self._note(step)
+                pgconn.send_query_params(text, values, types)
             if sink is not None:
                 pgconn.set_chunked_rows_mode(CHUNK_ROWS)
         except psycopg.Error as exc:
@@ -181,6 +197,10 @@ class Link:
                 await self._connection.cancel_safe(timeout=GRACE_S)
         self.is_lost = True
         await self._connection.close()
+
+    def taint(self) -> None:
+        """What ran may have changed the session, so nobody uses it again."""
+        self._is_tainted = True
 
     def cut(self) -> None:
         """End it without waiting for anything."""
@@ -229,25 +249,25 @@ class Link:
 
     def _send(self, step: Step, sent: list[Step | _Upkeep]) -> None:
         """Put one statement into the pipeline, prepared where it was seen before."""
-        text = step.text
-        prepared = self._prepared.get(text)
-        if prepared is None and text in self._seen:
+        text, key = step.text, step.key
+        prepared = self._prepared.get(key)
+        if prepared is None and key in self._seen:
             if len(self._prepared) >= PREPARED_MAX:
                 self._stale.append(self._prepared.popitem(last=False)[1].name)
             while self._stale:
                 self._pgconn.send_close_prepared(self._stale.pop())
                 sent.append(_Upkeep())
             self._number += 1
-            prepared = self._prepared[text] = Prepared(b"s%d" % self._number)
-            self._pgconn.send_prepare(prepared.name, text)
+            prepared = self._prepared[key] = Prepared(b"s%d" % self._number)
+            self._pgconn.send_prepare(prepared.name, text, step.types)
             sent.append(_Upkeep())
         if prepared is not None:
-            self._prepared.move_to_end(text)
+            self._prepared.move_to_end(key)
             step.prepared = prepared
             self._pgconn.send_query_prepared(prepared.name, step.values)
         else:
-            self._note(text)
-            self._pgconn.send_query_params(text, step.values)
+            self._note(step)
+            self._pgconn.send_query_params(text, step.values, step.types)
         sent.append(step)
 
     def _forget_failed(self, sent: Sequence[Step | _Upkeep]) -> None:
@@ -259,17 +279,17 @@ class Link:
                 following = sent[place + 1] if place + 1 < len(sent) else None
                 if isinstance(following, Step) and (each.error is not None or not following.was_run):
                     following.error = following.error or each.error
-                    self._prepared.pop(following.text, None)
+                    self._prepared.pop(following.key, None)
 
-    def forget(self, text: bytes) -> None:
+    def forget(self, step: Step) -> None:
         """Prepare this statement anew at its next use: the tables behind it were changed."""
-        prepared = self._prepared.pop(text, None)
+        prepared = self._prepared.pop(step.key, None)
         if prepared is not None:
             self._stale.append(prepared.name)
 
-    def _note(self, text: bytes) -> None:
-        if len(text) <= PREPARED_TEXT_BYTES_MAX:
-            self._seen[text] = None
+    def _note(self, step: Step) -> None:
+        if len(step.text) <= PREPARED_TEXT_BYTES_MAX:
+            self._seen[step.key] = None
             if len(self._seen) > SEEN_MAX:
                 self._seen.popitem(last=False)
 
@@ -409,3 +429,11 @@ class Link:
         for remove in (self._loop.remove_reader, self._loop.remove_writer):
             with contextlib.suppress(OSError, ValueError):
                 remove(self._socket)
+
+
+def tag(command: bytes) -> tuple[bytes, bytes]:
+    """Command and number of rows, as JSON, of a command tag such as `INSERT 0 1`, `SELECT 5` or `CREATE TABLE`."""
+    words = command.split(b" ")
+    count = words[-1]
+
+    return words[0], count if count.isdigit() else b"null"
