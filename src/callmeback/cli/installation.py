@@ -1,6 +1,7 @@
 """Which installation a command works on: DATABASE_URL, or the running `up` of CALLMEBACK_HOME."""
 
 import sys
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -26,7 +27,8 @@ def workshop(settings: Settings) -> Workshop:
     role_secret = home.complete(settings).role_secret
     assert role_secret is not None
     running = server.find(settings.home)
-    if running is not None and settings.database_url in (None, running.owner_dsn):
+    given = urlsplit(settings.database_url or "")
+    if running is not None and (not given.scheme or (given.hostname, given.port) == ("127.0.0.1", running.port)):
         return Workshop(running.superuser_dsn, role_secret)
 
     return Workshop(owner_dsn(settings), role_secret)

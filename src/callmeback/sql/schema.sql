@@ -1296,11 +1296,12 @@ BEGIN
     IF NOT starts_with(v_shape || ',', v_present || ',') THEN
         EXECUTE format('DROP VIEW %I.%I', p_schema, v_name);
     END IF;
-    -- The owner's rights, on purpose: they reach the columns that the reader's don't. The barrier keeps the reader's
-    -- own functions away from rows that the condition leaves out.
+    -- The owner's rights, on purpose: they reach the columns that the reader's don't. Where rows are left out, a barrier
+    -- keeps the reader's conditions, whose errors could tell of a row, from running before ours. Elsewhere it would hide
+    -- nothing, and cost every join its index.
     EXECUTE format(
-        'CREATE OR REPLACE VIEW %I.%I WITH (security_barrier = true) AS SELECT %s FROM %s AS t WHERE %s',
-        p_schema, v_name, v_columns, v_source, p_condition
+        'CREATE OR REPLACE VIEW %I.%I WITH (security_barrier = %s) AS SELECT %s FROM %s AS t WHERE %s',
+        p_schema, v_name, p_condition <> 'true', v_columns, v_source, p_condition
     );
     EXECUTE format(
         'COMMENT ON VIEW %I.%I IS %L', p_schema, v_name,
@@ -2322,7 +2323,7 @@ COMMENT ON COLUMN public.calls.custom_instructions IS 'pii:content. What else th
 
 COMMENT ON COLUMN public.calls.voice_id IS 'Voice for this call alone; NULL inherits.';
 
-CREATE VIEW clear.call_logs WITH (security_barrier='true') AS
+CREATE VIEW clear.call_logs WITH (security_barrier=f) AS
  SELECT id,
     user_id,
     persona_id,
@@ -2392,7 +2393,7 @@ CREATE TABLE public.purchases (
 
 COMMENT ON TABLE public.purchases IS 'Credits bought with money, from the intent to the payment.';
 
-CREATE VIEW clear.daily_margin WITH (security_barrier='true') AS
+CREATE VIEW clear.daily_margin WITH (security_barrier=f) AS
  SELECT day,
     calls,
     revenue_cents,
@@ -2453,7 +2454,7 @@ COMMENT ON COLUMN public.credit_transactions.cause IS 'What moved the credits: c
 
 COMMENT ON COLUMN public.credit_transactions.description IS 'The house''s words; nothing about a person.';
 
-CREATE VIEW clear.double_entry WITH (security_barrier='true') AS
+CREATE VIEW clear.double_entry WITH (security_barrier=f) AS
  SELECT user_id,
     seq,
     created_at,
@@ -2581,7 +2582,7 @@ COMMENT ON COLUMN public.user_credits.max_calls_per_day IS 'NULL inherits the ti
 
 COMMENT ON COLUMN public.user_credits.max_call_duration_seconds IS 'NULL inherits the tier.';
 
-CREATE VIEW clear.effective_limits WITH (security_barrier='true') AS
+CREATE VIEW clear.effective_limits WITH (security_barrier=f) AS
  SELECT user_id,
     subscription_tier,
     charges_credits,
@@ -2726,7 +2727,7 @@ COMMENT ON COLUMN public.users.blocked_at IS 'Set by an operator: no login and n
 
 COMMENT ON COLUMN public.users.erased_at IS 'When the personal data was taken out; nothing can be undone after.';
 
-CREATE VIEW clear.effective_voices WITH (security_barrier='true') AS
+CREATE VIEW clear.effective_voices WITH (security_barrier=f) AS
  SELECT user_id,
     persona_id,
     voice_id,
@@ -2762,7 +2763,7 @@ COMMENT ON COLUMN public.open_calls.dial_claimed_at IS 'When a dialler took it; 
 
 COMMENT ON COLUMN public.open_calls.reaper_leased_until IS 'Until then one reaper looks after it.';
 
-CREATE VIEW clear.ledger_proof WITH (security_barrier='true') AS
+CREATE VIEW clear.ledger_proof WITH (security_barrier=f) AS
  SELECT user_id,
     balance,
     ledger_sum,
@@ -2798,7 +2799,7 @@ CREATE VIEW clear.ledger_proof WITH (security_barrier='true') AS
 
 COMMENT ON VIEW clear.ledger_proof IS 'Made from the comments of public.ledger_proof for keys of the SQL proxy; never edited.';
 
-CREATE VIEW clear.monthly_spend WITH (security_barrier='true') AS
+CREATE VIEW clear.monthly_spend WITH (security_barrier=f) AS
  SELECT user_id,
     month,
     spend_cents,
@@ -2830,7 +2831,7 @@ COMMENT ON TABLE public.one_time_tokens IS 'Links sent by mail: each opens once.
 
 COMMENT ON COLUMN public.one_time_tokens.token_hash IS 'secret. SHA-256 of the token; the token itself is only in the mail.';
 
-CREATE VIEW clear.one_time_tokens WITH (security_barrier='true') AS
+CREATE VIEW clear.one_time_tokens WITH (security_barrier=f) AS
  SELECT user_id,
     purpose,
     expires_at,
@@ -2859,7 +2860,7 @@ COMMENT ON COLUMN public.phones.number IS 'pii:phone. E.164.';
 
 COMMENT ON COLUMN public.phones.code_hash IS 'secret. Keyed hash of the six digits that were sent by text.';
 
-CREATE VIEW clear.phones WITH (security_barrier='true') AS
+CREATE VIEW clear.phones WITH (security_barrier=f) AS
  SELECT user_id,
     number,
     verified_at,
@@ -2871,7 +2872,7 @@ CREATE VIEW clear.phones WITH (security_barrier='true') AS
 
 COMMENT ON VIEW clear.phones IS 'Made from the comments of public.phones for keys of the SQL proxy; never edited.';
 
-CREATE VIEW clear.users WITH (security_barrier='true') AS
+CREATE VIEW clear.users WITH (security_barrier=f) AS
  SELECT id,
     email,
     name,
@@ -2905,7 +2906,7 @@ COMMENT ON COLUMN public.blocked_numbers.number IS 'pii:phone. E.164.';
 
 COMMENT ON COLUMN public.blocked_numbers.reason IS 'pii:content. The operator''s note.';
 
-CREATE VIEW masked.blocked_numbers WITH (security_barrier='true') AS
+CREATE VIEW masked.blocked_numbers WITH (security_barrier=f) AS
  SELECT
         CASE
             WHEN (number IS NOT NULL) THEN ('***'::text || "right"(number, 2))
@@ -2921,7 +2922,7 @@ CREATE VIEW masked.blocked_numbers WITH (security_barrier='true') AS
 
 COMMENT ON VIEW masked.blocked_numbers IS 'Made from the comments of public.blocked_numbers for keys of the SQL proxy; never edited.';
 
-CREATE VIEW masked.call_logs WITH (security_barrier='true') AS
+CREATE VIEW masked.call_logs WITH (security_barrier=f) AS
  SELECT id,
     user_id,
     persona_id,
@@ -2991,7 +2992,7 @@ COMMENT ON COLUMN public.call_scenario_templates.scenario_text IS 'pii:content. 
 
 COMMENT ON COLUMN public.call_scenario_templates.icon IS 'An emoji.';
 
-CREATE VIEW masked.call_scenario_templates WITH (security_barrier='true') AS
+CREATE VIEW masked.call_scenario_templates WITH (security_barrier=f) AS
  SELECT id,
     user_id,
     name,
@@ -3041,7 +3042,7 @@ COMMENT ON COLUMN public.call_schedules.tzdata_version IS 'Zone data that comput
 
 COMMENT ON COLUMN public.call_schedules.call_pretext IS 'pii:content. Context layer of the prompt.';
 
-CREATE VIEW masked.call_schedules WITH (security_barrier='true') AS
+CREATE VIEW masked.call_schedules WITH (security_barrier=f) AS
  SELECT user_id,
     id,
     persona_id,
@@ -3067,7 +3068,7 @@ CREATE VIEW masked.call_schedules WITH (security_barrier='true') AS
 
 COMMENT ON VIEW masked.call_schedules IS 'Made from the comments of public.call_schedules for keys of the SQL proxy; never edited.';
 
-CREATE VIEW masked.calls WITH (security_barrier='true') AS
+CREATE VIEW masked.calls WITH (security_barrier=f) AS
  SELECT id,
     user_id,
     persona_id,
@@ -3123,7 +3124,7 @@ CREATE VIEW masked.calls WITH (security_barrier='true') AS
 
 COMMENT ON VIEW masked.calls IS 'Made from the comments of public.calls for keys of the SQL proxy; never edited.';
 
-CREATE VIEW masked.daily_margin WITH (security_barrier='true') AS
+CREATE VIEW masked.daily_margin WITH (security_barrier=f) AS
  SELECT day,
     calls,
     revenue_cents,
@@ -3152,7 +3153,7 @@ CREATE VIEW masked.daily_margin WITH (security_barrier='true') AS
 
 COMMENT ON VIEW masked.daily_margin IS 'Made from the comments of public.daily_margin for keys of the SQL proxy; never edited.';
 
-CREATE VIEW masked.double_entry WITH (security_barrier='true') AS
+CREATE VIEW masked.double_entry WITH (security_barrier=f) AS
  SELECT user_id,
     seq,
     created_at,
@@ -3179,7 +3180,7 @@ CREATE VIEW masked.double_entry WITH (security_barrier='true') AS
 
 COMMENT ON VIEW masked.double_entry IS 'Made from the comments of public.double_entry for keys of the SQL proxy; never edited.';
 
-CREATE VIEW masked.effective_limits WITH (security_barrier='true') AS
+CREATE VIEW masked.effective_limits WITH (security_barrier=f) AS
  SELECT user_id,
     subscription_tier,
     charges_credits,
@@ -3207,7 +3208,7 @@ CREATE VIEW masked.effective_limits WITH (security_barrier='true') AS
 
 COMMENT ON VIEW masked.effective_limits IS 'Made from the comments of public.effective_limits for keys of the SQL proxy; never edited.';
 
-CREATE VIEW masked.effective_voices WITH (security_barrier='true') AS
+CREATE VIEW masked.effective_voices WITH (security_barrier=f) AS
  SELECT user_id,
     persona_id,
     voice_id,
@@ -3242,7 +3243,7 @@ COMMENT ON COLUMN public.idempotency_keys.key IS 'pii:content. Chosen by the cli
 
 COMMENT ON COLUMN public.idempotency_keys.answer IS 'pii:content. The first answer where the resource alone doesn''t tell it.';
 
-CREATE VIEW masked.idempotency_keys WITH (security_barrier='true') AS
+CREATE VIEW masked.idempotency_keys WITH (security_barrier=f) AS
  SELECT user_id,
         CASE
             WHEN (key IS NOT NULL) THEN '***'::text
@@ -3261,7 +3262,7 @@ CREATE VIEW masked.idempotency_keys WITH (security_barrier='true') AS
 
 COMMENT ON VIEW masked.idempotency_keys IS 'Made from the comments of public.idempotency_keys for keys of the SQL proxy; never edited.';
 
-CREATE VIEW masked.ledger_proof WITH (security_barrier='true') AS
+CREATE VIEW masked.ledger_proof WITH (security_barrier=f) AS
  SELECT user_id,
     balance,
     ledger_sum,
@@ -3297,7 +3298,7 @@ CREATE VIEW masked.ledger_proof WITH (security_barrier='true') AS
 
 COMMENT ON VIEW masked.ledger_proof IS 'Made from the comments of public.ledger_proof for keys of the SQL proxy; never edited.';
 
-CREATE VIEW masked.monthly_spend WITH (security_barrier='true') AS
+CREATE VIEW masked.monthly_spend WITH (security_barrier=f) AS
  SELECT user_id,
     month,
     spend_cents,
@@ -3315,7 +3316,7 @@ CREATE VIEW masked.monthly_spend WITH (security_barrier='true') AS
 
 COMMENT ON VIEW masked.monthly_spend IS 'Made from the comments of public.monthly_spend for keys of the SQL proxy; never edited.';
 
-CREATE VIEW masked.one_time_tokens WITH (security_barrier='true') AS
+CREATE VIEW masked.one_time_tokens WITH (security_barrier=f) AS
  SELECT user_id,
     purpose,
     expires_at,
@@ -3345,7 +3346,7 @@ COMMENT ON TABLE public.payment_events IS 'Every signed event of the payment pro
 
 COMMENT ON COLUMN public.payment_events.payload IS 'pii:content. The event; emptied when the person is erased.';
 
-CREATE VIEW masked.payment_events WITH (security_barrier='true') AS
+CREATE VIEW masked.payment_events WITH (security_barrier=f) AS
  SELECT id,
     type,
     created_at,
@@ -3364,7 +3365,7 @@ CREATE VIEW masked.payment_events WITH (security_barrier='true') AS
 
 COMMENT ON VIEW masked.payment_events IS 'Made from the comments of public.payment_events for keys of the SQL proxy; never edited.';
 
-CREATE VIEW masked.personas WITH (security_barrier='true') AS
+CREATE VIEW masked.personas WITH (security_barrier=f) AS
  SELECT id,
     owner_user_id,
     name,
@@ -3391,7 +3392,7 @@ CREATE VIEW masked.personas WITH (security_barrier='true') AS
 
 COMMENT ON VIEW masked.personas IS 'Made from the comments of public.personas for keys of the SQL proxy; never edited.';
 
-CREATE VIEW masked.phones WITH (security_barrier='true') AS
+CREATE VIEW masked.phones WITH (security_barrier=f) AS
  SELECT user_id,
         CASE
             WHEN (number IS NOT NULL) THEN ('***'::text || "right"(number, 2))
@@ -3441,7 +3442,7 @@ COMMENT ON COLUMN public.scheduled_calls.outcome IS 'What became of it, a stable
 
 COMMENT ON COLUMN public.scheduled_calls.call_pretext IS 'pii:content. Context layer of the prompt.';
 
-CREATE VIEW masked.scheduled_calls WITH (security_barrier='true') AS
+CREATE VIEW masked.scheduled_calls WITH (security_barrier=f) AS
  SELECT id,
     user_id,
     persona_id,
@@ -3485,7 +3486,7 @@ COMMENT ON TABLE public.transcripts IS 'Who said what, turn by turn, as it was h
 
 COMMENT ON COLUMN public.transcripts.text IS 'pii:content. Words of the call.';
 
-CREATE VIEW masked.transcripts WITH (security_barrier='true') AS
+CREATE VIEW masked.transcripts WITH (security_barrier=f) AS
  SELECT user_id,
     call_id,
     seq,
@@ -3518,7 +3519,7 @@ COMMENT ON COLUMN public.unknown_caller_attempts.phone_number IS 'pii:phone. E.1
 
 COMMENT ON COLUMN public.unknown_caller_attempts.notes IS 'pii:content. The operator''s note.';
 
-CREATE VIEW masked.unknown_caller_attempts WITH (security_barrier='true') AS
+CREATE VIEW masked.unknown_caller_attempts WITH (security_barrier=f) AS
  SELECT
         CASE
             WHEN (phone_number IS NOT NULL) THEN ('***'::text || "right"(phone_number, 2))
@@ -3539,7 +3540,7 @@ CREATE VIEW masked.unknown_caller_attempts WITH (security_barrier='true') AS
 
 COMMENT ON VIEW masked.unknown_caller_attempts IS 'Made from the comments of public.unknown_caller_attempts for keys of the SQL proxy; never edited.';
 
-CREATE VIEW masked.user_persona_relationships WITH (security_barrier='true') AS
+CREATE VIEW masked.user_persona_relationships WITH (security_barrier=f) AS
  SELECT id,
     user_id,
     persona_id,
@@ -3585,7 +3586,7 @@ COMMENT ON COLUMN public.user_preferences.memory_enabled IS 'Whether personas ar
 
 COMMENT ON COLUMN public.user_preferences.memory IS 'pii:content. Facts that the person lets every persona know; seen and edited by the person.';
 
-CREATE VIEW masked.user_preferences WITH (security_barrier='true') AS
+CREATE VIEW masked.user_preferences WITH (security_barrier=f) AS
  SELECT user_id,
     email_notifications,
     sms_notifications,
@@ -3603,7 +3604,7 @@ CREATE VIEW masked.user_preferences WITH (security_barrier='true') AS
 
 COMMENT ON VIEW masked.user_preferences IS 'Made from the comments of public.user_preferences for keys of the SQL proxy; never edited.';
 
-CREATE VIEW masked.users WITH (security_barrier='true') AS
+CREATE VIEW masked.users WITH (security_barrier=f) AS
  SELECT id,
         CASE
             WHEN (email IS NOT NULL) THEN '***'::text

@@ -1,8 +1,8 @@
 """The keyring: which keys there are right now, and whether a request carries one of them.
 
 The version of all keys is polled every half second, and LISTEN hastens that, so a revoked key ends everywhere within a
-second. An unknown key waits for one more look, so that a new one works at once; all unknown ones share that look, so
-guessing costs the database nothing. When the database doesn't answer, nobody is let in on old knowledge.
+second. A key or a secret that isn't known waits for one more look, so that a new one works at once; all that wait share
+that look, so guessing costs the database nothing. When the database doesn't answer, nobody is let in on old knowledge.
 """
 
 import asyncio
@@ -176,16 +176,13 @@ class Keyring:
         found = _TOKEN.fullmatch(token) if len(token) <= TOKEN_LENGTH_MAX else None
         if found is None:
             raise errors.Unauthorized(REFUSED)
-        if found["id"] not in self._entries or time.monotonic() - self._confirmed_at > FRESH_S:
-            await self._look_again()
-        entry = self._entries.get(found["id"])
         shown = hashlib.sha256(found["secret"].encode()).digest()
-        candidates = entry.living(datetime.now(UTC)) if entry is not None else ()
-        key = None
-        # Each is compared, and something is compared where there is none: the time tells nothing.
-        for candidate in candidates or (None,):
-            if hmac.compare_digest(shown, candidate.proof if candidate else _NOTHING):
-                key = candidate
+        is_fresh = time.monotonic() - self._confirmed_at <= FRESH_S
+        key = self._matching(found["id"], shown) if is_fresh else None
+        if key is None:
+            # It may have been made, or given this secret, since the last look.
+            await self._look_again()
+            key = self._matching(found["id"], shown)
         if key is None:
             raise errors.Unauthorized(REFUSED)
         if not _may_come_from(key, peer):
@@ -208,6 +205,18 @@ class Keyring:
         self._wanted.set()
 
         return is_kept
+
+    def _matching(self, key_id: str, shown: bytes) -> Key | None:
+        """The key whose living secret has this hash."""
+        entry = self._entries.get(key_id)
+        candidates = entry.living(datetime.now(UTC)) if entry is not None else ()
+        key = None
+        # Each is compared, and something is compared where there is none: the time tells nothing.
+        for candidate in candidates or (None,):
+            if hmac.compare_digest(shown, candidate.proof if candidate else _NOTHING):
+                key = candidate
+
+        return key
 
     async def _look_again(self) -> None:
         """Wait for a look that begins after this moment; raises DatabaseUnavailable when it fails."""
