@@ -45,15 +45,19 @@ class Proxy(msgspec.Struct, frozen=True):
     environ: dict[str, str]
 
     def create_key(self, *grants: str) -> str:
-        """A new key with these grants, made by the operator's command."""
-        words = ["keys", "create", f"conformance-{time.monotonic_ns()}", *grants, "--json"]
-        made = subprocess.run(
-            [sys.executable, "-m", "callmeback", *words],
+        """A new key with these grants."""
+        return str(self.run("keys", "create", f"conformance-{time.monotonic_ns()}", *grants)["key"])
+
+    def run(self, *words: str) -> dict[str, Any]:
+        """One of the operator's commands, and its answer."""
+        done = subprocess.run(
+            [sys.executable, "-m", "callmeback", *words, "--json"],
             env=self.environ, capture_output=True, check=False, text=True, timeout=STOP_TIMEOUT_S,
         )  # fmt: skip
-        assert made.returncode == 0, made.stderr
+        assert done.returncode == 0, done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
 
-        return str(json.loads(made.stdout)["key"])
+        return answer
 
 
 @pytest.fixture(scope="session")
