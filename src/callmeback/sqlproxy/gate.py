@@ -112,7 +112,7 @@ async def key_of(services: Services, request: Request) -> Key:
     token = _token(request.headers)
     if token is None:
         raise errors.Unauthorized(NO_KEY)
-    key = await services.keyring.authenticate(token, _peer(services, request))
+    key = await services.keyring.authenticate(token, peer_of(services, request.headers, request.peer))
     record.key = key.id
     record.role = key.role
 
@@ -155,15 +155,15 @@ def _token(headers: dict[bytes, bytes]) -> str | None:
     return unquote_to_bytes(password).decode("latin-1") or None
 
 
-def _peer(services: Services, request: Request) -> str:
+def peer_of(services: Services, headers: dict[bytes, bytes], peer: str) -> str:
     """Where a request comes from, for keys that are bound to addresses.
 
     A proxy in front is believed where the operator says that there is one and it runs on this machine; otherwise what it
     forwards comes from nowhere in particular, and certainly not from here.
     """
-    forwarded = request.headers.get(b"x-forwarded-for")
-    if forwarded is None or not _is_loopback(request.peer):
-        return request.peer
+    forwarded = headers.get(b"x-forwarded-for")
+    if forwarded is None or not _is_loopback(peer):
+        return peer
     if services.settings.public_url is None:
         return FORWARDED
 
