@@ -13,7 +13,7 @@ from psycopg.pq import DiagnosticField
 from psycopg.pq.abc import PGresult
 
 from callmeback import errors
-from callmeback.sqlproxy.policy import Verdict, place_of
+from callmeback.sqlproxy.policy import Verdict, original_position
 
 STATUSES: Final[dict[type[errors.CallMeBackError], int]] = {
     errors.ValidationFailed: 400,
@@ -126,7 +126,7 @@ def failure(result: PGresult, verdict: Verdict | None, *, is_masked: bool) -> er
         if value is not None:
             found[name] = value.decode(errors="replace")
     if verdict is not None and "position" in found:
-        found["position"] = str(place_of(verdict, int(found["position"])))
+        found["position"] = str(original_position(int(found["position"]), verdict.shift))
     if is_masked and "where" in found:
         for name in _OF_FUNCTIONS:
             found.pop(name, None)
