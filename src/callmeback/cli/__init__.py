@@ -9,8 +9,9 @@ from callmeback import errors
 
 # Name of the command (its module is `callmeback.cli.<name>`, with `command` in it) and the line `--help` shows.
 COMMANDS: Final = {
-    "up": "Everything on one machine: database, web, worker.",
+    "up": "Everything on one machine: database, web, proxy, worker.",
     "serve": "The web process alone.",
+    "proxy": "SQL over HTTP alone.",
     "worker": "The worker alone.",
     "migrate": "Migrations of the database.",
     "call": "Place a call and watch it in the terminal.",

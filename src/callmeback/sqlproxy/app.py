@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-from callmeback import errors, logs
+from callmeback import logs
 from callmeback.pg import home
 from callmeback.sqlproxy import readiness
 from callmeback.sqlproxy.services import SERVICE, Services
@@ -61,8 +61,8 @@ class App:
         """Tell the house once a second that this service can do its work."""
         while True:
             try:
-                if await readiness.is_ready(self.services):
+                if readiness.is_ready(self.services):
                     home.beat(self.services.settings.home, SERVICE)
-            except (errors.CallMeBackError, OSError) as exc:
+            except OSError as exc:
                 _log.warning("beat_failed", error=type(exc).__name__)
             await asyncio.sleep(BEAT_EVERY_S)

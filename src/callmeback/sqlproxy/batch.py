@@ -1,7 +1,7 @@
 """Several statements in one transaction: `/batch`, and the transactions of Neon's driver."""
 
-import asyncio
 import hashlib
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from callmeback.sqlproxy import link as links
 from callmeback.sqlproxy import problems, query, types
 from callmeback.sqlproxy.gate import Allowed
 from callmeback.sqlproxy.keyring import Key
-from callmeback.sqlproxy.limits import BATCH_QUERIES_MAX, DEADLINE_S
+from callmeback.sqlproxy.limits import BATCH_QUERIES_MAX
 from callmeback.sqlproxy.link import Link, Sink, Step
 from callmeback.sqlproxy.requests import Answer, BatchBody, QueryBody, Request
 from callmeback.sqlproxy.services import Services
@@ -119,7 +119,7 @@ class _Work:
         self._allowed = allowed
         self._given = given
         self._options = options
-        self._expires_at = request.began + DEADLINE_S
+        self._expires_at = request.expires_at
         self.is_stale = False
 
     async def plain(self) -> bytes:
@@ -209,18 +209,17 @@ class Lease:
         self._pools = services.pools
         self._record = request.record
         self._role = key.role
-        self._loop = asyncio.get_running_loop()
 
     async def __aenter__(self) -> Link:
-        asked_at = self._loop.time()
+        asked_at = time.perf_counter()
         self._link = await self._pools.take(self._role)
-        self._taken_at = self._loop.time()
-        self._record.queue_ms += (self._taken_at - asked_at) * 1_000
+        self._taken_at = time.perf_counter()
+        self._record.queue_ms = round((self._taken_at - asked_at) * 1_000, 3)
 
         return self._link
 
     async def __aexit__(self, *_: object) -> None:
-        self._record.database_ms += (self._loop.time() - self._taken_at) * 1_000
+        self._record.database_ms = round((time.perf_counter() - self._taken_at) * 1_000, 3)
         self._pools.give(self._link)
 
 

@@ -6,6 +6,7 @@ ASGI cost 35 µs a request, this 11 (docs/decisions has the measurement), of som
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from http import HTTPStatus
 from typing import Any, Final
@@ -13,7 +14,7 @@ from typing import Any, Final
 import httptools
 
 from callmeback import errors, logs
-from callmeback.sqlproxy.limits import BODY_BYTES_MAX
+from callmeback.sqlproxy.limits import BODY_BYTES_MAX, DEADLINE_S
 from callmeback.sqlproxy.requests import Answer, Request, Stream
 from callmeback.sqlproxy.service import Service
 
@@ -90,9 +91,8 @@ class Connection(asyncio.Protocol):
 
     # What the transport says.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # what TCP gives
         """A client is there."""
-        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         connections = self._uvicorn[1].connections
         connections.add(self)
@@ -231,7 +231,8 @@ class Connection(asyncio.Protocol):
 
     def _start(self, request: Request, keep_alive: bool) -> None:
         self.expires_at = _NEVER
-        request.began = self._loop.time()
+        request.began = time.perf_counter()
+        request.expires_at = self._loop.time() + DEADLINE_S
         if not keep_alive:
             self._keep_alive = False
         self._task = self._loop.create_task(self._answer(request))

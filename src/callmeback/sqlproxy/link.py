@@ -378,9 +378,9 @@ class Link:
             assert isinstance(step, Step)
             if step.sink is not None:
                 step.sink.add(result, step.prepared)
-            if status == _TUPLES:
-                step.tag = result.command_status or b""
-                step.was_run = True
+            # In a chunk that isn't full the tag came already, and the last, empty result lacks it.
+            step.tag = result.command_status or step.tag
+            step.was_run = status == _TUPLES
         elif status in _DONE:
             if isinstance(step, Step):
                 step.tag = result.command_status or b""

@@ -15,7 +15,6 @@ from callmeback.sqlproxy import batch, query
 from callmeback.sqlproxy import link as links
 from callmeback.sqlproxy.gate import Allowed
 from callmeback.sqlproxy.keyring import Key
-from callmeback.sqlproxy.limits import DEADLINE_S
 from callmeback.sqlproxy.link import Prepared, Step
 from callmeback.sqlproxy.requests import Answer, QueryBody, Request
 from callmeback.sqlproxy.services import Services
@@ -80,7 +79,7 @@ async def _run(
     services: Services, request: Request, key: Key, allowed: Sequence[Allowed], steps: Sequence[Step]
 ) -> Step | None:
     """One round trip; the step that failed, after a rollback."""
-    expires_at = request.began + DEADLINE_S
+    expires_at = request.expires_at
     async with batch.Lease(services, request, key) as link:
         await link.pipeline(steps, expires_at)
         failed = next((step for step in steps if step.error is not None), None)

@@ -1,6 +1,6 @@
 """One statement: `/query` and `/named/{id}`, as typed JSON, or as a stream of lines."""
 
-import asyncio
+import time
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
@@ -12,7 +12,7 @@ from callmeback.sqlproxy import problems, stream, types, values
 from callmeback.sqlproxy.audit import Record, readable
 from callmeback.sqlproxy.gate import Allowed
 from callmeback.sqlproxy.keyring import Key
-from callmeback.sqlproxy.limits import DEADLINE_S, PARAMETERS_MAX
+from callmeback.sqlproxy.limits import PARAMETERS_MAX
 from callmeback.sqlproxy.link import Sink, Step, tag
 from callmeback.sqlproxy.requests import NDJSON, Answer, NamedBody, QueryBody, Request
 from callmeback.sqlproxy.services import Services
@@ -76,12 +76,11 @@ async def run(
 ) -> Step:
     """Run one statement on a link of the key's role; raises StatementFailed, and what Pools and Link raise."""
     record, pools = request.record, services.pools
-    loop = asyncio.get_running_loop()
-    asked_at = loop.time()
+    asked_at = time.perf_counter()
     link = await pools.take(key.role)
-    taken_at = loop.time()
-    record.queue_ms = (taken_at - asked_at) * 1_000
-    expires_at = request.began + DEADLINE_S
+    taken_at = time.perf_counter()
+    record.queue_ms = round((taken_at - asked_at) * 1_000, 3)
+    expires_at = request.expires_at
     try:
         step = await link.run(allowed.text, given, sink, expires_at, allowed.types)
         if step.error is not None and is_stale(step):
@@ -93,7 +92,7 @@ async def run(
         if not allowed.is_judged:
             link.taint()
     finally:
-        record.database_ms = (loop.time() - taken_at) * 1_000
+        record.database_ms = round((time.perf_counter() - taken_at) * 1_000, 3)
         pools.give(link)
     if step.error is not None:
         raise problems.failure(step.error, allowed.verdict, is_masked=key.masked)

@@ -17,10 +17,11 @@ METRICS: Final = b"text/plain; version=0.0.4; charset=utf-8"
 class Request:
     """One request, complete. `headers` are by lower-case name; of repeated ones the first counts.
 
+    `began` is of time.perf_counter, which is fine enough to measure; `expires_at` of the loop's clock, which isn't.
     `error` is what the protocol already knows to be wrong (a body that is too large, say).
     """
 
-    __slots__ = ("began", "body", "error", "headers", "method", "path", "peer", "record")
+    __slots__ = ("began", "body", "error", "expires_at", "headers", "method", "path", "peer", "record")
 
     def __init__(self, method: bytes, path: str, headers: dict[bytes, bytes], peer: str) -> None:
         self.method = method
@@ -29,7 +30,7 @@ class Request:
         self.peer = peer
         self.body = b""
         self.error: errors.CallMeBackError | None = None
-        self.began = 0.0
+        self.began = self.expires_at = 0.0
         self.record = Record("", path)
 
 

@@ -17,6 +17,8 @@ from callmeback.sqlproxy.relay import Ruling, refusal
 # Said in every session, by drivers too, and harmless: an exact key has no text registered for these.
 UNREGISTERED: Final = ("empty", "transaction")
 TOO_MANY: Final = "53400"
+# Of an error inside a function: detail, hint, internal position and query, context (as in problems.py).
+OF_FUNCTIONS: Final = "DHpqW"
 
 
 class Rules:
@@ -30,7 +32,7 @@ class Rules:
 
     def judge(self, text: bytes) -> Ruling:
         """Whether this may run. Transaction control may, in any mode."""
-        verdict = self._verdicts.get(text, session=True)
+        verdict = self._verdicts.get(text, True, self.key.calls)
         sent, sha = verdict.text.encode(errors="replace"), digest(text)
         key = self.key
         if verdict.rule is not None:
@@ -55,9 +57,16 @@ class Rules:
 
         return None
 
-    def place(self, ruling: Ruling, position: int) -> int:
-        """Where in the client's text PostgreSQL found something in what was sent on."""
-        return original_position(position, ruling.shift)
+    def tell(self, ruling: Ruling | None, fields: Fields) -> Fields:
+        """Positions are those in the client's text; what a function tells of itself is not for masked keys."""
+        told = dict(fields)
+        if ruling is not None and ruling.shift and fields.get("P", "").isdigit():
+            told["P"] = str(original_position(int(fields["P"]), ruling.shift))
+        if self.key.masked and "W" in fields:
+            for letter in OF_FUNCTIONS:
+                told.pop(letter, None)
+
+        return told
 
     def renew(self, key: Key | None) -> bool:
         """Take the key as it is now; False when a session that it began must not go on."""
@@ -66,6 +75,7 @@ class Rules:
         old, self.key = self.key, key
         # What is prepared already is not judged again, so nothing may have been taken away.
         same = (key.mode, key.role, key.masked, key.cidrs) == (old.mode, old.role, old.masked, old.cidrs)
+        same = same and key.calls >= old.calls
 
         return same and key.texts.keys() >= old.texts.keys()
 

@@ -1,7 +1,7 @@
 """Which endpoint answers a request, who may ask, and what is written about it at the end."""
 
-import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
@@ -52,7 +52,7 @@ class Service:
                 raise request.error
             if request.method == b"POST":
                 return await self._post(request)
-            return await self._other(request)
+            return self._other(request)
         except errors.CallMeBackError as exc:
             return self._refusal(request, exc)
         except Exception as exc:
@@ -62,7 +62,7 @@ class Service:
     def finish(self, request: Request, status: int, size: int) -> None:
         """Count it and write its line. What is asked again and again by a supervisor is counted only."""
         record = request.record
-        seconds = asyncio.get_running_loop().time() - request.began
+        seconds = time.perf_counter() - request.began
         endpoint = record.endpoint
         self._services.figures.note(endpoint, status, seconds)
         if endpoint in GETS and status < 500:
@@ -94,7 +94,7 @@ class Service:
             if is_held:
                 services.limits.leave(key)
 
-    async def _other(self, request: Request) -> Answer:
+    def _other(self, request: Request) -> Answer:
         path, method = request.path, request.method
         if method == b"OPTIONS":
             request.record.endpoint = path if path in POSTS else UNKNOWN
@@ -105,7 +105,7 @@ class Service:
             return Answer(200, generate_latest(self._services.figures.registry), METRICS)
         if path == "/health":
             return Answer(200, readiness.HEALTHY)
-        status, body = await readiness.report(self._services)
+        status, body = readiness.report(self._services)
 
         return Answer(status, body)
 

@@ -9,6 +9,7 @@ from callmeback.settings import Settings
 from callmeback.sqlproxy.audit import Audit
 from callmeback.sqlproxy.deadlines import Deadlines
 from callmeback.sqlproxy.figures import Figures
+from callmeback.sqlproxy.gate import Gate
 from callmeback.sqlproxy.keyring import Keyring
 from callmeback.sqlproxy.limits import Limits
 from callmeback.sqlproxy.policy import Verdicts
@@ -34,6 +35,7 @@ class Services:
         self._keyring: Keyring | None = None
         self._opening: asyncio.Task[None] | None = None
         self.shapes = Shapes()
+        self.gate = Gate()
         self.verdicts = Verdicts()
         self.limits = Limits()
         self.audit = Audit(with_parameters=settings.proxy_audit_parameters)

@@ -6,6 +6,7 @@ it, because that would also count a slow reader's time.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -33,15 +34,15 @@ async def answer(
 ) -> Answer:
     """The answer with its stream; an error before the first row is an ordinary answer, with its status."""
     record = request.record
-    loop = asyncio.get_running_loop()
-    asked_at = loop.time()
+    asked_at = time.perf_counter()
     link = await services.pools.take(key.role)
-    record.queue_ms = (loop.time() - asked_at) * 1_000
+    taken_at = time.perf_counter()
+    record.queue_ms = round((taken_at - asked_at) * 1_000, 3)
     found = Lines(services, request, key, allowed, link)
     try:
         found.begin(given)
         await found.first()
-        record.database_ms = (loop.time() - asked_at) * 1_000 - record.queue_ms
+        record.database_ms = round((time.perf_counter() - taken_at) * 1_000, 3)
     except BaseException:
         await found.aclose()
         raise
