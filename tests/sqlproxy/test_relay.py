@@ -31,11 +31,11 @@ class Gate:
         self.executions -= 1
         return refusal("53400", "too many") if self.executions < 0 else None
 
-    def place(self, ruling: Ruling, position: int) -> int:
-        (shift,) = ruling.shift
-        assert isinstance(shift, int)
+    def tell(self, ruling: Ruling | None, fields: Fields) -> Fields:
+        if ruling is None or not ruling.shift or "P" not in fields:
+            return fields
 
-        return position - shift
+        return {**fields, "P": str(int(fields["P"]) - ruling.shift[0])}
 
 
 class Clock:

@@ -10,11 +10,11 @@ import uvicorn
 
 from callmeback.cli.installation import service_settings
 from callmeback.settings import Settings
-from callmeback.sqlproxy import socket
 from callmeback.sqlproxy.app import App
 from callmeback.sqlproxy.http import Door
 from callmeback.sqlproxy.service import Service
 from callmeback.sqlproxy.services import Services
+from callmeback.sqlproxy.socket import Sockets
 
 GRACE_SECONDS: Final = 12
 """Longer than any request may take."""
@@ -22,7 +22,8 @@ GRACE_SECONDS: Final = 12
 BACKLOG: Final = 2_048
 CONNECTIONS_MAX: Final = 4_000
 FILES_WANTED: Final = 16_384
-MESSAGE_BYTES_MAX: Final = 1 << 20
+# A frame may join messages, of which each may have as many bytes as a body.
+FRAME_BYTES_MAX: Final = 2 << 20
 PING_SECONDS: Final = 20.0
 # A request makes some hundred objects and almost no cycles; looking for those at every 700th object cost a tenth.
 GC_THRESHOLDS: Final = (50_000, 20, 50)
@@ -48,13 +49,14 @@ def run(settings: Settings) -> None:
 def configuration(settings: Settings, services: Services) -> uvicorn.Config:
     """How uvicorn runs it: its loop, sockets and WebSockets, our HTTP, everything bounded."""
     return uvicorn.Config(
-        App(services, socket.serve),
+        App(services, Sockets().serve),
         host=settings.host,
         port=settings.proxy_port,
         loop="uvloop",
         http=Door(Service(services), CONNECTIONS_MAX),  # type: ignore[arg-type]  # called like the class it stands for
         ws="websockets-sansio",
-        ws_max_size=MESSAGE_BYTES_MAX,
+        ws_max_size=FRAME_BYTES_MAX,
+        ws_per_message_deflate=False,
         ws_ping_interval=PING_SECONDS,
         ws_ping_timeout=PING_SECONDS,
         lifespan="on",

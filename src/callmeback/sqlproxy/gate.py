@@ -1,6 +1,5 @@
 """Who asks, and whether this key may send this statement. What a statement may touch is said by its role's grants."""
 
-import hashlib
 import ipaddress
 import re
 from collections import OrderedDict
@@ -12,7 +11,7 @@ import msgspec
 
 from callmeback import errors
 from callmeback.sqlproxy.keyring import Key
-from callmeback.sqlproxy.policy import Verdict
+from callmeback.sqlproxy.policy import Verdict, digest
 from callmeback.sqlproxy.requests import Request
 
 if TYPE_CHECKING:
@@ -48,19 +47,21 @@ class Gate:
     """Statements that were allowed lately, by their text: one look-up instead of a hash, a parse and a walk."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, Allowed] = OrderedDict()
+        self._known: OrderedDict[tuple[str, frozenset[str]], Allowed] = OrderedDict()
 
-    def judged(self, services: "Services", text: str) -> Allowed:
+    def judged(self, services: "Services", key: Key, text: str) -> Allowed:
         """What the policy says; raises StatementRefused."""
-        found = self._known.get(text)
+        # The verdict depends on nothing else of the key than the functions that it was granted.
+        known_as = (text, key.calls)
+        found = self._known.get(known_as)
         if found is not None:
             return found
-        verdict = services.verdicts.get(text, session=False)
+        verdict = services.verdicts.get(text, False, key.calls)
         if verdict.rule is not None:
             raise refused(services, verdict)
         found = Allowed(verdict.text.encode(), verdict, digest(text).hex())
         if len(text) <= KNOWN_TEXT_LENGTH_MAX:
-            self._known[text] = found
+            self._known[known_as] = found
             if len(self._known) > KNOWN_MAX:
                 self._known.popitem(last=False)
 
@@ -69,13 +70,13 @@ class Gate:
     async def permit(self, services: "Services", key: Key, text: str) -> Allowed:
         """Whether the key may send this text; raises StatementRefused."""
         if key.mode == "policy":
-            return self.judged(services, text)
+            return self.judged(services, key, text)
         if key.mode == "admin":
-            return self._unjudged(services, text)
+            return self._unjudged(services, key, text)
         if key.mode == "exact":
             if digest(text) not in key.texts:
                 await self._learn(services, key, text)
-            return self.judged(services, text)
+            return self.judged(services, key, text)
 
         raise _refused_by(services, "named_only", ONLY_NAMED)
 
@@ -84,13 +85,13 @@ class Gate:
         found = key.statements.get(name)
         if found is None:
             raise errors.NotFound("This key has no statement of that name.")
-        allowed = self.judged(services, found.text)
+        allowed = self.judged(services, key, found.text)
 
         return allowed if found.types is None else msgspec.structs.replace(allowed, types=found.types)
 
-    def _unjudged(self, services: "Services", text: str) -> Allowed:
+    def _unjudged(self, services: "Services", key: Key, text: str) -> Allowed:
         """An administrator's: what the policy refuses runs as it is, and nobody uses that session again."""
-        verdict = services.verdicts.get(text, session=False)
+        verdict = services.verdicts.get(text, False, key.calls)
         is_judged = verdict.rule is None
 
         return Allowed((verdict.text if is_judged else text).encode(), verdict, digest(text).hex(), is_judged)
@@ -100,7 +101,7 @@ class Gate:
         is_learning = key.learning_until is not None and key.learning_until > datetime.now(UTC)
         if not is_learning:
             raise _refused_by(services, "unknown_text", UNKNOWN_TEXT)
-        self.judged(services, text)
+        self.judged(services, key, text)
         if not await services.keyring.learn(key, text):
             raise _refused_by(services, "unknown_text", UNKNOWN_TEXT)
 
@@ -114,16 +115,11 @@ async def key_of(services: "Services", request: Request) -> Key:
     token = _token(request.headers)
     if token is None:
         raise errors.Unauthorized(NO_KEY)
-    key = await services.keyring.authenticate(token, _peer(services, request))
+    key = await services.keyring.authenticate(token, peer_of(services, request.headers, request.peer))
     record.key = key.id
     record.role = key.role
 
     return key
-
-
-def digest(text: str) -> bytes:
-    """SHA-256 of a statement's text."""
-    return hashlib.sha256(text.encode()).digest()
 
 
 def refused(services: "Services", verdict: Verdict) -> errors.StatementRefused:
@@ -157,15 +153,15 @@ def _token(headers: dict[bytes, bytes]) -> str | None:
     return unquote_to_bytes(password).decode("latin-1") or None
 
 
-def _peer(services: "Services", request: Request) -> str:
+def peer_of(services: "Services", headers: dict[bytes, bytes], peer: str) -> str:
     """Where a request comes from, for keys that are bound to addresses.
 
     A proxy in front is believed where the operator says that there is one and it runs on this machine; otherwise what it
     forwards comes from nowhere in particular, and certainly not from here.
     """
-    forwarded = request.headers.get(b"x-forwarded-for")
-    if forwarded is None or not _is_loopback(request.peer):
-        return request.peer
+    forwarded = headers.get(b"x-forwarded-for")
+    if forwarded is None or not _is_loopback(peer):
+        return peer
     if services.settings.public_url is None:
         return FORWARDED
 

@@ -62,7 +62,7 @@ class Registered(msgspec.Struct, frozen=True):
 class Key(msgspec.Struct, frozen=True):
     """A key as a request meets it. `role` is the login role of its scope; `masked` says that it sees no personal data.
 
-    `statements` are by id, `texts` by the SHA-256 of the text in UTF-8. `proof` is the hash of the secret that was
+    `calls` are the functions that it was granted. `statements` are by id, `texts` by the SHA-256 of the text in UTF-8. `proof` is the hash of the secret that was
     shown, so that an open socket ends with the secret that it was opened with.
     """
 
@@ -79,6 +79,7 @@ class Key(msgspec.Struct, frozen=True):
     statements: Mapping[str, Registered]
     texts: Mapping[bytes, str]
     proof: bytes
+    calls: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"Key(id={self.id!r}, mode={self.mode!r})"
@@ -100,6 +101,7 @@ class KeyRow(msgspec.Struct, frozen=True):
     rate_per_second: int | None
     concurrency: int | None
     learning_until: datetime | None
+    calls: list[str]
     version: int
 
 
@@ -316,6 +318,7 @@ def _entry(row: KeyRow, statements: list[StatementRow]) -> Entry:
         statements={each.id: _registered(each) for each in statements},
         texts={each.text_hash: each.statement for each in statements if each.kind == "exact"},
         proof=row.secret_hash,
+        calls=frozenset(row.calls),
     )
     other = None
     if row.other_secret_hash is not None:

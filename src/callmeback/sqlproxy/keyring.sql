@@ -25,6 +25,7 @@ SELECT
     k.rate_per_second,
     k.concurrency,
     k.learning_until,
+    k.calls,
     k.version
 FROM proxy_keys() AS k;
 

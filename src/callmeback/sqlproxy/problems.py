@@ -13,7 +13,7 @@ from psycopg.pq import DiagnosticField
 from psycopg.pq.abc import PGresult
 
 from callmeback import errors
-from callmeback.sqlproxy.policy import Verdict, place_of
+from callmeback.sqlproxy.policy import Verdict, original_position
 
 STATUSES: Final[dict[type[errors.CallMeBackError], int]] = {
     errors.ValidationFailed: 400,
@@ -126,7 +126,7 @@ def failure(result: PGresult, verdict: Verdict | None, *, is_masked: bool) -> er
         if value is not None:
             found[name] = value.decode(errors="replace")
     if verdict is not None and "position" in found:
-        found["position"] = str(place_of(verdict, int(found["position"])))
+        found["position"] = str(original_position(int(found["position"]), verdict.shift))
     if is_masked and "where" in found:
         for name in _OF_FUNCTIONS:
             found.pop(name, None)
@@ -140,12 +140,17 @@ def status_of(error: errors.CallMeBackError) -> int:
     """The status of /query, /batch and /named."""
     diagnosis = error.extra.get("diagnosis")
     if isinstance(diagnosis, Diagnosis):
-        return STATES.get(diagnosis.code) or CLASSES.get(diagnosis.code[:2]) or 400
+        return status_of_state(diagnosis.code)
     if isinstance(error, errors.StatementRefused) and error.extra.get("sqlstate") not in (None, "42501"):
         # What doesn't parse, or isn't supported, is the statement's fault, and no matter of permission.
         return 400
 
     return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)
+
+
+def status_of_state(sqlstate: str) -> int:
+    """The status of an error that PostgreSQL answered."""
+    return STATES.get(sqlstate) or CLASSES.get(sqlstate[:2]) or 400
 
 
 def sqlstate_of(error: errors.CallMeBackError) -> str:

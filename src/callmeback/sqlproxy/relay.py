@@ -45,7 +45,7 @@ class Ruling(msgspec.Struct, frozen=True):
     digest: str
     rule: str | None = None
     refusal: Fields | None = None
-    shift: tuple[object, ...] = ()
+    shift: tuple[int, ...] = ()
 
 
 class Gate(Protocol):
@@ -57,8 +57,8 @@ class Gate(Protocol):
     def spend(self) -> Fields | None:
         """Count one execution; the refusal when there were too many."""
 
-    def place(self, ruling: Ruling, position: int) -> int:
-        """A position in what was sent on as one in what the client sent, in characters from 1."""
+    def tell(self, ruling: Ruling | None, fields: Fields) -> Fields:
+        """What the client is told of an error or a notice that the server gave."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -293,7 +293,8 @@ class Relay:
                 return
             out.append(message.raw)
         elif kind == ord("N"):
-            out.append(message.raw)
+            ruling = self._pending[0].ruling if self._pending else None
+            out.append(frames.error(self._gate.tell(ruling, frames.read_fields(message.payload)), b"N"))
         elif kind != ord("A"):
             raise Violation("not after the login")
 
@@ -375,7 +376,7 @@ class Relay:
         out.append(message.raw)
 
     def _error(self, message: Message, out: list[bytes]) -> None:
-        fields = frames.read_fields(message.payload)
+        fields: Fields = frames.read_fields(message.payload)
         if fields.get("V", fields.get("S")) in ("FATAL", "PANIC"):
             out.append(message.raw)
             self.ended = True
@@ -387,13 +388,13 @@ class Relay:
             return
         entry = self._pending[0]
         if entry.refusal is not None:
-            fields = dict(entry.refusal)
+            fields = entry.refusal
         elif entry.is_over:
-            fields = dict(self._too_large("ERROR"))
+            fields = self._too_large("ERROR")
         elif entry.is_late and fields.get("C") == CANCELED:
             fields = refusal(CANCELED, "canceling statement due to statement timeout")
-        elif entry.ruling is not None and entry.ruling.shift and fields.get("P", "").isdigit():
-            fields["P"] = str(self._gate.place(entry.ruling, int(fields["P"])))
+        else:
+            fields = self._gate.tell(entry.ruling, fields)
         out.append(frames.error(fields))
         self._finish(entry, fields.get("C"))
         if entry.kind not in ("query", "sync"):

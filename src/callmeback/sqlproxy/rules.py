@@ -1,21 +1,24 @@
-"""What the key of a session may say: its mode, the policy's verdict, its rate. The relay asks here."""
+"""What the key of a session may say: its mode, the policy's verdict, its rate. The relay asks here.
 
-import hashlib
+The same rules as `gate.py` has for requests, with transaction control allowed, for somebody who can't wait.
+"""
+
 from datetime import UTC, datetime
 from typing import Final
 
 from callmeback import errors
-from callmeback.sqlproxy import policy
 from callmeback.sqlproxy.frames import Fields
+from callmeback.sqlproxy.gate import UNKNOWN_TEXT
 from callmeback.sqlproxy.keyring import Key
 from callmeback.sqlproxy.limits import Limits
-from callmeback.sqlproxy.policy import Verdict, Verdicts
+from callmeback.sqlproxy.policy import INSUFFICIENT_PRIVILEGE, Verdict, Verdicts, digest, original_position
 from callmeback.sqlproxy.relay import Ruling, refusal
 
-INSUFFICIENT_PRIVILEGE: Final = "42501"
 # Said in every session, by drivers too, and harmless: an exact key has no text registered for these.
 UNREGISTERED: Final = ("empty", "transaction")
-NOT_UTF8: Final = refusal("22021", 'invalid byte sequence for encoding "UTF8"')
+TOO_MANY: Final = "53400"
+# Of an error inside a function: detail, hint, internal position and query, context (as in problems.py).
+OF_FUNCTIONS: Final = "DHpqW"
 
 
 class Rules:
@@ -28,48 +31,53 @@ class Rules:
         self._limits = limits
 
     def judge(self, text: bytes) -> Ruling:
-        """Whether this may run. Session commands such as BEGIN may, in any mode."""
-        digest = hashlib.sha256(text).digest()
-        try:
-            decoded = text.decode()
-        except UnicodeDecodeError:
-            return Ruling(text, digest.hex(), "encoding", NOT_UTF8)
-        verdict = self._verdicts.get(decoded, session=True)
+        """Whether this may run. Transaction control may, in any mode."""
+        verdict = self._verdicts.get(text, True, self.key.calls)
+        sent, sha = verdict.text.encode(errors="replace"), digest(text)
+        key = self.key
         if verdict.rule is not None:
-            return Ruling(text, digest.hex(), verdict.rule, _refusal(verdict))
-        ruling = Ruling(verdict.text.encode(), digest.hex(), None, None, verdict.shift)
-        if self.key.mode != "exact" or verdict.kind in UNREGISTERED or digest in self.key.texts:
+            if key.mode == "admin":
+                return Ruling(text, sha.hex())
+            return Ruling(text, sha.hex(), verdict.rule, _refusal(verdict))
+        ruling = Ruling(sent, sha.hex(), shift=verdict.shift)
+        if key.mode != "exact" or verdict.kind in UNREGISTERED or sha in key.texts:
             return ruling
-        if self.key.learning_until is not None and datetime.now(UTC) < self.key.learning_until:
-            self.learnt.append(decoded)
+        if key.learning_until is not None and datetime.now(UTC) < key.learning_until:
+            self.learnt.append(text.decode())
             return ruling
 
-        text_of_it = "this statement is not registered for the key"
-        return Ruling(text, digest.hex(), "exact", refusal(INSUFFICIENT_PRIVILEGE, text_of_it))
+        return Ruling(text, sha.hex(), "unknown_text", refusal(INSUFFICIENT_PRIVILEGE, UNKNOWN_TEXT))
 
     def spend(self) -> Fields | None:
         """Count an execution against the key's rate."""
         try:
             self._limits.count(self.key)
         except errors.RateLimited as exc:
-            return refusal("53400", exc.detail)
+            return refusal(TOO_MANY, exc.detail)
 
         return None
 
-    def place(self, ruling: Ruling, position: int) -> int:
-        """Where in the client's text PostgreSQL found something in what was sent on."""
-        return policy.place(position, ruling.shift)
+    def tell(self, ruling: Ruling | None, fields: Fields) -> Fields:
+        """Positions are those in the client's text; what a function tells of itself is not for masked keys."""
+        told = dict(fields)
+        if ruling is not None and ruling.shift and fields.get("P", "").isdigit():
+            told["P"] = str(original_position(int(fields["P"]), ruling.shift))
+        if self.key.masked and "W" in fields:
+            for letter in OF_FUNCTIONS:
+                told.pop(letter, None)
+
+        return told
 
     def renew(self, key: Key | None) -> bool:
         """Take the key as it is now; False when a session that it began must not go on."""
         if key is None:
             return False
-        old = self.key
-        self.key = key
+        old, self.key = self.key, key
         # What is prepared already is not judged again, so nothing may have been taken away.
-        return (key.mode, key.role, key.masked, key.cidrs) == (old.mode, old.role, old.masked, old.cidrs) and (
-            key.texts.keys() >= old.texts.keys()
-        )
+        same = (key.mode, key.role, key.masked, key.cidrs) == (old.mode, old.role, old.masked, old.cidrs)
+        same = same and key.calls >= old.calls
+
+        return same and key.texts.keys() >= old.texts.keys()
 
 
 def _refusal(verdict: Verdict) -> Fields:

@@ -10,14 +10,17 @@ import hmac
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any, Final
 
 from callmeback import errors, logs
-from callmeback.sqlproxy import frames, upstream
+from callmeback.sqlproxy import frames, gate, problems, upstream
 from callmeback.sqlproxy.audit import Record
 from callmeback.sqlproxy.frames import Fields, Reader, Startup, Violation
+from callmeback.sqlproxy.gate import ONLY_NAMED
 from callmeback.sqlproxy.keyring import Key, Keyring
 from callmeback.sqlproxy.limits import ANSWER_BYTES_MAX, DEADLINE_S, ROWS_MAX
+from callmeback.sqlproxy.policy import INSUFFICIENT_PRIVILEGE
 from callmeback.sqlproxy.relay import Done, Limits, Relay, refusal
 from callmeback.sqlproxy.rules import Rules
 from callmeback.sqlproxy.services import Services
@@ -136,10 +139,15 @@ class Scribe:
     def __call__(self, done: Done) -> None:
         """Note one."""
         ruling = done.ruling
+        status = problems.status_of_state(done.sqlstate) if done.sqlstate else HTTPStatus.OK
+        self._services.figures.note(ENDPOINT, status, done.seconds)
+        if ruling is not None and ruling.rule is not None:
+            self._services.figures.refused[ruling.rule] += 1
         self._services.audit.write(
             Record(
                 self._session,
                 ENDPOINT,
+                status,
                 key=self._key.id,
                 role=self._key.role,
                 verdict="allowed" if ruling is None or ruling.rule is None else "refused",
@@ -277,7 +285,6 @@ class Sockets:
     """Every session of this process; `serve` answers `GET /v2`."""
 
     def __init__(self, limits: Limits | None = None) -> None:
-        self.refused = 0
         self._limits = limits or Limits(rows=ROWS_MAX, bytes=ANSWER_BYTES_MAX, statement_s=DEADLINE_S)
         self._strangers = 0
         self._sessions: dict[int, tuple[bytes, Session, Rules]] = {}
@@ -293,11 +300,11 @@ class Sockets:
         reason: Fields | None = None
         try:
             await wire.accept()
-            reason = await self._converse(services, wire, str(peer[0]) if peer else "")
+            address = gate.peer_of(services, dict(scope["headers"]), str(peer[0]) if peer else "")
+            reason = await self._converse(services, wire, address)
         except Gone:
             return
         except Refused as exc:
-            self.refused += 1
             reason = exc.fields
         except Exception:
             log.exception("session_failed")
@@ -320,6 +327,8 @@ class Sockets:
             raise Refused(refusal("57014", "canceling authentication due to timeout", "FATAL")) from None
         except Violation as exc:
             raise Refused(refusal("08P01", str(exc), "FATAL")) from exc
+        except errors.CallMeBackError as exc:
+            raise Refused(_fatal(exc)) from exc
         finally:
             self._strangers -= 1
         if services.is_draining:
@@ -412,32 +421,24 @@ async def _negotiate(wire: Wire, asked: Startup) -> None:
 
 
 async def _authenticate(keyring: Keyring, wire: Wire, reader: Reader, peer: str) -> Key:
-    """The key that the password is; it may have come together with the start-up. Raises Refused, Violation."""
+    """The key that the password is; it may have come together with the start-up.
+
+    Raises Violation, Refused, and what the keyring raises.
+    """
     while (message := reader.message()) is None:
         reader.feed(await wire.receive())
     if message.kind != ord("p"):
         raise Violation("a password was expected")
     token = frames.read_string(message.payload).decode(errors="replace")
-    try:
-        key = await keyring.authenticate(token, peer)
-    except errors.Unauthorized as exc:
-        raise Refused(refusal("28P01", "the password has to be an API key, and this is none", "FATAL")) from exc
-    except errors.CallMeBackError as exc:
-        raise Refused(_fatal(exc)) from exc
+    key = await keyring.authenticate(token, peer)
     if key.mode == "named":
-        raise Refused(refusal("42501", "this key runs named statements only: POST /named/{id}", "FATAL"))
+        raise Refused(refusal(INSUFFICIENT_PRIVILEGE, ONLY_NAMED, "FATAL"))
 
     return key
 
 
 def _fatal(exc: errors.CallMeBackError) -> Fields:
     """A domain error as the reason why a session doesn't begin."""
-    return refusal(_REASONS.get(type(exc), "XX000"), exc.detail, "FATAL")
+    return refusal(problems.sqlstate_of(exc) or "XX000", exc.detail, "FATAL")
 
 
-_REASONS: Final = {
-    errors.Forbidden: "28000",
-    errors.RateLimited: "53300",
-    errors.Overloaded: "53300",
-    errors.DatabaseUnavailable: "57P03",
-}

@@ -18,7 +18,7 @@ CREATE OR REPLACE FUNCTION proxy_keys()
 RETURNS TABLE (
     id text, name text, mode text, role_name text, is_masked boolean, secret_hash bytea, other_secret_hash bytea,
     other_secret_until timestamptz, expires_at timestamptz, cidrs text[], rate_per_second integer, concurrency integer,
-    learning_until timestamptz, version bigint
+    learning_until timestamptz, calls text[], version bigint
 )
 LANGUAGE plpgsql
 STABLE
@@ -30,7 +30,7 @@ BEGIN
     SELECT
         k.id, k.name, k.mode, s.role_name, NOT s.pii, k.secret_hash, k.other_secret_hash,
         k.other_secret_until, k.expires_at, k.cidrs::text[], k.rate_per_second, k.concurrency,
-        k.learning_until, k.version
+        k.learning_until, s.calls, k.version
     FROM api_keys AS k
     INNER JOIN sql_scopes AS s ON k.scope_id = s.id
     WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp());
