@@ -7,6 +7,9 @@ import ws from "ws";
 
 export const given = JSON.parse(await text(process.stdin));
 
+// Where the driver goes by itself.
+export const { fetchEndpoint: defaultEndpoint } = neonConfig;
+
 const url = new URL(given.url);
 neonConfig.fetchEndpoint = new URL("/sql", url).href;
 neonConfig.wsProxy = `${url.host}/v2`;

@@ -56,7 +56,7 @@ def test_the_empty_statement_answers_nothing(results: dict[str, Any]):
         ("unknownColumn", "42703"),
         ("division", "22012"),
         ("cast", "22P02"),
-        ("two", "42601"),
+        ("two", "42501"),
         ("forbidden", "42501"),
         ("setting", "42501"),
         ("transactionControl", "42501"),

@@ -94,7 +94,7 @@ def test_kysely_sees_the_sqlstate(kysely: dict[str, Any]):
 @pytest.mark.parametrize(
     ("case", "expected"),
     [
-        ("many", [{"id": "brad"}, {"id": "sarah"}]),
+        ("many", [{"id": "alex"}, {"id": "brad"}, {"id": "sarah"}]),
         ("create", {"id": "pr-1", "name": "Prisma", "scenarioText": "Hello", "useCount": 0}),
         ("update", {"useCount": 2}),
         # Prisma's own word for a unique violation, which it tells by the SQLSTATE.

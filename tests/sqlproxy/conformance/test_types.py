@@ -21,8 +21,11 @@ def driven(script: Script) -> dict[str, Any]:
 def test_the_wire_carries_postgresql_s_own_text(proxy: Proxy, key: str, case: dict[str, Any]):
     answer = httpx.post(
         f"{proxy.url}/sql",
-        content=json.dumps({"query": case["sql"], "params": case["parameters"]}),
-        headers={"Neon-Connection-String": f"postgresql://key:{key}@pg.db.callmeback.example/callmeback"},
+        # As JavaScript writes it: an object's text is what the client wrote, to the byte.
+        content=json.dumps(
+            {"query": case["sql"], "params": case["parameters"]}, ensure_ascii=False, separators=(",", ":")
+        ),
+        headers={"Authorization": f"Bearer {key}", "Neon-Array-Mode": "true"},
     )
 
     assert answer.status_code == 200, answer.text

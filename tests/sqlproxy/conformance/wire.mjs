@@ -1,7 +1,7 @@
 // What the standard driver puts on the wire and reads from it, seen at its own fetch function.
 import { neon, neonConfig } from "@neondatabase/serverless";
 
-import { connectionFor, connectionString, given, report } from "./proxy.mjs";
+import { connectionFor, connectionString, defaultEndpoint, given, report } from "./proxy.mjs";
 
 const direct = fetch;
 
@@ -51,8 +51,7 @@ await report({
   endpoint: async () => {
     const configured = neonConfig.fetchEndpoint;
     const asked = [];
-    neonConfig.fetchEndpoint = undefined;
-    Reflect.deleteProperty(neonConfig, "fetchEndpoint");
+    neonConfig.fetchEndpoint = defaultEndpoint;
     neonConfig.fetchFunction = async (url) => {
       asked.push(url);
       throw new Error("only asked where to");
