@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import psycopg
-from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
+from psycopg.pq import ConnStatus, ExecStatus, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from callmeback import errors, logs
@@ -406,7 +406,9 @@ class Link:
             return
         if self._at + 1 < len(self._steps):
             self._at += 1
-            if self._steps[self._at].sink is not None:
+            # Behind a failed statement nothing is run, and libpq takes no mode for what isn't.
+            is_run = self._pgconn.pipeline_status == PipelineStatus.ON
+            if is_run and self._steps[self._at].sink is not None:
                 self._pgconn.set_chunked_rows_mode(CHUNK_ROWS)
 
     def _finish(self) -> None:

@@ -53,6 +53,15 @@ await report({
     return [first.command, first.rowCount, second.command, second.rowCount];
   },
   transactionFails: () => sql.transaction([insert("http-r1", "A"), insert("http-r1", "twice")]),
+  // The same texts over and over, so that the statements are prepared when the first one fails.
+  transactionsFail: async () => {
+    const codes = [];
+    for (let n = 0; n < 5; n += 1) {
+      codes.push(await sql.transaction([insert("http-r2", ""), insert("http-r2", "")]).catch((error) => error.code ?? error.message));
+    }
+
+    return codes;
+  },
   afterFailure: () => count("http-r%"),
   readOnly: () => sql.transaction([insert("http-ro", "A")], { readOnly: true }),
   readOnlyEscape: () => sql.transaction([sql`COMMIT`, insert("http-ro", "A")], { readOnly: true }),

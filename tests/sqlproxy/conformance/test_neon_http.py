@@ -94,6 +94,10 @@ def test_a_transaction_holds_together(results: dict[str, Any]):
     assert results["transactionFull"] == ["SELECT", 1, "INSERT", 1]
 
 
+def test_a_transaction_fails_the_same_however_often_it_was_sent(results: dict[str, Any]):
+    assert results["transactionsFail"] == ["23514"] * 5
+
+
 def test_a_failed_transaction_leaves_nothing(results: dict[str, Any]):
     assert results["afterFailure"] == 0
     assert results["afterReadOnly"] == 0
