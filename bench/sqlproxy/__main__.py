@@ -1,9 +1,9 @@
 """The claim `sqlproxy`: CPU of the proxy process and requests a second, beside Express, Fastify and bare libpq.
 
 Works: `point_read`, `join20`, `rows1000`, `insert`, each POST /query with a bearer key over 16 keep-alive connections,
-with the whole policy path on (`works.py`). Six interleaved rounds, medians of each round's ratio. Then what has no
-peer: a million rows streamed, a rush of a thousand clients on a pool of ten, a batch of ten beside one. The very last
-line is one object of JSON.
+with the whole policy path on (`works.py`). Six interleaved rounds, medians of each round's ratio. Before them what has
+no peer: a million rows streamed, a batch of ten beside one, a rush of a thousand clients on a pool of ten. The very
+last line is one object of JSON.
 """
 
 import contextlib
@@ -37,8 +37,8 @@ def main() -> None:
             drivers = {"ours": http(house.proxy), "libpq": libpq(house, place)}
             for name in PEERS if missing is None else ():
                 drivers[name] = http(stack.enter_context(houses.peer(name, house.endpoint.owner_dsn)))
-            rounds = measure(drivers)
             figures = extremes.measure(house)
+            rounds = measure(drivers)
     finally:
         shutil.rmtree(place, ignore_errors=True)
     if missing is not None:

@@ -101,17 +101,18 @@ def rush(port: int, request: bytes, clients: int) -> list[Answer]:
     return answers
 
 
-def latencies(port: int, request: bytes, times: int) -> list[float]:
-    """Milliseconds of one request after another over one connection."""
-    taken = []
+def timed(port: int, request: bytes, times: int) -> list[tuple[float, float]]:
+    """One request after another on one connection: milliseconds at the client, and in the database (Server-Timing)."""
+    found = []
     with connect(port) as link:
         for _ in range(times):
             at = time.perf_counter()
             link.send(request)
-            whole_answer(link)
-            taken.append(1_000 * (time.perf_counter() - at))
+            answer = whole_answer(link)
+            taken = 1_000 * (time.perf_counter() - at)
+            found.append((taken, float(answer.partition(b"db;dur=")[2].split(b"\r", 1)[0].split(b",", 1)[0])))
 
-    return taken
+    return found
 
 
 def connect(port: int) -> socket.socket:
@@ -128,7 +129,7 @@ def ready(poll: select.epoll) -> list[tuple[int, int]]:
 
 
 def whole_answer(link: socket.socket) -> bytes:
-    """The body of an answer with status 200 and a length; anything else ends the bench."""
+    """An answer with status 200 and a length; anything else ends the bench."""
     data = link.recv(CHUNK_BYTES)
     head = data.find(b"\r\n\r\n")
     while head < 0:
@@ -150,7 +151,7 @@ def whole_answer(link: socket.socket) -> bytes:
             size += len(parts[-1])
         data = b"".join(parts)
 
-    return data[head + 4 :]
+    return data
 
 
 def more(link: socket.socket) -> bytes:

@@ -1,4 +1,4 @@
-"""sqlmap against the proxy: the parameters of named statements and of queries. A careless statement shows that it bites."""
+"""sqlmap against the proxy: parameters of named statements and of queries. A careless statement shows that it bites."""
 
 import json
 import threading
@@ -106,7 +106,9 @@ def careless(cluster: Cluster, shared_database_url: str) -> Iterator[str]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             with psycopg.connect(shared_database_url, autocommit=True) as connection:
                 try:
-                    rows = connection.execute(f"SELECT id, name FROM personas WHERE id = '{body['parameters'][0]}'").fetchall()
+                    rows = connection.execute(
+                        f"SELECT id, name FROM personas WHERE id = '{body['parameters'][0]}'"
+                    ).fetchall()
                     status, answer = 200, json.dumps({"rows": rows}).encode()
                 except psycopg.Error:
                     status, answer = 400, b"{}"
