@@ -6,7 +6,7 @@ from shutil import copytree
 
 import psycopg
 import pytest
-from tests.sqlproxy.conftest import ANN, MakeKey
+from tests.sqlproxy.conftest import ANN, Made, MakeKey
 
 from callmeback.pg import migrate, migration_files
 
@@ -152,11 +152,11 @@ def classified(books: psycopg.Connection, prefix: str) -> set[str]:
     return {value for value in found if len(value) >= SHORTEST}
 
 
-def everything(key: object, books: psycopg.Connection) -> str:
+def everything(key: Made, books: psycopg.Connection) -> str:
     """All rows of all tables and views that a key may read, as one text; SELECT * must work on each."""
     names = [str(row[0]) for row in books.execute("SELECT name FROM key_relations()")]
     read = []
-    with key.login() as session:  # type: ignore[attr-defined]  # a Made
+    with key.login() as session:
         readable = [
             name for name in names
             if (session.execute("SELECT has_table_privilege(%s, 'SELECT')", (name,)).fetchone() or (False,))[0]
