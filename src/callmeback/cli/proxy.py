@@ -6,10 +6,12 @@ import resource
 from typing import Final
 
 import click
+import msgspec
 import uvicorn
 
 from callmeback.cli.installation import service_settings
-from callmeback.settings import Settings
+from callmeback.pg import server
+from callmeback.settings import MAX_PORT, Settings
 from callmeback.sqlproxy.app import App
 from callmeback.sqlproxy.http import Door
 from callmeback.sqlproxy.service import Service
@@ -31,9 +33,11 @@ GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 
 @click.command()
-def command() -> None:
+@click.option("--port", type=click.IntRange(1, MAX_PORT), help="Instead of CALLMEBACK_PROXY_PORT.")
+def command(port: int | None) -> None:
     """Answer SQL over HTTP on CALLMEBACK_HOST and CALLMEBACK_PROXY_PORT."""
-    run(service_settings())
+    settings = service_settings()
+    run(settings if port is None else msgspec.structs.replace(settings, proxy_port=port))
 
 
 def run(settings: Settings) -> None:
@@ -41,10 +45,15 @@ def run(settings: Settings) -> None:
     allow_files()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    server = uvicorn.Server(configuration(settings, Services(settings)))
-    server.run()
-    if not server.started:
+    running = uvicorn.Server(configuration(settings, Services(settings, near(settings))))
+    running.run()
+    if not running.started:
         raise SystemExit(3)
+
+
+def near(settings: Settings) -> str | None:
+    """The embedded server's Unix socket, where the database is that server and we may use it."""
+    return None if settings.database_url is None else server.near_dsn(settings.home, settings.database_url)
 
 
 def configuration(settings: Settings, services: Services) -> uvicorn.Config:
