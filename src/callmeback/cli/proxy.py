@@ -9,11 +9,13 @@ import click
 import uvicorn
 
 from callmeback.cli.installation import service_settings
+from callmeback.pg import server
 from callmeback.settings import Settings
 from callmeback.sqlproxy.app import App
 from callmeback.sqlproxy.http import Door
 from callmeback.sqlproxy.service import Service
 from callmeback.sqlproxy.services import Services
+from callmeback.sqlproxy.socket import Sockets
 from callmeback.sqlproxy.socket import Sockets
 
 GRACE_SECONDS: Final = 12
@@ -40,10 +42,15 @@ def run(settings: Settings) -> None:
     allow_files()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    server = uvicorn.Server(configuration(settings, Services(settings)))
-    server.run()
-    if not server.started:
+    running = uvicorn.Server(configuration(settings, Services(settings, near(settings))))
+    running.run()
+    if not running.started:
         raise SystemExit(3)
+
+
+def near(settings: Settings) -> str | None:
+    """The embedded server's Unix socket, where the database is that server and we may use it."""
+    return None if settings.database_url is None else server.near_dsn(settings.home, settings.database_url)
 
 
 def configuration(settings: Settings, services: Services) -> uvicorn.Config:

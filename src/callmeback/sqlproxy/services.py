@@ -25,11 +25,13 @@ _log = logs.get_logger(__name__)
 class Services:
     """Opened at the application's start, closed at its end."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, near_dsn: str | None = None) -> None:
+        """`near_dsn` reaches the same database by a shorter way, if there is one: a Unix socket."""
         if settings.database_url is None or settings.role_secret is None:
             raise errors.ConfigurationError("The SQL proxy needs a database and a role secret.")
         self.settings = settings
         self._dsn = settings.database_url
+        self._near_dsn = near_dsn or settings.database_url
         self._secret = settings.role_secret
         self.deadlines = Deadlines()
         self._keyring: Keyring | None = None
@@ -40,7 +42,7 @@ class Services:
         self.limits = Limits()
         self.audit = Audit(with_parameters=settings.proxy_audit_parameters)
         self.pools = Pools(
-            self.dsn_for,
+            self._near_dsn_for,
             self.deadlines,
             limit=settings.pool_max,
             wait_s=settings.pool_wait_s,
@@ -52,6 +54,9 @@ class Services:
     def dsn_for(self, role: str) -> str:
         """How a scope's role logs in: its password is made from the role secret and kept nowhere."""
         return roles.dsn_for(role, self._secret, self._dsn)
+
+    def _near_dsn_for(self, role: str) -> str:
+        return roles.dsn_for(role, self._secret, self._near_dsn)
 
     @property
     def keyring(self) -> Keyring:
