@@ -170,7 +170,7 @@ async def test_a_database_that_refuses_is_said_so(room: Room, superuser: psycopg
             await client.begin(key)
     superuser.execute(f"ALTER ROLE {room.role_of(key)} LOGIN")
 
-        assert code(caught.value.heard) == "57P03"
+    assert code(caught.value.heard) == "57P03"
     await room.until_gone()
 
 

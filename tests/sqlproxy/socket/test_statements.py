@@ -131,7 +131,7 @@ def comparable(heard: list[Message]) -> list[Message | dict[str, str]]:
 
 
 def told(fields: dict[str, str]) -> dict[str, str]:
-    """Without the place in the server's source, which a parse error of ours has not, and what masked keys aren't told."""
+    """Without the place in the server's source, which our own errors have not, and what masked keys aren't told."""
     hidden = "FLRDHpqW" if "W" in fields else "FLR"
 
     return {letter: value for letter, value in fields.items() if letter not in hidden}
