@@ -33,7 +33,6 @@ FAULTS = {"m": 17, "c": 12, "s": 16, "d": 13}
 LATER = {
     "m04": "payments", "m05": "payments", "m07": "payments",
     "c05": "schedules", "c06": "schedules", "c08": "schedules", "c11": "schedules",
-    "s02": "the SQL proxy",
     "d10": "backup and recovery",
 }  # fmt: skip
 # Faults that a sentence in docs/differences.md answers, since no test can.

@@ -263,7 +263,7 @@ async def test_guessing_costs_the_database_nothing(ring: Keyring, books: psycopg
         looks += 1
         await look()
 
-    ring._look = counted  # type: ignore[method-assign]
+    ring._look = counted  # type: ignore[method-assign]  # to count
     answers = await asyncio.gather(
         *(is_let_in(ring, f"cmb_{number:016}_{'0' * 64}") for number in range(1_000)), is_let_in(ring, made.token)
     )

@@ -32,12 +32,13 @@ COLUMNS: Final = {
     "expires_at": "Expires",
     "created_at": "Since",
 }
+STATEMENT_COLUMNS: Final = {"id": "Name", "kind": "Kind", "parameter_types": "Parameters", "statement": "Statement"}
 SCOPE_COLUMNS: Final = {"id": "Scope", "role": "Role", "state": "State"}
 GRACE_DEFAULT: Final = "24h"
 LEARN_DEFAULT: Final = "1h"
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_DURATION: Final = re.compile(r"(?P<number>[0-9]{1,9})(?P<unit>[smhdw])")
+_DURATION: Final = re.compile(r"(?P<number>[0-9]{1,6})(?P<unit>[smhdw])")
 
 ResultT = TypeVar("ResultT")
 
@@ -74,7 +75,7 @@ class Duration(click.ParamType[timedelta]):
 
 @click.group(name="keys")
 def command() -> None:
-    """Keys of the SQL proxy: create, list, rotate, revoke, allow, learn, sync."""
+    """Keys of the SQL proxy: who may say what, and for how long."""
 
 
 @command.command()
@@ -201,6 +202,24 @@ def allow(key: str, statement_id: str, sql: IO[bytes], as_json: bool) -> None:
         show_json(done)
     else:
         click.echo(f"{statement_id} is registered for {key}.")
+
+
+@command.command()
+@click.argument("key", metavar="KEY")
+@json_option
+def statements(key: str, as_json: bool) -> None:
+    """The statements that a key may run: registered and learnt ones, newest first."""
+    found = _transact(lambda tx: keys.registered(tx, key))
+    show(found, STATEMENT_COLUMNS, as_json=as_json)
+
+
+@command.command()
+@click.argument("key", metavar="KEY")
+@click.option("--name", "statement_id", required=True, metavar="ID", help="The statement's name.")
+def forget(key: str, statement_id: str) -> None:
+    """Let a key run a statement no more."""
+    _transact(lambda tx: keys.forget(tx, key, statement_id))
+    click.echo(f"{statement_id} is forgotten.")
 
 
 @command.command()

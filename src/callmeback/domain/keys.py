@@ -35,6 +35,8 @@ EXPIRES_MAX: Final = timedelta(days=3_660)
 LEARN_MAX: Final = timedelta(days=31)
 GRACE_MAX: Final = timedelta(days=31)
 STATEMENT_BYTES_MAX: Final = 1_048_576
+# As for learnt ones (learn_statement): every proxy holds them in memory.
+STATEMENTS_MAX: Final = 1_000
 # A grant waits this long for a table and then lets go: whoever comes later queues behind it.
 LOCK_WAIT_MS: Final = 200
 
@@ -119,6 +121,16 @@ class KeyLine(msgspec.Struct, frozen=True):
     revoked_at: datetime | None
     statements: int
     created_by: str
+    created_at: datetime
+
+
+class StatementLine(msgspec.Struct, frozen=True):
+    """A registered statement; `parameter_types` is None where each request tells."""
+
+    id: str
+    kind: str
+    statement: str
+    parameter_types: list[str] | None
     created_at: datetime
 
 
@@ -341,6 +353,8 @@ def check_statement(key: KeyLine, statement_id: str, statement: str) -> None:
         raise errors.ValidationFailed(f"A statement has 1 to {STATEMENT_BYTES_MAX} bytes, none of them NUL.")
     if key.mode == "admin":
         raise errors.ValidationFailed("A key of mode admin needs no registered statement.")
+    if key.statements >= STATEMENTS_MAX:
+        raise errors.ValidationFailed(f"A key has at most {STATEMENTS_MAX} statements.")
 
 
 async def allow(tx: Session, key: KeyLine, statement_id: str, statement: str, parameter_types: list[str]) -> None:
@@ -350,6 +364,7 @@ async def allow(tx: Session, key: KeyLine, statement_id: str, statement: str, pa
     """
     check_statement(key, statement_id, statement)
     is_exact = key.mode == "exact"
+    await tx.run(SQL.forget_text, key_id=key.id, id=statement_id, statement=statement)
     await tx.run(
         SQL.allow,
         key_id=key.id,
@@ -358,3 +373,19 @@ async def allow(tx: Session, key: KeyLine, statement_id: str, statement: str, pa
         statement=statement,
         parameter_types=None if is_exact else parameter_types,
     )
+
+
+async def registered(tx: Session, who: str) -> list[StatementLine]:
+    """What a key may run, the newest first."""
+    key = await find(tx, who)
+
+    return await tx.all(SQL.statements, StatementLine, key_id=key.id)
+
+
+async def forget(tx: Session, who: str, statement_id: str) -> KeyLine:
+    """Let a key run a statement no more; raises NotFound."""
+    key = await find(tx, who)
+    if not await tx.run(SQL.forget, key_id=key.id, id=statement_id):
+        raise errors.NotFound("The key has no statement with this name.")
+
+    return key

@@ -140,6 +140,33 @@ SET learning_until = now() + %(learn_for)s::interval
 WHERE id = %(id)s AND revoked_at IS NULL
 RETURNING learning_until;
 
+-- name: forget_text
+-- One text is registered once: learnt before, it gets the name that it is given now.
+DELETE FROM named_statements
+WHERE
+    key_id = %(key_id)s
+    AND kind = 'exact'
+    AND text_hash = sha256(convert_to(%(statement)s, 'UTF8'))
+    AND id <> %(id)s;
+
+-- name: forget
+-- A statement that the key may run no more.
+DELETE FROM named_statements
+WHERE key_id = %(key_id)s AND id = %(id)s;
+
+-- name: statements
+-- What a key may run, newest first.
+-- returns: StatementLine
+SELECT
+    n.id,
+    n.kind,
+    n.statement,
+    n.parameter_types,
+    n.created_at
+FROM named_statements AS n
+WHERE n.key_id = %(key_id)s
+ORDER BY n.created_at DESC, n.id;
+
 -- name: allow
 -- Register a statement under a name; one of that name is replaced.
 INSERT INTO named_statements AS n (key_id, id, kind, statement, text_hash, parameter_types)

@@ -862,7 +862,7 @@ $$;
 COMMENT ON FUNCTION public.grant_problems(p_reads text[], p_writes text[], p_calls text[], p_as_user_id text) IS 'What of a wish for grants can''t be granted, and why, as a stable word.';
 
 CREATE FUNCTION public.grant_scope(p_scope_id text) RETURNS boolean
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $_$
 DECLARE
@@ -985,7 +985,7 @@ $_$;
 COMMENT ON FUNCTION public.grant_scope(p_scope_id text) IS 'Grants a scope''s role exactly what the scope says; false when there is no such role yet.';
 
 CREATE FUNCTION public.grant_scopes(p_again boolean) RETURNS TABLE(scope_id text, role_name text, state text)
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $$
 DECLARE
@@ -1243,7 +1243,7 @@ $$;
 COMMENT ON FUNCTION public.login_lookup(p_email text, OUT user_id text, OUT password_hash text, OUT is_blocked boolean) IS 'What a login is checked against; NULLs for an unknown e-mail, so that the caller does the same work.';
 
 CREATE FUNCTION public.make_key_view(p_schema text, p_relation oid, p_is_masked boolean, p_condition text) RETURNS void
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $_$
 DECLARE
@@ -1313,7 +1313,7 @@ $_$;
 COMMENT ON FUNCTION public.make_key_view(p_schema text, p_relation oid, p_is_masked boolean, p_condition text) IS 'One view of the same name and columns: secrets left out, and personal columns masked unless the reader may see them.';
 
 CREATE FUNCTION public.make_key_views() RETURNS void
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $$
 DECLARE
@@ -2034,7 +2034,7 @@ $$;
 COMMENT ON FUNCTION public.sweep_expired(p_limit integer) IS 'Removes expired tokens, counters and idempotency keys, a bounded number at a time.';
 
 CREATE FUNCTION public.take_scope(p_role_name text, p_is_for_good boolean) RETURNS void
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $$
 DECLARE

@@ -1,4 +1,5 @@
--- What a key may be granted, the views that it reads, and the grants of its role. Run by the owner; nobody else may.
+-- What a key may be granted, the views that it reads, and the grants of its role. Granted to nobody: whoever else owns
+-- the database's cluster and runs them does it with the owner's rights, so that all that they make is the owner's.
 
 CREATE OR REPLACE FUNCTION key_relations()
 RETURNS TABLE (
@@ -146,6 +147,7 @@ COMMENT ON FUNCTION grant_problems(text[], text[], text[], text) IS 'What of a w
 CREATE OR REPLACE FUNCTION make_key_view(p_schema text, p_relation oid, p_is_masked boolean, p_condition text)
 RETURNS void
 LANGUAGE plpgsql
+SECURITY DEFINER
 SET search_path = public, pg_temp
 AS $$
 DECLARE
@@ -217,6 +219,7 @@ COMMENT ON FUNCTION make_key_view(text, oid, boolean, text) IS
 CREATE OR REPLACE FUNCTION make_key_views()
 RETURNS void
 LANGUAGE plpgsql
+SECURITY DEFINER
 SET search_path = public, pg_temp
 AS $$
 DECLARE
@@ -258,6 +261,7 @@ COMMENT ON FUNCTION make_key_views() IS
 CREATE OR REPLACE FUNCTION take_scope(p_role_name text, p_is_for_good boolean)
 RETURNS void
 LANGUAGE plpgsql
+SECURITY DEFINER
 SET search_path = public, pg_temp
 AS $$
 DECLARE

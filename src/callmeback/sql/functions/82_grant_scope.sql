@@ -3,6 +3,7 @@
 CREATE OR REPLACE FUNCTION grant_scope(p_scope_id text)
 RETURNS boolean
 LANGUAGE plpgsql
+SECURITY DEFINER
 SET search_path = public, pg_temp
 AS $$
 DECLARE
@@ -126,6 +127,7 @@ COMMENT ON FUNCTION grant_scope(text) IS 'Grants a scope''s role exactly what th
 CREATE OR REPLACE FUNCTION grant_scopes(p_again boolean)
 RETURNS TABLE (scope_id text, role_name text, state text)
 LANGUAGE plpgsql
+SECURITY DEFINER
 SET search_path = public, pg_temp
 AS $$
 DECLARE
