@@ -23,6 +23,7 @@ DEFAULT_REGIONS: Final = (
 )  # fmt: skip
 MIN_SECRET_LENGTH: Final = 32
 MAX_PORT: Final = 65_535
+PROXY_PORT: Final = 3_000
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000
-    proxy_port: int = 3000
+    proxy_port: int = PROXY_PORT
     proxy_audit_parameters: bool = False
     public_url: str | None = None
     jwt_secret: str | None = None

@@ -6,11 +6,12 @@ import resource
 from typing import Final
 
 import click
+import msgspec
 import uvicorn
 
 from callmeback.cli.installation import service_settings
 from callmeback.pg import server
-from callmeback.settings import Settings
+from callmeback.settings import MAX_PORT, Settings
 from callmeback.sqlproxy.app import App
 from callmeback.sqlproxy.http import Door
 from callmeback.sqlproxy.service import Service
@@ -32,9 +33,11 @@ GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 
 @click.command()
-def command() -> None:
+@click.option("--port", type=click.IntRange(1, MAX_PORT), help="Instead of CALLMEBACK_PROXY_PORT.")
+def command(port: int | None) -> None:
     """Answer SQL over HTTP on CALLMEBACK_HOST and CALLMEBACK_PROXY_PORT."""
-    run(service_settings())
+    settings = service_settings()
+    run(settings if port is None else msgspec.structs.replace(settings, proxy_port=port))
 
 
 def run(settings: Settings) -> None:

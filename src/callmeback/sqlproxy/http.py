@@ -14,7 +14,7 @@ from typing import Any, Final
 import httptools
 
 from callmeback import errors, logs
-from callmeback.sqlproxy.limits import BODY_BYTES_MAX, DEADLINE_S
+from callmeback.sqlproxy.limits import BODY_BYTES_MAX
 from callmeback.sqlproxy.requests import Answer, Request, Stream
 from callmeback.sqlproxy.service import Service
 
@@ -232,7 +232,7 @@ class Connection(asyncio.Protocol):
     def _start(self, request: Request, keep_alive: bool) -> None:
         self.expires_at = _NEVER
         request.began = time.perf_counter()
-        request.expires_at = self._loop.time() + DEADLINE_S
+        request.expires_at = self._loop.time() + self._service.deadline_s
         if not keep_alive:
             self._keep_alive = False
         self._task = self._loop.create_task(self._answer(request))

@@ -42,6 +42,11 @@ class Service:
         self._prefix = secrets.token_hex(REQUEST_ID_BYTES)
         self._count = 0
 
+    @property
+    def deadline_s(self) -> float:
+        """How long a request may take from its last byte on."""
+        return self._services.deadline_s
+
     async def answer(self, request: Request) -> Answer:
         """The answer to anything; raises nothing but CancelledError."""
         self._count += 1

@@ -11,7 +11,7 @@ from callmeback.sqlproxy.deadlines import Deadlines
 from callmeback.sqlproxy.figures import Figures
 from callmeback.sqlproxy.gate import Gate
 from callmeback.sqlproxy.keyring import Keyring
-from callmeback.sqlproxy.limits import Limits
+from callmeback.sqlproxy.limits import DEADLINE_S, Limits
 from callmeback.sqlproxy.policy import Verdicts
 from callmeback.sqlproxy.pools import Pools
 from callmeback.sqlproxy.shapes import Shapes
@@ -49,6 +49,7 @@ class Services:
             idle_s=settings.pool_idle_s,
         )
         self.figures = Figures(self)
+        self.deadline_s = DEADLINE_S
         self.is_draining = False
 
     def dsn_for(self, role: str) -> str:

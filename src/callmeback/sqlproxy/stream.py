@@ -18,7 +18,6 @@ from callmeback.sqlproxy import link as links
 from callmeback.sqlproxy import problems, types
 from callmeback.sqlproxy.gate import Allowed
 from callmeback.sqlproxy.keyring import Key
-from callmeback.sqlproxy.limits import DEADLINE_S
 from callmeback.sqlproxy.link import Link, Prepared, Step, tag
 from callmeback.sqlproxy.requests import NDJSON, Answer, Request
 from callmeback.sqlproxy.services import Services
@@ -134,12 +133,12 @@ class Lines:
 
     async def _run(self, steps: Sequence[Step]) -> None:
         link = self._link
-        await link.pipeline(steps, link.now() + DEADLINE_S)
+        await link.pipeline(steps, link.now() + self._services.deadline_s)
         failed = next((step for step in steps if step.error is not None), None)
         if failed is None:
             return
         if not link.is_idle:
-            await link.pipeline([Step(links.SQL.rollback.native)], link.now() + DEADLINE_S)
+            await link.pipeline([Step(links.SQL.rollback.native)], link.now() + self._services.deadline_s)
         assert failed.error is not None
         verdict = self._allowed.verdict if failed is self._step else None
         raise problems.failure(failed.error, verdict, is_masked=self._key.masked)
@@ -148,10 +147,10 @@ class Lines:
         """Look up unknown types on another link, since this one is busy with the rows."""
         if unknown := shape.unknown():
             async with self._services.pools.lease(self._key.role) as other:
-                await types.learn(other, self._services.shapes, unknown, other.now() + DEADLINE_S)
+                await types.learn(other, self._services.shapes, unknown, other.now() + self._services.deadline_s)
 
     def _extend(self) -> None:
-        self._link.expires_at = min(self._link.now() + DEADLINE_S, self._ends_at)
+        self._link.expires_at = min(self._link.now() + self._services.deadline_s, self._ends_at)
 
     def _trailer(self, work: "asyncio.Task[None]") -> bytes:
         try:
