@@ -406,9 +406,9 @@ class Link:
             return
         if self._at + 1 < len(self._steps):
             self._at += 1
-            # Behind a failed statement nothing is run, and libpq takes no mode for what isn't.
-            is_run = self._pgconn.pipeline_status == PipelineStatus.ON
-            if is_run and self._steps[self._at].sink is not None:
+            # After a failure nothing more is run, so there are no rows to come in chunks.
+            is_aborted = self._pgconn.pipeline_status == PipelineStatus.ABORTED
+            if self._steps[self._at].sink is not None and not is_aborted:
                 self._pgconn.set_chunked_rows_mode(CHUNK_ROWS)
 
     def _finish(self) -> None:

@@ -178,8 +178,9 @@ class Session:
     async def run(self) -> Fields | None:
         """Relay until one side ends; returns the error that the client is still to be told."""
         pumps = [asyncio.create_task(self._upwards()), asyncio.create_task(self._downwards())]
+        ends: list[asyncio.Future[Any]] = [*pumps, self._reason]
         try:
-            await asyncio.wait([*pumps, self._reason], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for pump in pumps:
                 pump.cancel()
@@ -440,5 +441,3 @@ async def _authenticate(keyring: Keyring, wire: Wire, reader: Reader, peer: str)
 def _fatal(exc: errors.CallMeBackError) -> Fields:
     """A domain error as the reason why a session doesn't begin."""
     return refusal(problems.sqlstate_of(exc) or "XX000", exc.detail, "FATAL")
-
-

@@ -150,7 +150,8 @@ def place_of(dsn: str) -> Place:
     ports = (options.get("port") or str(DEFAULT_PORT)).split(",")
     if len(ports) == 1:
         ports *= len(names)
-    if not len(names) == len(addresses) == len(ports) <= HOSTS_MAX or not all(map(any, zip(names, addresses, strict=True))):
+    is_even = len(names) == len(addresses) == len(ports) <= HOSTS_MAX
+    if not is_even or not all(map(any, zip(names, addresses, strict=True))):
         raise errors.ConfigurationError("DATABASE_URL has to name a host, and as many ports as hosts or one for all.")
     hosts = tuple(
         (name or address, address or name, int(port or DEFAULT_PORT))

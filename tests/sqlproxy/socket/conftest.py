@@ -1,16 +1,16 @@
 """`/v2` on the loopback over a database of its own; `room` is what a test holds of it."""
 
-import contextlib
-import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 from tests.conftest import Cluster
-from tests.sqlproxy.socket.room import Room, serving
+from tests.sqlproxy.conftest import MakeKey
+from tests.sqlproxy.socket.room import BUDGET, Room, serving
 
-from callmeback.pg import roles
+from callmeback.pg.pool import Database
+from callmeback.settings import Settings
 
 
 @pytest.fixture
@@ -23,23 +23,20 @@ def books(database_url: str) -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture
-def role(cluster: Cluster, superuser: psycopg.Connection, books: psycopg.Connection) -> Iterator[str]:
-    """A scope's role, which may read and write things."""
-    name = f"callmeback_key_{os.urandom(4).hex()}"
-    superuser.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{roles.password(cluster.role_secret, name)}'")
-    books.execute(f"GRANT USAGE ON SCHEMA public TO {name}")
-    books.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON things TO {name}")
-    yield name
-    with contextlib.closing(psycopg.connect(books.info.dsn, password=books.info.password, autocommit=True)) as again:
-        again.execute(f"REVOKE ALL ON things FROM {name}")
-        again.execute(f"REVOKE ALL ON SCHEMA public FROM {name}")
-    superuser.execute(f"DROP ROLE {name}")
-
-
-@pytest.fixture
-async def room(cluster: Cluster, books: psycopg.Connection, role: str, database_url: str) -> AsyncIterator[Room]:
-    def dsn_for(name: str) -> str:
-        return make_conninfo(database_url, user=name, password=roles.password(cluster.role_secret, name))
-
-    async with serving(dsn_for, books, role) as room:
+async def room(
+    cluster: Cluster,
+    books: psycopg.Connection,
+    owner: Database,
+    make_key: MakeKey,
+    database_url: str,
+    tmp_path: Path,
+) -> AsyncIterator[Room]:
+    settings = Settings(
+        home=tmp_path,
+        database_url=database_url,
+        role_secret=cluster.role_secret,
+        pool_max=BUDGET,
+        pool_wait_s=0.5,
+    )
+    async with serving(settings, books, owner, make_key) as room:
         yield room

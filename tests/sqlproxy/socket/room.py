@@ -1,48 +1,30 @@
-"""A proxy's sockets on the loopback, and what tests hold of them."""
+"""A proxy on the loopback, and what tests of its sockets hold of it."""
 
 import asyncio
 import contextlib
-import os
-import types
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import psycopg
 import uvicorn
+from tests.sqlproxy.conftest import Made, MakeKey
 from tests.sqlproxy.socket.speaker import Speaker
 
-from callmeback import errors
+from callmeback.cli import proxy
+from callmeback.domain import keys
+from callmeback.domain.keys import Limits as KeyLimits
+from callmeback.pg.pool import Database
+from callmeback.settings import Settings
+from callmeback.sqlproxy.app import App
 from callmeback.sqlproxy.audit import Audit, Record
-from callmeback.sqlproxy.deadlines import Deadlines
-from callmeback.sqlproxy.keyring import Key
-from callmeback.sqlproxy.limits import Limits as UseLimits
-from callmeback.sqlproxy.policy import Verdicts
-from callmeback.sqlproxy.pools import Pools
-from callmeback.sqlproxy.relay import Limits
+from callmeback.sqlproxy.services import Services
 from callmeback.sqlproxy.socket import Sockets
 
 START_TIMEOUT_S = 10.0
 PATIENCE_S = 10.0
 BUDGET = 8
-
-
-class Ring:
-    def __init__(self) -> None:
-        self.keys: dict[str, Key] = {}
-        self.learnt: list[str] = []
-
-    async def authenticate(self, token: str, peer: str) -> Key:
-        if token not in self.keys:
-            raise errors.Unauthorized()
-        return self.keys[token]
-
-    def current(self, key: Key) -> Key | None:
-        return next((each for each in self.keys.values() if each.id == key.id), None)
-
-    async def learn(self, key: Key, text: str) -> bool:
-        self.learnt.append(text)
-        return True
 
 
 class Notes(Audit):
@@ -57,47 +39,88 @@ class Notes(Audit):
 
 
 class Room:
-    """A running `/v2`."""
+    """A running proxy."""
 
-    def __init__(self, services: Any, books: psycopg.Connection, role: str) -> None:
+    def __init__(self, services: Services, books: psycopg.Connection, owner: Database, make_key: MakeKey) -> None:
         self.services = services
         self.books = books
-        self.role = role
+        self.owner = owner
+        self.notes = Notes()
+        services.audit = self.notes
         self.sockets = Sockets()
         self.port = 0
+        self._make_key = make_key
+        self._made: dict[str, Made] = {}
 
     @property
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/v2"
 
-    def limit(self, limits: Limits) -> None:
-        """Other bounds for the sessions that begin from now on."""
-        self.sockets._limits = limits
+    @property
+    def role(self) -> str:
+        """The login role of the keys that may read and write things."""
+        return next(iter(self._made.values())).line.role
 
-    def key(self, mode: str = "policy", **more: Any) -> str:
-        token = f"cmb_{os.urandom(8).hex()}_{os.urandom(32).hex()}"
-        fields: dict[str, Any] = {"id": token[4:20], "name": "test", "mode": mode, "role": self.role, "masked": True}
-        fields |= {"expires_at": None, "cidrs": (), "rate": None, "concurrency": None, "learning_until": None}
-        fields |= {"statements": {}, "texts": {}, "proof": b""} | more
-        self.services.keyring.keys[token] = Key(**fields)
-        return token
+    def role_of(self, token: str) -> str:
+        """The login role of a key."""
+        return self._made[token].line.role
+
+    def limit(self, **limits: float) -> None:
+        """Other bounds for the sessions that begin from now on."""
+        self.sockets._limits = msgspec.structs.replace(self.sockets._limits, **limits)
+
+    async def key(
+        self, mode: str = "policy", *, writes: tuple[str, ...] = ("things",), pii: bool = False, **limits: Any
+    ) -> str:
+        """A new key."""
+        made = await self._make_key(
+            mode=mode, reads=("things",), writes=writes, pii=pii, limits=KeyLimits(**limits) if limits else None
+        )
+        self._made[made.token] = made
+
+        return made.token
+
+    async def change(self, token: str, verb: Callable[..., Awaitable[Any]], *arguments: Any) -> None:
+        """Do something to a key, as the command line does."""
+        async with self.owner.transaction() as tx:
+            await verb(tx, self._made[token].line.id, *arguments)
+
+    async def allow(self, token: str, text: str) -> None:
+        """Register a text for an exact key."""
+        async with self.owner.transaction() as tx:
+            line = await keys.find(tx, self._made[token].line.id)
+            await keys.allow(tx, line, f"s{len(text)}", text, [])
+        async with asyncio.timeout(PATIENCE_S):
+            while text not in (await self.services.keyring.authenticate(token, "127.0.0.1")).texts.values():
+                await asyncio.sleep(0.02)
 
     @asynccontextmanager
     async def client(self, key: str | None = None, **parameters: Any) -> AsyncIterator[Speaker]:
         """A client that is logged in."""
         async with Speaker(self.url) as speaker:
-            await speaker.begin(key or self.key(), **parameters)
+            await speaker.begin(key or next(iter(self._made)), **parameters)
             yield speaker
 
     def backends(self) -> list[int]:
-        """Processes of the server that work for the role."""
-        found = self.books.execute("SELECT pid FROM pg_stat_activity WHERE usename = %s ORDER BY 1", [self.role])
-        return [pid for (pid,) in found]
+        """Processes of the server that work for the keys' role."""
+        return [pid for pid, _ in self._activity()]
+
+    async def until_active(self) -> None:
+        """Wait until a statement runs."""
+        async with asyncio.timeout(PATIENCE_S):
+            while "active" not in [state for _, state in self._activity()]:
+                await asyncio.sleep(0.02)
+
+    def _activity(self) -> list[tuple[int, str]]:
+        # A role may be another test's too, in another database.
+        asked = "SELECT pid, state FROM pg_stat_activity WHERE usename = %s AND datname = current_database()"
+
+        return self.books.execute(asked, [self.role]).fetchall()
 
     async def until_gone(self) -> None:
         """Wait until nothing of any session is left, here and at the server."""
         async with asyncio.timeout(PATIENCE_S):
-            while self.backends() or len(self.sockets) or self.services.pools.stats().sessions:
+            while len(self.sockets) or self.services.pools.stats().sessions or self.backends():
                 await asyncio.sleep(0.02)
 
 
@@ -110,34 +133,15 @@ class QuietServer(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(dsn_for: Callable[[str], str], books: psycopg.Connection, role: str) -> AsyncIterator[Room]:
-    """Serve as the proxy does, for as long as the block runs."""
-    pools = Pools(dsn_for, Deadlines(), limit=BUDGET, wait_s=0.5, idle_s=5.0)
-    services = types.SimpleNamespace(
-        keyring=Ring(),
-        verdicts=Verdicts(),
-        limits=UseLimits(),
-        audit=Notes(),
-        is_draining=False,
-        pools=pools,
-        dsn_for=dsn_for,
-    )
-    room = Room(services, books, role)
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await room.sockets.serve(services, scope, receive, send)
-
-    config = uvicorn.Config(
-        app,
-        host="127.0.0.1",
-        port=0,
-        ws="websockets-sansio",
-        lifespan="off",
-        log_config=None,
-        ws_max_size=1 << 20,
-        ws_per_message_deflate=False,
-        timeout_graceful_shutdown=5,
-    )
+async def serving(
+    settings: Settings, books: psycopg.Connection, owner: Database, make_key: MakeKey
+) -> AsyncIterator[Room]:
+    """Serve as `callmeback proxy` does, for as long as the block runs."""
+    services = Services(settings)
+    room = Room(services, books, owner, make_key)
+    await room.key()
+    config = proxy.configuration(settings, services)
+    config.app, config.port = App(services, room.sockets.serve), 0
     server = QuietServer(config)
     task = asyncio.create_task(server.serve())
     async with asyncio.timeout(START_TIMEOUT_S):
@@ -150,4 +154,3 @@ async def serving(dsn_for: Callable[[str], str], books: psycopg.Connection, role
     finally:
         server.should_exit = True
         await task
-        await pools.close()

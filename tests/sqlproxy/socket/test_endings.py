@@ -5,16 +5,17 @@ import contextlib
 import os
 import signal
 import socket as sockets
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
-import msgspec
 import psycopg
 import pytest
 from tests.sqlproxy.socket.room import Room
-from tests.sqlproxy.socket.speaker import Closed, Speaker, code
+from tests.sqlproxy.socket.speaker import Closed, Speaker, code, kinds
 from websockets.exceptions import ConnectionClosed
 
+from callmeback.domain import keys
 from callmeback.sqlproxy import frames
-from callmeback.sqlproxy.relay import Limits
 
 pytestmark = pytest.mark.anyio
 
@@ -23,17 +24,9 @@ FOREVER = frames.query(
 )
 
 
-async def until_active(room: Room) -> None:
-    async with asyncio.timeout(10):
-        while not room.books.execute(
-            "SELECT 1 FROM pg_stat_activity WHERE usename = %s AND state = 'active'", [room.role]
-        ).fetchall():
-            await asyncio.sleep(0.02)
-
-
 async def test_goodbye_ends_everything(room: Room):
     async with Speaker(room.url) as client:
-        await client.begin(room.key())
+        await client.begin(await room.key())
         await client.say(frames.TERMINATE)
         with pytest.raises(ConnectionClosed):
             await client.socket.recv()
@@ -52,29 +45,29 @@ async def test_a_client_that_leaves_in_a_transaction_leaves_nothing(room: Room):
 async def test_a_statement_ends_with_its_client(room: Room):
     async with room.client() as client:
         await client.say(FOREVER)
-        await until_active(room)
+        await room.until_active()
     await room.until_gone()
 
 
 async def test_a_client_that_is_cut_off_leaves_nothing(room: Room):
     async with Speaker(room.url) as client:
-        await client.begin(room.key())
+        await client.begin(await room.key())
         await client.query("BEGIN")
         await client.say(FOREVER)
-        await until_active(room)
+        await room.until_active()
         client.socket.transport.abort()
         await room.until_gone()
 
 
 async def test_a_half_closed_socket_is_a_closed_one(room: Room):
     async with Speaker(room.url) as client:
-        await client.begin(room.key())
+        await client.begin(await room.key())
         client.socket.transport.get_extra_info("socket").shutdown(sockets.SHUT_WR)
         await room.until_gone()
 
 
 async def test_what_one_session_did_is_unknown_to_the_next(room: Room):
-    key = room.key()
+    key = await room.key()
     async with room.client(key) as client:
         await client.ask(frames.parse(b"a", b"SELECT 1"), frames.SYNC)
         await client.query("BEGIN")
@@ -83,28 +76,53 @@ async def test_what_one_session_did_is_unknown_to_the_next(room: Room):
         assert client.status == "I"
 
 
-@pytest.mark.parametrize("change", ["revoked", "mode", "role", "texts"])
-async def test_a_key_that_is_revoked_or_changed_ends_its_sessions(room: Room, change: str):
-    key = room.key("exact", texts={b"x": "SELECT 1"})
-    ring = room.services.keyring
+async def revoke(room: Room, key: str) -> None:
+    await room.change(key, keys.revoke)
+
+
+async def rotate(room: Room, key: str) -> None:
+    await room.change(key, keys.rotate, timedelta(0))
+
+
+async def withdraw(room: Room, key: str) -> None:
+    room.books.execute("DELETE FROM named_statements")
+
+
+async def change_mode(room: Room, key: str) -> None:
+    room.books.execute("UPDATE api_keys SET mode = 'policy' WHERE mode = 'exact'")
+
+
+@pytest.mark.parametrize("change", [revoke, rotate, withdraw, change_mode], ids=lambda change: change.__name__)
+async def test_a_key_that_is_revoked_or_changed_ends_its_sessions_within_a_second(
+    room: Room, change: Callable[[Room, str], Awaitable[None]]
+):
+    key = await room.key("exact")
+    await room.allow(key, "SELECT 1")
     async with room.client(key) as client, room.client() as other:
-        if change == "revoked":
-            del ring.keys[key]
-        else:
-            new = {"mode": "named", "role": "another", "texts": {}}[change]
-            ring.keys[key] = msgspec.structs.replace(ring.keys[key], **{change: new})
+        assert await client.value("SELECT 1") == "1"
+        await change(room, key)
         async with asyncio.timeout(1):
             assert (await client.ending())["C"] == "28000"
 
         assert await other.value("SELECT 1") == "1"
 
 
+async def test_a_key_that_is_given_more_keeps_its_sessions(room: Room):
+    key = await room.key("exact")
+    async with room.client(key) as client:
+        assert code(await client.query("SELECT 1")) == "42501"
+        await room.allow(key, "SELECT 1")
+        async with asyncio.timeout(5):
+            while "E" in kinds(await client.query("SELECT 1")):
+                await asyncio.sleep(0.05)
+
+
 async def test_a_key_that_is_revoked_ends_what_it_runs(room: Room):
-    key = room.key()
+    key = await room.key()
     async with room.client(key) as client:
         await client.say(FOREVER)
-        await until_active(room)
-        del room.services.keyring.keys[key]
+        await room.until_active()
+        await revoke(room, key)
 
         assert (await client.ending())["C"] == "28000"
     await room.until_gone()
@@ -132,7 +150,7 @@ async def test_a_killed_connection_is_told(room: Room):
 
 async def test_a_stopped_backend_does_not_hold_the_client(room: Room):
     """A stopped server ignores its own timeouts and every request to cancel."""
-    room.limit(Limits(statement_s=0.3))
+    room.limit(statement_s=0.3)
     async with room.client() as client:
         (pid,) = room.backends()
         os.kill(pid, signal.SIGSTOP)
@@ -144,18 +162,20 @@ async def test_a_stopped_backend_does_not_hold_the_client(room: Room):
     await room.until_gone()
 
 
-async def test_a_database_that_refuses_is_said_so(room: Room):
-    room.books.execute(f"REVOKE CONNECT ON DATABASE {room.books.info.dbname} FROM PUBLIC")
+async def test_a_database_that_refuses_is_said_so(room: Room, superuser: psycopg.Connection):
+    key = await room.key(writes=())
+    superuser.execute(f"ALTER ROLE {room.role_of(key)} NOLOGIN")
     async with Speaker(room.url) as client:
         with pytest.raises(Closed) as caught:
-            await client.begin(room.key())
+            await client.begin(key)
+    superuser.execute(f"ALTER ROLE {room.role_of(key)} LOGIN")
 
-        assert code(caught.value.heard) == "57P03"
+    assert code(caught.value.heard) == "57P03"
     await room.until_gone()
 
 
 async def test_a_hundred_rude_clients_leave_nothing(room: Room):
-    key = room.key()
+    key = await room.key()
     endings = [
         b"",
         frames.TERMINATE,

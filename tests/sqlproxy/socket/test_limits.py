@@ -10,7 +10,6 @@ from tests.sqlproxy.socket.speaker import Closed, Speaker, code, kinds, rows
 
 from callmeback.sqlproxy import frames, relay, socket
 from callmeback.sqlproxy.frames import SYNC
-from callmeback.sqlproxy.relay import Limits
 
 pytestmark = pytest.mark.anyio
 
@@ -78,7 +77,7 @@ async def test_a_portal_that_is_read_in_parts_is_not_too_large(room: Room):
 
 
 async def test_a_statement_has_its_deadline(room: Room):
-    room.limit(Limits(statement_s=0.3))
+    room.limit(statement_s=0.3)
     async with room.client() as client:
         heard = await client.query(FOREVER)
 
@@ -89,7 +88,7 @@ async def test_a_statement_has_its_deadline(room: Room):
 
 @pytest.mark.parametrize("asked", [frames.query(b"BEGIN"), extended("SELECT 1"), extended("SELECT 1") + frames.FLUSH])
 async def test_a_transaction_may_not_idle(room: Room, asked: bytes):
-    room.limit(Limits(statement_s=0.3, idle_in_transaction_s=0.3))
+    room.limit(statement_s=0.3, idle_in_transaction_s=0.3)
     async with room.client() as client:
         await client.say(asked)
 
@@ -98,13 +97,13 @@ async def test_a_transaction_may_not_idle(room: Room, asked: bytes):
 
 
 async def test_a_session_without_a_word_ends(room: Room):
-    room.limit(Limits(idle_s=0.3))
+    room.limit(idle_s=0.3)
     async with room.client() as client:
         assert (await client.ending())["C"] == "57P05"
 
 
 async def test_a_session_has_its_time(room: Room):
-    room.limit(Limits(life_s=0.3))
+    room.limit(life_s=0.3)
     async with room.client() as client:
         assert (await client.ending())["C"] == "57P01"
 
@@ -113,12 +112,12 @@ async def test_a_session_has_its_time(room: Room):
 
 
 async def test_a_keys_concurrency_counts_its_sessions(room: Room):
-    key = room.key(concurrency=2)
+    key = await room.key(concurrency=2)
     async with room.client(key) as first, room.client(key):
         async with Speaker(room.url) as third:
             with pytest.raises(Closed) as caught:
                 await third.begin(key)
-            assert code(caught.value.heard) == "53300"
+            assert code(caught.value.heard) == "53400"
         assert await first.value("SELECT 1") == "1"
         async with room.client():
             pass
@@ -128,7 +127,7 @@ async def test_a_keys_concurrency_counts_its_sessions(room: Room):
 
 
 async def test_a_keys_rate_counts_statements(room: Room):
-    async with room.client(room.key(rate=5)) as client:
+    async with room.client(await room.key(rate=5)) as client:
         await client.ask(frames.parse(b"a", b"SELECT 1"), SYNC)
         answers = [await client.ask(frames.bind(b"", b"a"), frames.execute(b""), SYNC) for _ in range(8)]
         refused = [code(heard) for heard in answers if "E" in kinds(heard)]
@@ -146,7 +145,7 @@ async def test_sessions_have_their_share_of_the_budget(room: Room):
     try:
         async with Speaker(room.url) as other:
             with pytest.raises(Closed) as caught:
-                await other.begin(room.key())
+                await other.begin(await room.key())
             assert code(caught.value.heard) == "53300"
         assert len(room.backends()) == share
     finally:
@@ -158,7 +157,7 @@ async def test_sessions_have_their_share_of_the_budget(room: Room):
 
 
 async def test_a_thousand_clients_at_once_get_a_session_or_a_reason(room: Room):
-    key = room.key()
+    key = await room.key()
 
     async def one() -> str:
         async with Speaker(room.url) as client:
@@ -192,9 +191,9 @@ async def test_a_client_that_does_not_read_stops_the_server_and_costs_no_memory(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(socket, "SEND_S", 1.0)
-    room.limit(Limits(rows=1_000_000_000, bytes=1 << 40, statement_s=1.0))
+    room.limit(rows=1_000_000_000, bytes=1 << 40, statement_s=1.0)
     async with Speaker(room.url) as client:
-        await client.begin(room.key())
+        await client.begin(await room.key())
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         client.socket.transport.pause_reading()
         await client.say(frames.query(b"SELECT repeat('x', 10000) FROM things AS a, things AS b, things AS c"))
@@ -207,9 +206,9 @@ async def test_a_client_that_does_not_read_stops_the_server_and_costs_no_memory(
 
 
 async def test_a_server_that_does_not_read_stops_the_client(room: Room):
-    room.limit(Limits(statement_s=1.0))
+    room.limit(statement_s=1.0)
     async with Speaker(room.url) as client:
-        await client.begin(room.key())
+        await client.begin(await room.key())
         await client.say(frames.query(FOREVER.encode()))
         chunk = frames.parse(b"", b"SELECT 1 -- " + b"x" * 100_000) + SYNC
         sent = 0

@@ -24,7 +24,7 @@ async def refused(room: Room, *messages: bytes) -> str:
 
 async def test_a_password_that_comes_with_the_start_up_is_taken(room: Room):
     async with Speaker(room.url) as client:
-        asked = frames.startup(HELLO) + frames.password(room.key()) + frames.query(b"SELECT 42")
+        asked = frames.startup(HELLO) + frames.password(await room.key()) + frames.query(b"SELECT 42")
         await client.say(asked)
         heard = await client.hear(count=2)
 
@@ -35,14 +35,14 @@ async def test_a_password_that_waits_until_it_is_asked_for_is_taken(room: Room):
     async with Speaker(room.url) as client:
         await client.say(frames.startup(HELLO))
         assert await client.hear("R") == [("R", struct.pack("!i", 3))]
-        heard = await client.ask(frames.password(room.key()))
+        heard = await client.ask(frames.password(await room.key()))
 
         assert kinds(heard) == "RKZ"
 
 
 async def test_frames_may_cut_messages_anywhere(room: Room):
     async with Speaker(room.url) as client:
-        stream = frames.startup(HELLO) + frames.password(room.key()) + frames.query(b"SELECT 'a', 'b'")
+        stream = frames.startup(HELLO) + frames.password(await room.key()) + frames.query(b"SELECT 'a', 'b'")
         for position in range(len(stream)):
             await client.say(stream[position : position + 1])
         heard = await client.hear(count=2)
@@ -59,7 +59,7 @@ async def test_a_wrong_key_is_a_wrong_password(room: Room, given: str):
 
 
 async def test_a_key_for_named_statements_has_no_session(room: Room):
-    assert await refused(room, frames.startup(HELLO), frames.password(room.key("named"))) == "42501"
+    assert await refused(room, frames.startup(HELLO), frames.password(await room.key("named"))) == "42501"
 
 
 async def test_encryption_inside_the_socket_is_declined_once(room: Room):
@@ -68,7 +68,7 @@ async def test_encryption_inside_the_socket_is_declined_once(room: Room):
         assert await client.socket.recv() == b"N"
         await client.say(struct.pack("!iHH", 8, 1234, 5680))
         assert await client.socket.recv() == b"N"
-        heard = await client.begin(room.key())
+        heard = await client.begin(await room.key())
         assert kinds(heard) == "RRKZ"
 
     async with Speaker(room.url) as client:
@@ -85,7 +85,7 @@ async def test_the_version_is_negotiated(
     room: Room, minor: int, options: dict[str, str], newest: int | None, unknown: list[str]
 ):
     async with Speaker(room.url) as client:
-        heard = dict(await client.begin(room.key(), minor, **options))
+        heard = dict(await client.begin(await room.key(), minor, **options))
         wanted = None if newest is None else frames.negotiate(newest, unknown)[5:]
 
         assert heard.get("v") == wanted
@@ -147,7 +147,7 @@ async def test_strangers_are_bounded(room: Room, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(socket, "STRANGERS_MAX", 2)
     async with Speaker(room.url) as first, Speaker(room.url), Speaker(room.url) as third:
         assert (await third.ending())["C"] == "53300"
-        await first.begin(room.key())
+        await first.begin(await room.key())
         async with room.client():
             pass
 
@@ -155,7 +155,7 @@ async def test_strangers_are_bounded(room: Room, monkeypatch: pytest.MonkeyPatch
 async def test_nobody_begins_while_the_proxy_is_being_stopped(room: Room):
     room.services.is_draining = True
 
-    assert await refused(room, frames.startup(HELLO), frames.password(room.key())) == "57P03"
+    assert await refused(room, frames.startup(HELLO), frames.password(await room.key())) == "57P03"
 
 
 async def test_a_client_that_leaves_during_its_start_up_leaves_nothing(room: Room):

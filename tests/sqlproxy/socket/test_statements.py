@@ -1,7 +1,6 @@
 """What passes through a session is what PostgreSQL says, message by message; a refusal behaves like its errors."""
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -128,7 +127,14 @@ CONVERSATIONS = {
 
 
 def comparable(heard: list[Message]) -> list[Message | dict[str, str]]:
-    return [frames.read_fields(payload) if kind in "EN" else (kind, payload) for kind, payload in heard]
+    return [told(frames.read_fields(payload)) if kind in "EN" else (kind, payload) for kind, payload in heard]
+
+
+def told(fields: dict[str, str]) -> dict[str, str]:
+    """Without the place in the server's source, which our own errors have not, and what masked keys aren't told."""
+    hidden = "FLRDHpqW" if "W" in fields else "FLR"
+
+    return {letter: value for letter, value in fields.items() if letter not in hidden}
 
 
 @pytest.mark.parametrize("name", [name for name in CONVERSATIONS if name != "broken"])
@@ -147,9 +153,12 @@ def answers(asked: bytes) -> int:
     return max(1, asked.count(SYNC))
 
 
-async def test_the_text_that_runs_is_the_verdicts(room: Room, monkeypatch: pytest.MonkeyPatch):
+async def test_positions_are_those_of_the_clients_text(room: Room):
+    """What is written to is given its schema on the way."""
     async with room.client() as client:
-        assert rows(await client.query("SELECT word FROM things WHERE id = 1")) == [["word 1"]]
+        for text in ("DELETE FROM things WHERE wrong = 1", "INSERT INTO things (id, wrong) VALUES (1, 2)"):
+            for heard in (await client.query(text), await client.ask(extended(text), SYNC)):
+                assert int(error(heard)["P"]) == text.index("wrong") + 1
 
 
 # Refusals
@@ -281,7 +290,8 @@ async def test_a_broken_message_is_an_error_or_the_end(room: Room, asked: bytes)
 
 async def test_an_exact_key_runs_its_texts_only(room: Room):
     text = "SELECT word FROM things WHERE id = $1"
-    key = room.key("exact", texts={hashlib.sha256(text.encode()).digest(): text})
+    key = await room.key("exact")
+    await room.allow(key, text)
     async with room.client(key) as client:
         assert rows(await client.ask(extended(text, b"7"), SYNC)) == [["word 7"]]
         for other in (text + " ", text.lower(), "SELECT 1", "DELETE FROM things"):
@@ -295,14 +305,14 @@ async def test_an_exact_key_runs_its_texts_only(room: Room):
 
 
 async def test_each_statement_has_its_line(room: Room):
-    room.services.audit.records.clear()
+    room.notes.records.clear()
     async with room.client() as client:
         await client.query("SELECT id FROM things LIMIT 5")
         await client.query("COPY things TO STDOUT")
         await client.ask(extended("SELECT 1/0"), SYNC)
         await client.ask(parse("SELECT id FROM things WHERE id > $1", "a"), SYNC)
         await client.ask(run("a", b"90"), run("a", b"95"), SYNC)
-    found = [(line.rows, line.verdict, line.sqlstate) for line in room.services.audit.records]
+    found = [(line.rows, line.verdict, line.sqlstate) for line in room.notes.records]
 
     assert found == [
         (5, "allowed", None),
@@ -311,8 +321,8 @@ async def test_each_statement_has_its_line(room: Room):
         (10, "allowed", None),
         (5, "allowed", None),
     ]
-    assert len({line.hash for line in room.services.audit.records[3:]}) == 1
-    assert all(line.hash and line.key and line.endpoint == "/v2" for line in room.services.audit.records)
+    assert len({line.hash for line in room.notes.records[3:]}) == 1
+    assert all(line.hash and line.key and line.endpoint == "/v2" for line in room.notes.records)
 
 
 # Sizes
