@@ -10,7 +10,13 @@ const RENAME = "UPDATE call_scenario_templates SET name = $2 WHERE id = $1 RETUR
 const USE = "UPDATE call_scenario_templates SET use_count = use_count + 1 WHERE id = $1 RETURNING use_count";
 
 // The status for a code of the proxy; what isn't named here is no fault of the caller.
-const STATUSES: Record<string, number> = { overloaded: 503, timeout: 504, unreachable: 502 };
+const STATUSES: Record<string, number> = {
+  rate_limited: 429,
+  overloaded: 503,
+  database_unavailable: 503,
+  deadline_exceeded: 504,
+  unreachable: 502,
+};
 
 export default {
   async fetch(request: Request, env: Env): Promise<Response> {

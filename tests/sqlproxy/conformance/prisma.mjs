@@ -1,12 +1,16 @@
 // Prisma with its Neon adapters: PrismaNeon over WebSocket, PrismaNeonHttp over HTTP. `prisma generate` came before.
 import { PrismaNeon, PrismaNeonHttp } from "@prisma/adapter-neon";
 
-import { connectionString, report } from "./proxy.mjs";
+import { connectionFor, connectionString, given, report } from "./proxy.mjs";
 
 const { PrismaClient } = await import("./node_modules/.conformance/prisma/index.js").then((module) => module.default ?? module);
 
 const socket = new PrismaClient({ adapter: new PrismaNeon({ connectionString, max: 2 }) });
 const http = new PrismaClient({ adapter: new PrismaNeonHttp(connectionString, {}) });
+// With a key that sees people's data masked: through the schema of the masked views, and past it.
+const maskedUrl = connectionFor(given.maskedKey);
+const masked = new PrismaClient({ adapter: new PrismaNeon({ connectionString: maskedUrl, max: 1 }, { schema: "masked" }) });
+const past = new PrismaClient({ adapter: new PrismaNeon({ connectionString: maskedUrl, max: 1 }) });
 
 const data = (id) => ({ data: { id, name: "Prisma", scenarioText: "Hello" } });
 const count = (startsWith) => socket.scenario.count({ where: { id: { startsWith } } });
@@ -46,6 +50,10 @@ await report({
   remove: async () => (await socket.scenario.deleteMany({ where: { id: { startsWith: "pr-b" } } })).count,
   httpFind: () => http.persona.findUnique({ where: { id: "sarah" }, select: { name: true, temperature: true } }),
   httpCreate: () => http.scenario.create({ ...data("pr-h1"), select: { id: true } }),
+  masked: () => masked.scenario.findUnique({ where: { id: "pr-h1" }, select: { id: true, scenarioText: true } }),
+  past: () => past.scenario.findMany().catch((error) => ({ refused: /permission denied|42501/.test(error.message) })),
 });
 await socket.$disconnect();
+await masked.$disconnect();
+await past.$disconnect();
 await http.$disconnect();

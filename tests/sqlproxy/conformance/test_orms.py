@@ -6,7 +6,7 @@ import subprocess
 from typing import Any
 
 import pytest
-from tests.sqlproxy.conformance.conftest import HERE, SCRIPT_TIMEOUT_S, Script, require_node
+from tests.sqlproxy.conformance.conftest import HERE, SCRIPT_TIMEOUT_S, Proxy, Script, require_node
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def kysely(script: Script) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def prisma(script: Script) -> dict[str, Any]:
+def prisma(proxy: Proxy, script: Script) -> dict[str, Any]:
     require_node(HERE)
     with (HERE / "node_modules" / ".generating").open("w") as turn:
         # Workers of one run share the folder.
@@ -33,7 +33,9 @@ def prisma(script: Script) -> dict[str, Any]:
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
 
-        return script("prisma.mjs")
+        masked_key = proxy.create_key("--mode", "policy", "--read", "call_scenario_templates")
+
+        return script("prisma.mjs", maskedKey=masked_key)
 
 
 @pytest.mark.parametrize(
@@ -119,3 +121,11 @@ def test_prisma_reads_typed_columns(prisma: dict[str, Any]):
     assert row["isActive"] is True
     assert row["temperature"] == {"decimal": "0.7"}
     assert set(row["createdAt"]) == {"date"}
+
+
+def test_prisma_reads_masked_views_by_their_schema(prisma: dict[str, Any]):
+    row = prisma["masked"]
+
+    assert row["id"] == "pr-h1"
+    assert row["scenarioText"] != "Hello"
+    assert prisma["past"] == {"refused": True}

@@ -44,6 +44,22 @@ def test_the_stable_code_crosses_the_service_binding(answers: dict[str, Any]):
     assert answers["refused_batch"]["body"] == {"error": "statement_failed"}
 
 
+def test_a_wrong_key_is_told_by_its_code(proxy: Proxy):
+    request = {"worker": "persona-manager", "method": "GET", "path": "/personas/brad"}
+    given = {"proxy": proxy.url, "key": "cmb_nobody_secret", "requests": [request]}
+    said = run_node(WORKER, WORKER / "test/workerd.mjs", given)
+
+    assert said["answers"] == [{"status": 500, "body": {"error": "unauthorized"}}]
+
+
+def test_nobody_at_home_is_told_by_its_code():
+    request = {"worker": "persona-manager", "method": "GET", "path": "/personas/brad"}
+    given = {"proxy": "http://127.0.0.1:1", "key": "cmb_nobody_secret", "requests": [request]}
+    said = run_node(WORKER, WORKER / "test/workerd.mjs", given)
+
+    assert said["answers"] == [{"status": 502, "body": {"error": "unreachable"}}]
+
+
 def test_the_worker_with_the_key_answers_nobody_outside(answers: dict[str, Any]):
     assert answers["outside"] >= 500
 
