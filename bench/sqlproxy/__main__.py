@@ -1,7 +1,7 @@
 """The claim `sqlproxy`: CPU of the proxy process and requests a second, beside Express, Fastify and bare libpq.
 
 Works: `point_read`, `join20`, `rows1000`, `insert`, each POST /query with a bearer key over 16 keep-alive connections,
-with the whole policy path on (`works.py`). Six interleaved rounds, medians of each round's ratio. Before them what has
+with the whole policy path on (`works.py`). Nine interleaved rounds, medians of each round's ratio. Before them what has
 no peer: a million rows streamed, a batch of ten beside one, a rush of a thousand clients on a pool of ten. The very
 last line is one object of JSON.
 """
@@ -18,8 +18,8 @@ from pathlib import Path
 from bench.sqlproxy import extremes, install, load, works
 from bench.sqlproxy import house as houses
 
-ROUNDS = 6
-SECONDS = 2.0
+ROUNDS = 9
+SECONDS = 1.5
 WARM_UP_SECONDS = 0.5
 PEERS = ("express", "fastify")
 
