@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
+from psycopg.pq import DiagnosticField
 
 from callmeback import errors
 from callmeback.pg import parameters as encoding
@@ -32,6 +33,7 @@ ISOLATIONS: Final[dict[str, Statement]] = {
 IDEMPOTENCY_LENGTH_MAX: Final = 200
 # A batch that was prepared for tables as they were is run once more.
 ATTEMPTS_MAX: Final = 2
+NOT_GRANTED: Final = b"42501"
 
 _body: Final = msgspec.json.Decoder(BatchBody)
 
@@ -54,7 +56,9 @@ async def answer(services: Services, request: Request, key: Key) -> Answer:
     for attempt in range(ATTEMPTS_MAX):
         work = _Work(services, request, key, allowed, given, options)
         try:
-            found = await (work.plain() if idempotency is None else work.once(idempotency))
+            found = None if idempotency is None else await work.once(idempotency)
+            if found is None:
+                found = await work.plain()
         except errors.StatementFailed:
             if work.is_stale and attempt + 1 < ATTEMPTS_MAX:
                 continue
@@ -135,16 +139,21 @@ class _Work:
 
         return self._body(steps, sinks)
 
-    async def once(self, idempotency: str) -> bytes:
-        """The answer is kept in the batch's own transaction; a batch that was answered gives that answer again."""
+    async def once(self, idempotency: str) -> bytes | None:
+        """The answer is kept in the batch's own transaction; a batch that was answered gives that answer again.
+
+        None when this role keeps no answers, because it can change nothing that a repetition would change twice.
+        """
         named = [encoding.encode(self._key.id), encoding.encode(idempotency)]
         claim = Step(SQL.claim.native, [*named, encoding.encode(_hash(self._request))], _First())
         cap = Cap()
         sinks = [Objects(self._services.shapes, cap) for _ in self._allowed]
         async with Lease(self._services, self._request, self._key) as link:
-            # A role that only reads by default still keeps the answer; its grants are what stops its statements.
-            opened = [*opening(self._options), Step(links.SQL.read_write.native), claim]
+            opened = [*opening(self._options), claim]
             await link.pipeline(opened, self._expires_at)
+            if claim.error is not None and claim.error.error_field(DiagnosticField.SQLSTATE) == NOT_GRANTED:
+                await link.pipeline([Step(links.SQL.rollback.native)], self._expires_at)
+                return None
             await self._check(link, opened)
             first: _First = claim.sink  # type: ignore[assignment]  # the sink given above
             if first.answer is not None:

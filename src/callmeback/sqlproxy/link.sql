@@ -30,10 +30,6 @@ SET TRANSACTION ISOLATION LEVEL SERIALIZABLE;
 -- A batch that changes nothing.
 SET TRANSACTION READ ONLY;
 
--- name: read_write
--- A batch whose answer is kept writes, whatever its statements do.
-SET TRANSACTION READ WRITE;
-
 -- name: deferrable
 -- A serializable, read-only batch waits for a moment in which it can't fail.
 SET TRANSACTION DEFERRABLE;

@@ -73,7 +73,7 @@ class Lines:
         opening = [Step(links.SQL.begin.native), Step(links.SQL.no_statement_timeout.native)]
         steps = [*opening, self._step, Step(links.SQL.commit.native)]
         self._work = asyncio.create_task(self._run(steps))
-        self._work.add_done_callback(lambda _: self._wake.set())
+        self._work.add_done_callback(self._ended)
 
     def add(self, result: PGresult, statement: Prepared | None) -> None:
         """Some rows came; when enough wait, no more are read."""
@@ -118,14 +118,16 @@ class Lines:
         return lines(shape.objects(result))
 
     async def aclose(self) -> None:
-        """The end, however it came: what still runs is stopped, and the link goes back."""
+        """The end, however it came: what still runs is stopped, and the link goes back.
+
+        Nothing is awaited, because the client may leave in this very moment, and that would be cancelled too.
+        """
         if self._is_closed:
             return
         self._is_closed = True
         self._chunks.clear()
         if self._work is not None:
             self._work.cancel()
-            await asyncio.gather(self._work, return_exceptions=True)
         if not self._allowed.is_judged:
             self._link.taint()
         self._services.pools.give(self._link)
@@ -148,6 +150,12 @@ class Lines:
         if unknown := shape.unknown():
             async with self._services.pools.lease(self._key.role) as other:
                 await types.learn(other, self._services.shapes, unknown, other.now() + self._services.deadline_s)
+
+    def _ended(self, work: "asyncio.Task[None]") -> None:
+        if not work.cancelled():
+            # Looked at here, since a reader who left never asks how it ended.
+            work.exception()
+        self._wake.set()
 
     def _extend(self) -> None:
         self._link.expires_at = min(self._link.now() + self._services.deadline_s, self._ends_at)
