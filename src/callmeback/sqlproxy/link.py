@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import psycopg
-from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
+from psycopg.pq import ConnStatus, ExecStatus, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from callmeback import errors, logs
@@ -406,7 +406,9 @@ class Link:
             return
         if self._at + 1 < len(self._steps):
             self._at += 1
-            if self._steps[self._at].sink is not None:
+            # After a failure nothing more is run, so there are no rows to come in chunks.
+            is_aborted = self._pgconn.pipeline_status == PipelineStatus.ABORTED
+            if self._steps[self._at].sink is not None and not is_aborted:
                 self._pgconn.set_chunked_rows_mode(CHUNK_ROWS)
 
     def _finish(self) -> None:

@@ -36,6 +36,8 @@ STATUSES: Final[dict[type[errors.CallMeBackError], int]] = {
 
 # A statement's own SQLSTATE first, then its class (PostgreSQL manual, appendix A); everything else is 400.
 STATES: Final[dict[str, int]] = {
+    # Another number of parameters than the statement has.
+    "08P01": 400,
     "23505": 409,
     "23P01": 409,
     "25006": 403,
@@ -57,6 +59,9 @@ NEON_STATES: Final[dict[type[errors.CallMeBackError], str]] = {
     errors.Forbidden: "28000",
     errors.StatementRefused: "42501",
     errors.NotFound: "42704",
+    errors.MethodNotAllowed: "0A000",
+    errors.RequestTimeout: "57014",
+    errors.IdempotencyConflict: "CM006",
     errors.BodyTooLarge: "54000",
     errors.AnswerTooLarge: "54000",
     errors.RateLimited: "53400",
