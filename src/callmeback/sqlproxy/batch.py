@@ -11,39 +11,24 @@ from psycopg.pq import DiagnosticField
 from callmeback import errors
 from callmeback.pg import parameters as encoding
 from callmeback.pg import statements
-from callmeback.pg.statements import Statement
-from callmeback.sqlproxy import link as links
-from callmeback.sqlproxy import problems, query, types
+from callmeback.sqlproxy import problems, query, transactions, types
 from callmeback.sqlproxy.gate import Allowed
 from callmeback.sqlproxy.keyring import Key
 from callmeback.sqlproxy.limits import BATCH_QUERIES_MAX
-from callmeback.sqlproxy.link import Link, Sink, Step
+from callmeback.sqlproxy.link import Link, Sink, Step, tag
 from callmeback.sqlproxy.requests import Answer, BatchBody, QueryBody, Request
 from callmeback.sqlproxy.services import Services
 from callmeback.sqlproxy.shapes import Cap, Objects
+from callmeback.sqlproxy.transactions import Options, isolation_of, opening
 
 SQL: Final = statements.load("callmeback.sqlproxy", "batch.sql")
 
-ISOLATIONS: Final[dict[str, Statement]] = {
-    "readuncommitted": links.SQL.read_uncommitted,
-    "readcommitted": links.SQL.read_committed,
-    "repeatableread": links.SQL.repeatable_read,
-    "serializable": links.SQL.serializable,
-}
 IDEMPOTENCY_LENGTH_MAX: Final = 200
 # A batch that was prepared for tables as they were is run once more.
 ATTEMPTS_MAX: Final = 2
 NOT_GRANTED: Final = b"42501"
 
 _body: Final = msgspec.json.Decoder(BatchBody)
-
-
-class Options(msgspec.Struct, frozen=True):
-    """How the transaction is opened; None leaves it to the role."""
-
-    isolation: Statement | None = None
-    is_read_only: bool = False
-    is_deferrable: bool = False
 
 
 async def answer(services: Services, request: Request, key: Key) -> Answer:
@@ -66,19 +51,6 @@ async def answer(services: Services, request: Request, key: Key) -> Answer:
         return Answer(200, found)
 
     raise AssertionError("the last attempt answers or raises")
-
-
-def isolation_of(name: str | None) -> Statement | None:
-    """ReadCommitted, `read committed`, read-committed …; raises ValidationFailed."""
-    if not name:
-        return None
-    found = ISOLATIONS.get(name.lower().replace(" ", "").replace("_", "").replace("-", ""))
-    if found is None:
-        raise errors.ValidationFailed(
-            "isolation is ReadUncommitted, ReadCommitted, RepeatableRead or Serializable.", sqlstate="22023"
-        )
-
-    return found
 
 
 async def permit(
@@ -130,7 +102,7 @@ class _Work:
         """Everything in one round trip."""
         cap = Cap()
         sinks = [Objects(self._services.shapes, cap) for _ in self._allowed]
-        steps = [*opening(self._options), *self._steps(sinks), Step(links.SQL.commit.native)]
+        steps = [*opening(self._options), *self._steps(sinks), Step(transactions.SQL.commit.native)]
         async with Lease(self._services, self._request, self._key) as link:
             await link.pipeline(steps, self._expires_at)
             await self._check(link, steps)
@@ -152,12 +124,12 @@ class _Work:
             opened = [*opening(self._options), claim]
             await link.pipeline(opened, self._expires_at)
             if claim.error is not None and claim.error.error_field(DiagnosticField.SQLSTATE) == NOT_GRANTED:
-                await link.pipeline([Step(links.SQL.rollback.native)], self._expires_at)
+                await link.pipeline([Step(transactions.SQL.rollback.native)], self._expires_at)
                 return None
             await self._check(link, opened)
             first: _First = claim.sink  # type: ignore[assignment]  # the sink given above
             if first.answer is not None:
-                await link.pipeline([Step(links.SQL.rollback.native)], self._expires_at)
+                await link.pipeline([Step(transactions.SQL.rollback.native)], self._expires_at)
                 return first.answer
             steps = self._steps(sinks)
             if steps:
@@ -165,7 +137,7 @@ class _Work:
                 await self._check(link, steps)
                 await self._learn(link, sinks)
             body = self._body(steps, sinks)
-            closing = [Step(SQL.keep.native, [*named, encoding.encode(body)]), Step(links.SQL.commit.native)]
+            closing = [Step(SQL.keep.native, [*named, encoding.encode(body)]), Step(transactions.SQL.commit.native)]
             await link.pipeline(closing, self._expires_at)
             await self._check(link, closing)
             self._taint(link)
@@ -196,7 +168,7 @@ class _Work:
         if self.is_stale:
             link.forget(failed)
         if not link.is_idle:
-            await link.pipeline([Step(links.SQL.rollback.native)], self._expires_at)
+            await link.pipeline([Step(transactions.SQL.rollback.native)], self._expires_at)
         assert failed.error is not None
         raise failure(failed, self._allowed, steps, is_masked=self._key.masked)
 
@@ -204,7 +176,7 @@ class _Work:
         results = []
         mine = [step for step in steps if isinstance(step.sink, Objects)]
         for step, sink in zip(mine, sinks, strict=True):
-            command, count = links.tag(step.tag)
+            command, count = tag(step.tag)
             self._request.record.rows += sink.rows
             results.append(b'{"rows":[%b],"rowCount":%b,"command":"%b"}' % (sink.finish(), count, command))
 
@@ -241,19 +213,6 @@ class _First:
     def add(self, result: Any, statement: object) -> None:
         if result.ntuples and (found := result.get_value(0, 0)) is not None:
             self.answer = bytes.fromhex(found[2:].decode())
-
-
-def opening(options: Options) -> list[Step]:
-    """What opens the transaction."""
-    steps = [Step(links.SQL.begin.native)]
-    if options.isolation is not None:
-        steps.append(Step(options.isolation.native))
-    if options.is_read_only:
-        steps.append(Step(links.SQL.read_only.native))
-    if options.is_deferrable:
-        steps.append(Step(links.SQL.deferrable.native))
-
-    return steps
 
 
 def failure(

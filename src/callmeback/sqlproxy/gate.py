@@ -3,7 +3,6 @@
 import ipaddress
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes

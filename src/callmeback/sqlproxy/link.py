@@ -19,10 +19,7 @@ from psycopg.pq import ConnStatus, ExecStatus, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from callmeback import errors, logs
-from callmeback.pg import statements
 from callmeback.sqlproxy.deadlines import Deadlines
-
-SQL: Final = statements.load("callmeback.sqlproxy", "link.sql")
 
 CONNECT_TIMEOUT_S: Final = 5
 # A cancel request that isn't answered by then is not waited for: the socket is closed.
@@ -145,7 +142,12 @@ class Link:
     @property
     def is_idle(self) -> bool:
         """Whether the next request may have it: nothing runs, and no transaction is open."""
-        return not (self.is_lost or self._is_tainted) and self._waiter is None and self._pgconn.transaction_status == _IDLE and not self._steps
+        return (
+            not (self.is_lost or self._is_tainted)
+            and self._waiter is None
+            and self._pgconn.transaction_status == _IDLE
+            and not self._steps
+        )
 
     def now(self) -> float:
         """The loop's time."""

@@ -14,8 +14,7 @@ from typing import Final
 from psycopg.pq.abc import PGresult
 
 from callmeback import errors
-from callmeback.sqlproxy import link as links
-from callmeback.sqlproxy import problems, types
+from callmeback.sqlproxy import problems, transactions, types
 from callmeback.sqlproxy.gate import Allowed
 from callmeback.sqlproxy.keyring import Key
 from callmeback.sqlproxy.link import Link, Prepared, Step, tag
@@ -70,8 +69,8 @@ class Lines:
     def begin(self, given: Sequence[bytes | None]) -> None:
         """Ask, in a transaction whose statement may take its time."""
         self._step = Step(self._allowed.text, given, self, self._allowed.types)
-        opening = [Step(links.SQL.begin.native), Step(links.SQL.no_statement_timeout.native)]
-        steps = [*opening, self._step, Step(links.SQL.commit.native)]
+        opening = [Step(transactions.SQL.begin.native), Step(transactions.SQL.no_statement_timeout.native)]
+        steps = [*opening, self._step, Step(transactions.SQL.commit.native)]
         self._work = asyncio.create_task(self._run(steps))
         self._work.add_done_callback(self._ended)
 
@@ -140,7 +139,7 @@ class Lines:
         if failed is None:
             return
         if not link.is_idle:
-            await link.pipeline([Step(links.SQL.rollback.native)], link.now() + self._services.deadline_s)
+            await link.pipeline([Step(transactions.SQL.rollback.native)], link.now() + self._services.deadline_s)
         assert failed.error is not None
         verdict = self._allowed.verdict if failed is self._step else None
         raise problems.failure(failed.error, verdict, is_masked=self._key.masked)

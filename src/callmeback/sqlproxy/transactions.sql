@@ -1,3 +1,5 @@
+-- What a transaction of the proxy consists of beside a client's statements, as the key's role.
+
 -- name: begin
 -- Opens a batch's or a stream's transaction, with the role's defaults.
 BEGIN;
@@ -37,13 +39,3 @@ SET TRANSACTION DEFERRABLE;
 -- name: no_statement_timeout
 -- A stream lasts as long as its reader keeps up, which the proxy watches itself.
 SET LOCAL statement_timeout = 0;
-
--- name: types
--- What the types are that PostgreSQL doesn't come with: elements of arrays, and their delimiter.
-SELECT
-    t.oid,
-    t.typelem,
-    t.typdelim,
-    t.typcategory
-FROM pg_catalog.pg_type AS t
-WHERE t.oid = ANY(%(oids)s::oid[]);
