@@ -17,7 +17,6 @@ from callmeback.sqlproxy.http import Door
 from callmeback.sqlproxy.service import Service
 from callmeback.sqlproxy.services import Services
 from callmeback.sqlproxy.socket import Sockets
-from callmeback.sqlproxy.socket import Sockets
 
 GRACE_SECONDS: Final = 12
 """Longer than any request may take."""

@@ -62,7 +62,9 @@ def command() -> None:
             services=[service.name for service in services(settings, port)],
         )
         try:
-            asyncio.run(supervise(msgspec.structs.replace(settings, proxy_port=port), running, services(settings, port)))
+            asyncio.run(
+                supervise(msgspec.structs.replace(settings, proxy_port=port), running, services(settings, port))
+            )
         finally:
             home.forget_run(settings.home)
 
@@ -214,7 +216,9 @@ def banner(settings: Settings, running: server.Server | None) -> list[str]:
         lines.append(f"Simulated, for want of keys: {', '.join(simulated)}. No real phone will ring for that.")
     else:
         lines.append("All vendors are real: calls reach phones and cost money.")
-    lines.append(f"SQL over HTTP: http://{settings.host}:{settings.proxy_port}. Its keys are made with `callmeback keys create`.")
+    lines.append(
+        f"SQL over HTTP: http://{settings.host}:{settings.proxy_port}. Its keys are made with `callmeback keys create`."
+    )
     where = f"PostgreSQL {running.endpoint.major} of its own" if running else "DATABASE_URL"
     lines.append(f"Home: {settings.home}. Database: {where}. Stop with Ctrl-C.")
 

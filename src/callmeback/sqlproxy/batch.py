@@ -6,42 +6,29 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
+from psycopg.pq import DiagnosticField
 
 from callmeback import errors
 from callmeback.pg import parameters as encoding
 from callmeback.pg import statements
-from callmeback.pg.statements import Statement
-from callmeback.sqlproxy import link as links
-from callmeback.sqlproxy import problems, query, types
+from callmeback.sqlproxy import problems, query, transactions, types
 from callmeback.sqlproxy.gate import Allowed
 from callmeback.sqlproxy.keyring import Key
 from callmeback.sqlproxy.limits import BATCH_QUERIES_MAX
-from callmeback.sqlproxy.link import Link, Sink, Step
+from callmeback.sqlproxy.link import Link, Sink, Step, tag
 from callmeback.sqlproxy.requests import Answer, BatchBody, QueryBody, Request
 from callmeback.sqlproxy.services import Services
 from callmeback.sqlproxy.shapes import Cap, Objects
+from callmeback.sqlproxy.transactions import Options, isolation_of, opening
 
 SQL: Final = statements.load("callmeback.sqlproxy", "batch.sql")
 
-ISOLATIONS: Final[dict[str, Statement]] = {
-    "readuncommitted": links.SQL.read_uncommitted,
-    "readcommitted": links.SQL.read_committed,
-    "repeatableread": links.SQL.repeatable_read,
-    "serializable": links.SQL.serializable,
-}
 IDEMPOTENCY_LENGTH_MAX: Final = 200
 # A batch that was prepared for tables as they were is run once more.
 ATTEMPTS_MAX: Final = 2
+NOT_GRANTED: Final = b"42501"
 
 _body: Final = msgspec.json.Decoder(BatchBody)
-
-
-class Options(msgspec.Struct, frozen=True):
-    """How the transaction is opened; None leaves it to the role."""
-
-    isolation: Statement | None = None
-    is_read_only: bool = False
-    is_deferrable: bool = False
 
 
 async def answer(services: Services, request: Request, key: Key) -> Answer:
@@ -54,7 +41,9 @@ async def answer(services: Services, request: Request, key: Key) -> Answer:
     for attempt in range(ATTEMPTS_MAX):
         work = _Work(services, request, key, allowed, given, options)
         try:
-            found = await (work.plain() if idempotency is None else work.once(idempotency))
+            found = None if idempotency is None else await work.once(idempotency)
+            if found is None:
+                found = await work.plain()
         except errors.StatementFailed:
             if work.is_stale and attempt + 1 < ATTEMPTS_MAX:
                 continue
@@ -62,19 +51,6 @@ async def answer(services: Services, request: Request, key: Key) -> Answer:
         return Answer(200, found)
 
     raise AssertionError("the last attempt answers or raises")
-
-
-def isolation_of(name: str | None) -> Statement | None:
-    """ReadCommitted, `read committed`, read-committed …; raises ValidationFailed."""
-    if not name:
-        return None
-    found = ISOLATIONS.get(name.lower().replace(" ", "").replace("_", "").replace("-", ""))
-    if found is None:
-        raise errors.ValidationFailed(
-            "isolation is ReadUncommitted, ReadCommitted, RepeatableRead or Serializable.", sqlstate="22023"
-        )
-
-    return found
 
 
 async def permit(
@@ -126,7 +102,7 @@ class _Work:
         """Everything in one round trip."""
         cap = Cap()
         sinks = [Objects(self._services.shapes, cap) for _ in self._allowed]
-        steps = [*opening(self._options), *self._steps(sinks), Step(links.SQL.commit.native)]
+        steps = [*opening(self._options), *self._steps(sinks), Step(transactions.SQL.commit.native)]
         async with Lease(self._services, self._request, self._key) as link:
             await link.pipeline(steps, self._expires_at)
             await self._check(link, steps)
@@ -135,20 +111,25 @@ class _Work:
 
         return self._body(steps, sinks)
 
-    async def once(self, idempotency: str) -> bytes:
-        """The answer is kept in the batch's own transaction; a batch that was answered gives that answer again."""
+    async def once(self, idempotency: str) -> bytes | None:
+        """The answer is kept in the batch's own transaction; a batch that was answered gives that answer again.
+
+        None when this role keeps no answers, because it can change nothing that a repetition would change twice.
+        """
         named = [encoding.encode(self._key.id), encoding.encode(idempotency)]
         claim = Step(SQL.claim.native, [*named, encoding.encode(_hash(self._request))], _First())
         cap = Cap()
         sinks = [Objects(self._services.shapes, cap) for _ in self._allowed]
         async with Lease(self._services, self._request, self._key) as link:
-            # A role that only reads by default still keeps the answer; its grants are what stops its statements.
-            opened = [*opening(self._options), Step(links.SQL.read_write.native), claim]
+            opened = [*opening(self._options), claim]
             await link.pipeline(opened, self._expires_at)
+            if claim.error is not None and claim.error.error_field(DiagnosticField.SQLSTATE) == NOT_GRANTED:
+                await link.pipeline([Step(transactions.SQL.rollback.native)], self._expires_at)
+                return None
             await self._check(link, opened)
             first: _First = claim.sink  # type: ignore[assignment]  # the sink given above
             if first.answer is not None:
-                await link.pipeline([Step(links.SQL.rollback.native)], self._expires_at)
+                await link.pipeline([Step(transactions.SQL.rollback.native)], self._expires_at)
                 return first.answer
             steps = self._steps(sinks)
             if steps:
@@ -156,7 +137,7 @@ class _Work:
                 await self._check(link, steps)
                 await self._learn(link, sinks)
             body = self._body(steps, sinks)
-            closing = [Step(SQL.keep.native, [*named, encoding.encode(body)]), Step(links.SQL.commit.native)]
+            closing = [Step(SQL.keep.native, [*named, encoding.encode(body)]), Step(transactions.SQL.commit.native)]
             await link.pipeline(closing, self._expires_at)
             await self._check(link, closing)
             self._taint(link)
@@ -187,7 +168,7 @@ class _Work:
         if self.is_stale:
             link.forget(failed)
         if not link.is_idle:
-            await link.pipeline([Step(links.SQL.rollback.native)], self._expires_at)
+            await link.pipeline([Step(transactions.SQL.rollback.native)], self._expires_at)
         assert failed.error is not None
         raise failure(failed, self._allowed, steps, is_masked=self._key.masked)
 
@@ -195,7 +176,7 @@ class _Work:
         results = []
         mine = [step for step in steps if isinstance(step.sink, Objects)]
         for step, sink in zip(mine, sinks, strict=True):
-            command, count = links.tag(step.tag)
+            command, count = tag(step.tag)
             self._request.record.rows += sink.rows
             results.append(b'{"rows":[%b],"rowCount":%b,"command":"%b"}' % (sink.finish(), count, command))
 
@@ -232,19 +213,6 @@ class _First:
     def add(self, result: Any, statement: object) -> None:
         if result.ntuples and (found := result.get_value(0, 0)) is not None:
             self.answer = bytes.fromhex(found[2:].decode())
-
-
-def opening(options: Options) -> list[Step]:
-    """What opens the transaction."""
-    steps = [Step(links.SQL.begin.native)]
-    if options.isolation is not None:
-        steps.append(Step(options.isolation.native))
-    if options.is_read_only:
-        steps.append(Step(links.SQL.read_only.native))
-    if options.is_deferrable:
-        steps.append(Step(links.SQL.deferrable.native))
-
-    return steps
 
 
 def failure(

@@ -16,8 +16,8 @@ RUN_LENGTH_NOTED: Final = 64
 RUN_SQUARES_MAX: Final = 2_000_000
 # To read a text's tokens costs 1.5 microseconds each.
 SCANNED_BYTES_MAX: Final = 64 * 1024
-# The tree of the longest text that may be read, as JSON; about 45 bytes for each of the text.
-TREE_BYTES_MAX: Final = 4 * 1024 * 1024
+# The tree as JSON. Dense SQL makes about 45 bytes of each byte of text; a list of 30,000 parameters fits.
+TREE_BYTES_MAX: Final = 2 * 1024 * 1024
 
 _OPERATORS: Final = b"~!@#^&|`?+-*/%<>="
 _MARKED: Final = bytes(ord("x") if byte in _OPERATORS else ord(" ") for byte in range(256))

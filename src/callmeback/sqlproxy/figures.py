@@ -46,9 +46,7 @@ class Figures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Everything, now."""
-        requests = CounterMetricFamily(
-            "callmeback_proxy_requests", "Answered requests.", labels=("endpoint", "status")
-        )
+        requests = CounterMetricFamily("callmeback_proxy_requests", "Answered requests.", labels=("endpoint", "status"))
         for (endpoint, status), count in self._requests.items():
             requests.add_metric((endpoint, str(status)), count)
         yield requests

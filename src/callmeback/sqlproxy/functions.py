@@ -6,6 +6,7 @@ Functions that the application owns are not here; a key calls those that its sco
 """
 
 import fnmatch
+import functools
 import re
 from typing import Final
 
@@ -139,7 +140,7 @@ REFUSED: Final = {
     ),
     "large_objects": Refused("large objects lie outside of tables and their grants", "lo_* loread lowrite"),
     "sleep": Refused("it holds a connection that others wait for", "pg_sleep pg_sleep_for pg_sleep_until"),
-    "locks": Refused(
+    "advisory_locks": Refused(
         "advisory locks are the application's, and some outlive the request", "pg_advisory_* pg_try_advisory_*"
     ),
     "signals": Refused(
@@ -155,7 +156,7 @@ REFUSED: Final = {
         """nextval setval currval lastval pg_get_sequence_data pg_sequence_last_value pg_sequence_parameters
         pg_nextoid""",
     ),
-    "transactions": Refused(
+    "transaction_ids": Refused(
         "transaction numbers and snapshots tell about others, and asking for one uses it up",
         """txid_* pg_current_xact_id pg_current_xact_id_if_assigned pg_current_snapshot pg_export_snapshot
         pg_snapshot_* pg_visible_in_snapshot pg_xact_* pg_last_committed_xact pg_get_multixact_members mxid_age
@@ -240,11 +241,13 @@ def _patterns() -> re.Pattern[str]:
     return re.compile("|".join(f"({fnmatch.translate(name)})" for name, _ in _ENDINGS))
 
 
+NAMES_REMEMBERED: Final = 4096
 _NAMES: Final = _by_name()
 _ENDINGS: Final = tuple((name, rule) for rule, group in REFUSED.items() for name in group.names.split() if "*" in name)
 _PATTERNS: Final = _patterns()
 
 
+@functools.lru_cache(maxsize=NAMES_REMEMBERED)
 def refusal_of(name: str) -> tuple[str, str] | None:
     """The rule and the reason why nobody may call a function of this name; None for one that isn't on that list."""
     if name in CALLABLE:

@@ -6,8 +6,6 @@ node, or a new field of a known one, has to be looked at before it passes.
 
 from typing import Final
 
-import msgspec
-
 # One line a node: its fields. A plain name is a value (text, number, flag); `name*` holds nodes, or lists of them, each
 # with its kind in front; `name:Kind` holds the fields of that kind without its name. Locations are always allowed.
 _FIELDS: Final = """
@@ -105,32 +103,22 @@ JsonTableColumn on_empty:JsonBehavior on_error:JsonBehavior
 JsonTablePathSpec string* name
 """
 
-LOCATIONS: Final = frozenset({"location", "name_location", "arg_location"})
+LOCATIONS: Final = ("location", "name_location", "arg_location")
+VALUE: Final = ""
+NODES: Final = "*"
 
 
-class Kind(msgspec.Struct, frozen=True):
-    """The fields of one kind of node: plain values, fields with nodes, and fields with one node of a known kind."""
-
-    values: frozenset[str]
-    nodes: frozenset[str]
-    inner: dict[str, str]
-
-
-def _read(text: str) -> dict[str, Kind]:
-    fields: dict[str, list[str]] = {}
+def _read(text: str) -> dict[str, dict[str, str]]:
+    """What stands in each field of each kind: VALUE, NODES, or the kind whose fields stand there."""
+    kinds: dict[str, dict[str, str]] = {}
     for line in text.strip().splitlines():
         kind, *names = line.split()
-        fields.setdefault(kind, []).extend(names)
+        fields = kinds.setdefault(kind, dict.fromkeys(LOCATIONS, VALUE))
+        for name in names:
+            plain, _, inner = name.partition(":")
+            fields[plain.removesuffix("*")] = NODES if name.endswith("*") else inner
 
-    return {kind: _kind(names) for kind, names in fields.items()}
-
-
-def _kind(names: list[str]) -> Kind:
-    inner = dict(name.split(":") for name in names if ":" in name)
-    nodes = frozenset(name.removesuffix("*") for name in names if name.endswith("*"))
-    values = frozenset(name for name in names if ":" not in name and not name.endswith("*"))
-
-    return Kind(values | LOCATIONS, nodes, inner)
+    return kinds
 
 
 KINDS: Final = _read(_FIELDS)
@@ -142,25 +130,25 @@ QUERIES: Final = CHANGES | {"SelectStmt"}
 # Every other statement of PostgreSQL by the word of the rule that refuses it. What is missing here (a statement of a
 # later PostgreSQL) is refused as `statement`.
 REFUSED_STATEMENTS: Final = {
-    "VariableSetStmt": ("set", "SET and RESET outlive the request"),
+    "VariableSetStmt": ("set", "what SET and RESET do outlives the request"),
     "TransactionStmt": ("transaction", "a request is one transaction; use a batch, or a WebSocket session"),
-    "ConstraintsSetStmt": ("set", "SET CONSTRAINTS outlives the statement"),
-    "DiscardStmt": ("set", "DISCARD changes the session"),
-    "AlterSystemStmt": ("set", "ALTER SYSTEM changes the server"),
-    "DoStmt": ("do", "DO runs code that can't be judged"),
-    "CopyStmt": ("copy", "COPY reads and writes files and programs"),
-    "CallStmt": ("call", "CALL runs procedures, which may end the transaction"),
-    "PrepareStmt": ("prepare", "PREPARE outlives the request; parameters do the same"),
-    "ExecuteStmt": ("prepare", "EXECUTE runs what another request may have prepared"),
-    "DeallocateStmt": ("prepare", "DEALLOCATE ends the proxy's own prepared statements"),
-    "ListenStmt": ("listen", "LISTEN outlives the request"),
-    "UnlistenStmt": ("listen", "UNLISTEN belongs to a session"),
-    "NotifyStmt": ("listen", "NOTIFY reaches other sessions"),
+    "ConstraintsSetStmt": ("set", "deferred constraints outlive the statement"),
+    "DiscardStmt": ("set", "the session is the proxy's to clean"),
+    "AlterSystemStmt": ("set", "the server's settings are the operator's"),
+    "DoStmt": ("do", "it runs code that can't be judged"),
+    "CopyStmt": ("copy", "it reads and writes files and programs of the server"),
+    "CallStmt": ("call", "procedures may end the transaction"),
+    "PrepareStmt": ("prepare", "it outlives the request; parameters do the same"),
+    "ExecuteStmt": ("prepare", "it runs what another request may have prepared"),
+    "DeallocateStmt": ("prepare", "prepared statements are the proxy's own"),
+    "ListenStmt": ("listen", "listening outlives the request"),
+    "UnlistenStmt": ("listen", "listening outlives the request"),
+    "NotifyStmt": ("listen", "notifications reach other sessions"),
     "DeclareCursorStmt": ("cursor", "cursors outlive the statement; results stream by themselves"),
     "FetchStmt": ("cursor", "cursors outlive the statement; results stream by themselves"),
     "ClosePortalStmt": ("cursor", "cursors outlive the statement; results stream by themselves"),
-    "LockStmt": ("lock", "LOCK holds whole tables"),
-    "LoadStmt": ("load", "LOAD runs a library inside the server"),
+    "LockStmt": ("lock", "it holds whole tables"),
+    "LoadStmt": ("load", "it runs a library inside the server"),
     "VacuumStmt": ("maintenance", "maintenance is the owner's"),
     "ClusterStmt": ("maintenance", "maintenance is the owner's"),
     "ReindexStmt": ("maintenance", "maintenance is the owner's"),
@@ -175,7 +163,7 @@ REFUSED_STATEMENTS: Final = {
     "ReassignOwnedStmt": ("roles", "roles and their grants are the owner's"),
     "DropOwnedStmt": ("roles", "roles and their grants are the owner's"),
     "AlterDefaultPrivilegesStmt": ("roles", "roles and their grants are the owner's"),
-    "TruncateStmt": ("truncate", "TRUNCATE empties a table past its row-level security; DELETE does not"),
+    "TruncateStmt": ("truncate", "it empties a table past its row-level security; deleting rows doesn't"),
 }
 # Statements that define or change what the database is made of.
 DEFINITIONS: Final = ("Create", "Alter", "Drop", "Define", "Rename", "Comment", "Index", "View", "Rule", "SecLabel")

@@ -32,12 +32,9 @@ DISCARDED_BYTES_MAX: Final = 64 << 20
 WRITE_TOGETHER_BYTES_MAX: Final = 64 * 1024
 
 CORS: Final = (
-    b"access-control-allow-origin: *\r\n"
-    b"access-control-expose-headers: retry-after, server-timing, x-request-id\r\n"
+    b"access-control-allow-origin: *\r\naccess-control-expose-headers: retry-after, server-timing, x-request-id\r\n"
 )
-_STATUS: Final = {
-    status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
-}
+_STATUS: Final = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 _NEVER: Final = float("inf")
 
 _log = logs.get_logger(__name__)
@@ -210,9 +207,7 @@ class Connection(asyncio.Protocol):
 
     def _grow_head(self, count: int) -> None:
         self._head_bytes += count
-        if (
-            self._head_bytes > HEAD_BYTES_MAX or len(self._headers) > HEADERS_MAX
-        ) and not self._transport.is_closing():
+        if (self._head_bytes > HEAD_BYTES_MAX or len(self._headers) > HEADERS_MAX) and not self._transport.is_closing():
             self._refuse(431, b"the head of the request is too large")
 
     def _request(self) -> Request:
@@ -276,9 +271,7 @@ class Connection(asyncio.Protocol):
         is_chunked = self._parser is not None and self._parser.get_http_version() != "1.0"
         if not is_chunked:
             self._keep_alive = False
-        self._transport.write(
-            self._head(request, answer, b"transfer-encoding: chunked\r\n" if is_chunked else b"")
-        )
+        self._transport.write(self._head(request, answer, b"transfer-encoding: chunked\r\n" if is_chunked else b""))
         size = 0
         async with contextlib.aclosing(stream):
             with contextlib.suppress(StopAsyncIteration):
@@ -305,16 +298,19 @@ class Connection(asyncio.Protocol):
 
     def _head(self, request: Request, answer: Answer, length: bytes) -> bytes:
         record = request.record
-        return b"%bcontent-type: %b\r\n%bx-request-id: %b\r\nserver-timing: queue;dur=%.2f, db;dur=%.2f\r\n%b%b%b\r\n" % (
-            _STATUS[answer.status],
-            answer.content_type,
-            length,
-            record.request.encode(),
-            record.queue_ms,
-            record.database_ms,
-            CORS,
-            answer.headers,
-            b"" if self._keep_alive else b"connection: close\r\n",
+        return (
+            b"%bcontent-type: %b\r\n%bx-request-id: %b\r\nserver-timing: queue;dur=%.2f, db;dur=%.2f\r\n%b%b%b\r\n"
+            % (
+                _STATUS[answer.status],
+                answer.content_type,
+                length,
+                record.request.encode(),
+                record.queue_ms,
+                record.database_ms,
+                CORS,
+                answer.headers,
+                b"" if self._keep_alive else b"connection: close\r\n",
+            )
         )
 
     # What can't be answered by the service.

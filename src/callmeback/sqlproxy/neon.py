@@ -11,11 +11,10 @@ import orjson
 from psycopg.pq.abc import PGresult
 
 from callmeback import errors
-from callmeback.sqlproxy import batch, query
-from callmeback.sqlproxy import link as links
+from callmeback.sqlproxy import batch, query, transactions
 from callmeback.sqlproxy.gate import Allowed
 from callmeback.sqlproxy.keyring import Key
-from callmeback.sqlproxy.link import Prepared, Step
+from callmeback.sqlproxy.link import Prepared, Step, tag
 from callmeback.sqlproxy.requests import Answer, QueryBody, Request
 from callmeback.sqlproxy.services import Services
 from callmeback.sqlproxy.shapes import Cap, Shapes
@@ -59,11 +58,8 @@ async def _batch(
     for attempt in range(batch.ATTEMPTS_MAX):
         cap = Cap()
         sinks = [Texts(services.shapes, cap, as_arrays=as_arrays) for _ in queries]
-        mine = [
-            Step(one.text, texts, sink, one.types)
-            for one, texts, sink in zip(allowed, given, sinks, strict=True)
-        ]
-        steps = [*batch.opening(_options(request)), *mine, Step(links.SQL.commit.native)]
+        mine = [Step(one.text, texts, sink, one.types) for one, texts, sink in zip(allowed, given, sinks, strict=True)]
+        steps = [*transactions.opening(_options(request)), *mine, Step(transactions.SQL.commit.native)]
         failed = await _run(services, request, key, allowed, steps)
         if failed is None:
             request.record.rows = sum(sink.rows for sink in sinks)
@@ -87,19 +83,19 @@ async def _run(
             if query.is_stale(failed):
                 link.forget(failed)
             if not link.is_idle:
-                await link.pipeline([Step(links.SQL.rollback.native)], expires_at)
+                await link.pipeline([Step(transactions.SQL.rollback.native)], expires_at)
         if not all(one.is_judged for one in allowed):
             link.taint()
 
     return failed
 
 
-def _options(request: Request) -> batch.Options:
+def _options(request: Request) -> transactions.Options:
     headers = request.headers
     isolation = headers.get(b"neon-batch-isolation-level")
 
-    return batch.Options(
-        batch.isolation_of(isolation.decode("latin-1") if isolation is not None else None),
+    return transactions.Options(
+        transactions.isolation_of(isolation.decode("latin-1") if isolation is not None else None),
         headers.get(b"neon-batch-read-only", b"").lower() == TRUE,
         headers.get(b"neon-batch-deferrable", b"").lower() == TRUE,
     )
@@ -134,7 +130,7 @@ class Texts:
 
     def finish(self, step: Step) -> bytes:
         """The whole result."""
-        command, count = links.tag(step.tag)
+        command, count = tag(step.tag)
         rows = self._parts[0] if len(self._parts) == 1 else b",".join(self._parts)
 
         return b'{"fields":[%b],"rows":[%b],"command":"%b","rowCount":%b,"rowAsArray":%b}' % (

@@ -183,11 +183,15 @@ def _explained(text: str, raw: bytes, node: Node, calls: frozenset[str]) -> Verd
     options = [option["DefElem"] for option in node.get("options", ())]
     for option in options:
         if option.get("defname") not in EXPLAIN_OPTIONS:
-            raise Refusal("explain", f"EXPLAIN has no option {option.get('defname')} here", option.get("location", 0))
+            raise Refusal(
+                "explain",
+                f"the option {option.get('defname')} is not one that can be asked for",
+                option.get("location", 0),
+            )
     found = walk(kind, query, calls)
     runs = any(option["defname"] == "analyze" and not _is_off(option) for option in options)
     if runs and found.writes:
-        raise Refusal("explain", "EXPLAIN ANALYZE would run this statement, which writes", 0)
+        raise Refusal("explain", "with ANALYZE this statement would run, and it writes", 0)
 
     return _allowed(text, raw, found, "write" if found.calls_own else "read")
 
@@ -204,7 +208,7 @@ def _is_off(option: dict[str, Any]) -> bool:
 def _check_shown(node: Node) -> None:
     name = node.get("name", "")
     if name.lower() not in functions.READABLE_SETTINGS:
-        raise Refusal("settings", f"SHOW doesn't tell {name} here", 0)
+        raise Refusal("settings", f"the setting {name} is not told", 0)
 
 
 def _is_transaction_control(kind: str, node: Node) -> bool:

@@ -62,7 +62,7 @@ class _Waiter:
 
 
 class Pools:
-    """All links of this process. `dsn_for` says how a role logs in; `limit` bounds connections of all roles together."""
+    """All links of this process. `dsn_for` says how a role logs in; `limit` bounds the connections of all together."""
 
     def __init__(
         self, dsn_for: Callable[[str], str], deadlines: Deadlines, *, limit: int, wait_s: float, idle_s: float
@@ -232,7 +232,22 @@ class Pools:
                 self._start(self._open_for(waiter))
 
     def _first(self) -> _Waiter | None:
-        return next((waiter for waiter in self._waiters if not waiter.future.done()), None)
+        """Whose turn it is: the first of a role that has less than its share, else the first of all."""
+        share = self._share()
+        found = None
+        for waiter in self._waiters:
+            if not waiter.future.done():
+                if self._held.get(waiter.role, 0) < share:
+                    return waiter
+                found = found or waiter
+
+        return found
+
+    def _share(self) -> int:
+        """Connections that each role may have when all want more."""
+        wanting = self._held.keys() | {waiter.role for waiter in self._waiters}
+
+        return max(1, self._limit // max(1, len(wanting)))
 
     def _make_room(self) -> bool:
         """Close the link that was idle the longest."""
@@ -266,7 +281,7 @@ class Pools:
     def _pass_on(self, link: Link) -> None:
         """The link goes to its role's first waiter, unless another role has less than its share and waits."""
         others = [each for each in self._waiters if not each.future.done() and each.role != link.role]
-        share = self._limit // max(1, len(self._held))
+        share = self._share()
         if any(self._held.get(each.role, 0) < share for each in others) and self._held.get(link.role, 0) > share:
             self._retire(link)
             return

@@ -136,4 +136,3 @@ def note(services: Services, record: Record, allowed: Allowed, given: Sequence[b
     record.statements += 1
     if services.audit.with_parameters:
         record.parameters = (record.parameters or []) + readable(list(given))
-

@@ -177,7 +177,7 @@ class Relay:
         elif kind == ord("X"):
             self.left = True
         elif kind in b"pdcf":
-            self._end("08P01", "COPY is not available here" if kind != ord("p") else "unexpected password message")
+            self._end("08P01", "nothing is being copied here" if kind != ord("p") else "unexpected password message")
         elif self._is_skipping:
             return
         elif kind == ord("H"):
@@ -351,8 +351,6 @@ class Relay:
             self.over = self._too_large("FATAL")
             self._finish(entry, "54000")
             return
-        if message.payload in (b"DEALLOCATE ALL\0", b"DISCARD ALL\0"):
-            self._prepared.clear()
         out.append(message.raw)
         self._finish(entry, None)
         if entry.kind == "execute":

@@ -143,4 +143,3 @@ class Service:
             self._services.figures.failures += 1
 
         return Answer(status, body, content_type=b"application/json" if is_neon else PROBLEM, headers=headers)
-

@@ -52,6 +52,7 @@ NORMAL: Final = 1000
 UNSUPPORTED_DATA: Final = 1003
 
 NO_REPLICATION: Final = ("false", "off", "no", "0")
+BAD_KEY: Final = "28P01"
 ENDPOINT: Final = "/v2"
 
 log = logs.get_logger(__name__)
@@ -134,7 +135,7 @@ class Scribe:
     def __init__(self, services: Services, key: Key) -> None:
         self._services = services
         self._key = key
-        self._session = f"req_{secrets.token_hex(SESSION_ID_BYTES)}"
+        self._session = _session_id()
 
     def __call__(self, done: Done) -> None:
         """Note one."""
@@ -307,6 +308,7 @@ class Sockets:
             return
         except Refused as exc:
             reason = exc.fields
+            _note_refusal(services, reason["C"])
         except Exception:
             log.exception("session_failed")
             reason = refusal("XX000", "something went wrong on our side", "FATAL")
@@ -399,6 +401,17 @@ class Sockets:
                 if not rules.renew(services.keyring.current(rules.key)):
                     session.end(refusal("28000", "terminating connection: the key was revoked or changed", "FATAL"))
                 await _learn(services.keyring, rules)
+
+
+def _note_refusal(services: Services, sqlstate: str) -> None:
+    """A session that never began has its line too; whose key it was, if any, is not known."""
+    status = HTTPStatus.UNAUTHORIZED if sqlstate == BAD_KEY else problems.status_of_state(sqlstate)
+    services.figures.note(ENDPOINT, status, 0.0)
+    services.audit.write(Record(_session_id(), ENDPOINT, status, verdict="refused", sqlstate=sqlstate))
+
+
+def _session_id() -> str:
+    return secrets.token_hex(SESSION_ID_BYTES)
 
 
 async def _learn(keyring: Keyring, rules: Rules) -> None:

@@ -1,8 +1,8 @@
 """Rows as they come, one JSON object a line: constant memory, however many there are.
 
-The last line is the trailer: `{"rowCount": n, "command": "SELECT"}`, or `{"error": {…}}`. A stream is a transaction of its
-own. It has no cap and lasts as long as rows come and are read; the server's timeout of a statement is switched off within
-it, because that would also count a slow reader's time.
+The last line is the trailer: `{"rowCount": n, "command": "SELECT"}`, or `{"error": {…}}`. A stream is a transaction of
+its own. It has no cap and lasts as long as rows come and are read; the server's timeout of a statement is switched off
+within it, because that would also count a slow reader's time.
 """
 
 import asyncio
@@ -14,8 +14,7 @@ from typing import Final
 from psycopg.pq.abc import PGresult
 
 from callmeback import errors
-from callmeback.sqlproxy import link as links
-from callmeback.sqlproxy import problems, types
+from callmeback.sqlproxy import problems, transactions, types
 from callmeback.sqlproxy.gate import Allowed
 from callmeback.sqlproxy.keyring import Key
 from callmeback.sqlproxy.link import Link, Prepared, Step, tag
@@ -70,10 +69,10 @@ class Lines:
     def begin(self, given: Sequence[bytes | None]) -> None:
         """Ask, in a transaction whose statement may take its time."""
         self._step = Step(self._allowed.text, given, self, self._allowed.types)
-        opening = [Step(links.SQL.begin.native), Step(links.SQL.no_statement_timeout.native)]
-        steps = [*opening, self._step, Step(links.SQL.commit.native)]
+        opening = [Step(transactions.SQL.begin.native), Step(transactions.SQL.no_statement_timeout.native)]
+        steps = [*opening, self._step, Step(transactions.SQL.commit.native)]
         self._work = asyncio.create_task(self._run(steps))
-        self._work.add_done_callback(lambda _: self._wake.set())
+        self._work.add_done_callback(self._ended)
 
     def add(self, result: PGresult, statement: Prepared | None) -> None:
         """Some rows came; when enough wait, no more are read."""
@@ -118,14 +117,16 @@ class Lines:
         return lines(shape.objects(result))
 
     async def aclose(self) -> None:
-        """The end, however it came: what still runs is stopped, and the link goes back."""
+        """The end, however it came: what still runs is stopped, and the link goes back.
+
+        Nothing is awaited, because the client may leave in this very moment, and that would be cancelled too.
+        """
         if self._is_closed:
             return
         self._is_closed = True
         self._chunks.clear()
         if self._work is not None:
             self._work.cancel()
-            await asyncio.gather(self._work, return_exceptions=True)
         if not self._allowed.is_judged:
             self._link.taint()
         self._services.pools.give(self._link)
@@ -138,7 +139,7 @@ class Lines:
         if failed is None:
             return
         if not link.is_idle:
-            await link.pipeline([Step(links.SQL.rollback.native)], link.now() + self._services.deadline_s)
+            await link.pipeline([Step(transactions.SQL.rollback.native)], link.now() + self._services.deadline_s)
         assert failed.error is not None
         verdict = self._allowed.verdict if failed is self._step else None
         raise problems.failure(failed.error, verdict, is_masked=self._key.masked)
@@ -148,6 +149,12 @@ class Lines:
         if unknown := shape.unknown():
             async with self._services.pools.lease(self._key.role) as other:
                 await types.learn(other, self._services.shapes, unknown, other.now() + self._services.deadline_s)
+
+    def _ended(self, work: "asyncio.Task[None]") -> None:
+        if not work.cancelled():
+            # Looked at here, since a reader who left never asks how it ended.
+            work.exception()
+        self._wake.set()
 
     def _extend(self) -> None:
         self._link.expires_at = min(self._link.now() + self._services.deadline_s, self._ends_at)

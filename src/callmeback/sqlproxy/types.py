@@ -1,12 +1,15 @@
 """Types that PostgreSQL doesn't come with, looked up the first time that a result has one."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from psycopg.pq.abc import PGresult
 
-from callmeback.pg import parameters
-from callmeback.sqlproxy.link import SQL, Link
+from callmeback.pg import parameters, statements
+from callmeback.sqlproxy.link import Link
 from callmeback.sqlproxy.shapes import Shapes
+
+SQL: Final = statements.load("callmeback.sqlproxy", "types.sql")
 
 
 async def learn(link: Link, shapes: Shapes, oids: Sequence[int], expires_at: float) -> None:

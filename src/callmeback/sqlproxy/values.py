@@ -180,7 +180,9 @@ def array(text: str, convert: Fix | None, delimiter: str) -> list[Any]:
             stack.pop()
         elif bare is not None:
             stack[-1].extend(
-                None if each == "NULL" else (convert(each) if convert else each) for each in bare.split(delimiter) if each
+                None if each == "NULL" else (convert(each) if convert else each)
+                for each in bare.split(delimiter)
+                if each
             )
         else:
             value = _ESCAPE.sub(r"\1", quoted) if "\\" in quoted else quoted

@@ -10,15 +10,19 @@ from callmeback.sqlproxy import functions, grammar, relations
 
 Node = Mapping[str, Any]
 Scope = frozenset[str]
+Stack = list[tuple[str, Node, Scope]]
 
 # Nodes with a rule of their own. Any other node that the grammar doesn't hold is refused as `node`.
 REFUSED_NODES: Final = {
-    "IntoClause": ("into", "SELECT INTO makes a table; the schema changes by migrations only"),
+    "IntoClause": ("into", "a table would be made; the schema changes by migrations only"),
     "CurrentOfExpr": ("cursor", "cursors outlive the statement; results stream by themselves"),
     "XmlExpr": ("xml", functions.REFUSED["xml"].reason),
     "XmlSerialize": ("xml", functions.REFUSED["xml"].reason),
     "RangeTableFunc": ("xml", functions.REFUSED["xml"].reason),
 }
+# The queries of a WITH are put on the stack with the names that each of them sees.
+WITH: Final = "WithClause"
+_PASSED_OVER: Final = (grammar.VALUE, WITH)
 # `x.f` calls f(x) where x has no column f. A column may bear these names, and the functions do no harm.
 HARMLESS_AS_ATTRIBUTE: Final = frozenset({"xml", "insides"})
 SAMPLING: Final = frozenset({"bernoulli", "system"})
@@ -54,53 +58,54 @@ class Findings:
 
 
 def walk(kind: str, node: Node, calls: frozenset[str]) -> Findings:
-    """See everything below one node; raises Refusal."""
+    """See everything below one node, in the order of the text; raises Refusal."""
     found = Findings(calls)
-    stack: list[tuple[str, Node, Scope]] = [(kind, node, frozenset())]
+    stack: Stack = [(kind, node, frozenset())]
     while stack:
         kind, node, scope = stack.pop()
-        shape = grammar.KINDS.get(kind)
-        if shape is None:
+        fields = grammar.KINDS.get(kind)
+        if fields is None:
             raise _unknown(kind, node)
+        below: Stack = []
         if kind in grammar.QUERIES:
             found.changes |= kind in grammar.CHANGES
-            scope = _enter(node, scope, stack)
+            scope = _enter(node, scope, below)
         elif kind in _CHECKS:
             _CHECKS[kind](node, scope, found)
         for field, value in node.items():
-            if field in shape.values or field == "withClause":
-                continue
-            if field in shape.nodes:
-                _push(value, scope, stack)
-            elif field in shape.inner:
-                stack.append((shape.inner[field], value, scope))
-            else:
+            sort = fields.get(field)
+            if sort == grammar.NODES:
+                _put(value, scope, below)
+            elif sort is None:
                 raise Refusal("node", f"{kind} has a part that the policy doesn't know: {field}", _offset(node))
+            elif sort not in _PASSED_OVER:
+                below.append((sort, value, scope))
+        stack += reversed(below)
 
     return found
 
 
-def _push(value: Any, scope: Scope, stack: list[tuple[str, Node, Scope]]) -> None:
-    """Put nodes with their kind in front on the stack; lists may hold nothing in a place."""
+def _put(value: Any, scope: Scope, below: Stack) -> None:
+    """Add nodes that have their kind in front; a list may hold nothing in a place."""
     for wrapped in value if isinstance(value, list) else (value,):
         for kind, node in wrapped.items():
-            stack.append((kind, node, scope))
+            below.append((kind, node, scope))
 
 
-def _enter(node: Node, scope: Scope, stack: list[tuple[str, Node, Scope]]) -> Scope:
-    """Put the queries of a WITH on the stack; answers the names that the rest of the statement sees.
+def _enter(node: Node, scope: Scope, below: Stack) -> Scope:
+    """Add the queries of a WITH; answers the names that the rest of the statement sees.
 
     Without RECURSIVE a query sees only the names before its own (PostgreSQL manual, 7.8).
     """
     clause = node.get("withClause")
     if clause is None:
         return scope
-    if not clause.keys() <= grammar.KINDS["WithClause"].values | grammar.KINDS["WithClause"].nodes:
+    if not clause.keys() <= grammar.KINDS[WITH].keys():
         raise Refusal("node", "WITH has a part that the policy doesn't know", _offset(clause))
     queries = [query["CommonTableExpr"] for query in clause.get("ctes", ())]
     everything = scope.union(query.get("ctename", "") for query in queries)
     for query in queries:
-        stack.append(("CommonTableExpr", query, everything if clause.get("recursive") else scope))
+        below.append(("CommonTableExpr", query, everything if clause.get("recursive") else scope))
         scope |= {query.get("ctename", "")}
 
     return everything

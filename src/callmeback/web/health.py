@@ -10,7 +10,6 @@ from callmeback import errors
 from callmeback.pg import home
 from callmeback.web.services import Services
 
-
 # The services beside this one that note their life in the home.
 BEATING: Final = ("proxy", "worker")
 

@@ -56,6 +56,7 @@ async def test_a_wrong_key_is_a_wrong_password(room: Room, given: str):
 
     assert await refused(room, frames.startup(HELLO), password) == "28P01"
     assert room.backends() == []
+    assert [(line.status, line.verdict, line.sqlstate) for line in room.notes.records] == [(401, "refused", "28P01")]
 
 
 async def test_a_key_for_named_statements_has_no_session(room: Room):

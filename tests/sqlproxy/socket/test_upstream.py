@@ -288,7 +288,8 @@ def tls_server(certificates: dict[str, tuple[Path, Path]]) -> Iterator[str]:
         with server.start(home, candidates=binaries.system(), durable=False) as running:
             key, shown = certificates["own"]
             with psycopg.connect(running.superuser_dsn, autocommit=True) as connection:
-                folder = Path(connection.execute("SHOW data_directory").fetchone()[0])  # type: ignore[index]
+                ((data,),) = connection.execute("SHOW data_directory").fetchall()
+                folder = Path(data)
                 for source, name in ((key, "server.key"), (shown, "server.crt")):
                     shutil.copy(source, folder / name)
                     (folder / name).chmod(0o600)

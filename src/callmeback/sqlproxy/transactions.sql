@@ -1,3 +1,5 @@
+-- What a transaction of the proxy consists of beside a client's statements, as the key's role.
+
 -- name: begin
 -- Opens a batch's or a stream's transaction, with the role's defaults.
 BEGIN;
@@ -12,7 +14,7 @@ ROLLBACK;
 
 -- name: read_uncommitted
 -- Isolation of a batch: PostgreSQL treats it as read committed.
-SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED;
+SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED; -- noqa: PRS, the linter doesn't know it;
 
 -- name: read_committed
 -- Isolation of a batch: each statement sees what was committed before it.
@@ -30,10 +32,6 @@ SET TRANSACTION ISOLATION LEVEL SERIALIZABLE;
 -- A batch that changes nothing.
 SET TRANSACTION READ ONLY;
 
--- name: read_write
--- A batch whose answer is kept writes, whatever its statements do.
-SET TRANSACTION READ WRITE;
-
 -- name: deferrable
 -- A serializable, read-only batch waits for a moment in which it can't fail.
 SET TRANSACTION DEFERRABLE;
@@ -41,13 +39,3 @@ SET TRANSACTION DEFERRABLE;
 -- name: no_statement_timeout
 -- A stream lasts as long as its reader keeps up, which the proxy watches itself.
 SET LOCAL statement_timeout = 0;
-
--- name: types
--- What the types are that PostgreSQL doesn't come with: elements of arrays, and their delimiter.
-SELECT
-    t.oid,
-    t.typelem,
-    t.typdelim,
-    t.typcategory
-FROM pg_catalog.pg_type AS t
-WHERE t.oid = ANY(%(oids)s::oid[]);
