@@ -9,7 +9,7 @@ from tests.conftest import Cluster
 
 from callmeback.pg import lint, roles
 
-SERVICES = (roles.API, roles.WORKER, roles.VOICE, roles.READONLY)
+SERVICES = (roles.API, roles.WORKER, roles.VOICE, roles.READONLY, roles.PROXY)
 # What their names say needs no comment.
 PLAIN = re.compile(
     r"^(id|user_id|call_id|persona_id|schedule_id|created_at|updated_at|received_at|expires_at|granted_at|name|description|"
@@ -24,11 +24,12 @@ PLAIN = re.compile(
     r"call_reminder_minutes|requested_by|erased_at|balance_after|rrule|ends_at|remaining_count|paused_at|scheduled_time|"
     r"executed_at|claimed_by|latest_start_at|effect|retry_at|first_call_at|converted_user_id|blocked_at|monthly_\w+|"
     r"max_call_duration_seconds|position|held_credits|twilio_duration_seconds|deepgram_audio_seconds|local_characters|"
-    r"version|checksum|applied_at|execution_ms)$"
+    r"version|checksum|applied_at|execution_ms|key_id|scope_id|concurrency|statement)$"
 )
 # Rows of everybody, or known before there is a user: e-mail links, queues, catalogues.
 GLOBAL_TABLES = {
-    "users", "personas", "call_scenario_templates", "subscription_tiers", "service_rates", "price_versions",
+    "users", "personas", "call_scenario_templates", "api_keys", "sql_scopes", "named_statements", "proxy_answers",
+    "proxy_state", "subscription_tiers", "service_rates", "price_versions",
     "dial_buckets", "blocked_numbers", "login_attempts", "token_blacklist", "one_time_tokens", "payment_events",
     "unknown_caller_attempts", "schema_migrations", "schema_repeatable", "call_cost_events",
 }  # fmt: skip

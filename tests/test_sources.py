@@ -1,12 +1,13 @@
 """What no file of ours may hold: SQL outside its files, work left for later, unexplained exceptions, machine places."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.sources import ROOT, calls, lines, modules, none, python_files, short, text_of, texts, tree_of
+from tests.sources import ROOT, calls, files, lines, modules, none, python_files, short, text_of, texts, tree_of
 
 # Literals that begin like a statement and are none, each with the reason.
 NO_STATEMENTS: dict[str, str] = {}
@@ -216,3 +217,13 @@ def test_lock_files_pin_by_hash_and_name_no_address(name: str):
     assert entries
     none(entry.splitlines()[0] for entry in entries if not pinned.match(entry) or "--hash=sha256:" not in entry)
     assert "://" not in text
+
+
+@pytest.mark.parametrize("lock", [path for path in files() if path.name == "package-lock.json"], ids=short)
+def test_npm_locks_pin_by_hash_and_name_no_registry(lock: Path):
+    wanted = json.loads(text_of(lock.with_name("package.json")))
+    packages = json.loads(text_of(lock))["packages"]
+    direct = {**wanted.get("dependencies", {}), **wanted.get("devDependencies", {})}
+
+    none(f"{name} {version} is no exact version" for name, version in direct.items() if not version[0].isdigit())
+    none(name for name, entry in packages.items() if name and ("integrity" not in entry or "resolved" in entry))

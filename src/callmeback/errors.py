@@ -61,6 +61,30 @@ class BodyTooLarge(CallMeBackError):
     code = "body_too_large"
 
 
+class AnswerTooLarge(CallMeBackError):
+    """The answer has more rows or bytes than one answer may have."""
+
+    code = "answer_too_large"
+
+
+class RequestTimeout(CallMeBackError):
+    """The request did not arrive in time."""
+
+    code = "request_timeout"
+
+
+class StatementFailed(CallMeBackError):
+    """The database refused the statement."""
+
+    code = "statement_failed"
+
+
+class StatementRefused(CallMeBackError):
+    """This key may not send this statement."""
+
+    code = "statement_refused"
+
+
 class RateLimited(CallMeBackError):
     """Too many requests; try again later."""
 
@@ -287,6 +311,12 @@ class UnknownTier(CallMeBackError):
     """There is no such plan."""
 
     code = "unknown_tier"
+
+
+class GrantRefused(CallMeBackError):
+    """This can't be granted to a key."""
+
+    code = "grant_refused"
 
 
 class CsrfRefused(CallMeBackError):

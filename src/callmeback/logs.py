@@ -145,3 +145,11 @@ def _is_secret(key: str) -> bool:
         return False
 
     return key.lower() in _SECRET_KEYS or not _SECRET_WORDS.isdisjoint(words) or {"api", "key"} <= set(words)
+
+
+def write_lines(lines: list[bytes]) -> None:
+    """Write finished JSON lines to where records go. They must need no redaction: their maker proves that by a test."""
+    handlers = logging.getLogger().handlers
+    stream = next((each.stream for each in handlers if isinstance(each, logging.StreamHandler)), sys.stderr)
+    stream.write(b"\n".join(lines).decode() + "\n")
+    stream.flush()

@@ -23,6 +23,7 @@ DEFAULT_REGIONS: Final = (
 )  # fmt: skip
 MIN_SECRET_LENGTH: Final = 32
 MAX_PORT: Final = 65_535
+PROXY_PORT: Final = 3_000
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +33,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000
-    proxy_port: int = 3000
+    proxy_port: int = PROXY_PORT
+    proxy_audit_parameters: bool = False
     public_url: str | None = None
     jwt_secret: str | None = None
     role_secret: str | None = None
@@ -120,6 +122,8 @@ def _parse(field: str, raw: str) -> object:
         return Path(raw).expanduser().absolute()
     if field in ("port", "proxy_port"):
         return _whole(field, raw, 1, MAX_PORT)
+    if field == "proxy_audit_parameters":
+        return _choice(field, raw)
     if field == "pool_max":
         return _whole(field, raw, 1, 1_000)
     if field in ("pool_wait_s", "pool_idle_s"):
@@ -141,6 +145,13 @@ def _whole(field: str, raw: str, least: int, most: int) -> int:
         raise errors.ConfigurationError(f"{variable(field)} must be a whole number from {least} to {most}")
 
     return int(raw)
+
+
+def _choice(field: str, raw: str) -> bool:
+    if raw.lower() not in ("yes", "no"):
+        raise errors.ConfigurationError(f"{variable(field)} must be yes or no")
+
+    return raw.lower() == "yes"
 
 
 def _seconds(field: str, raw: str) -> float:

@@ -33,6 +33,9 @@ class Installation:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.proxy_port = int(probe.getsockname()[1])
         self.log = home.with_name(f"{home.name}.log")
         self.processes: list[subprocess.Popen[bytes]] = []
 
@@ -42,6 +45,7 @@ class Installation:
             "PYTHONPATH": str(SOURCES),
             "CALLMEBACK_HOME": str(self.home),
             "CALLMEBACK_PORT": str(self.port),
+            "CALLMEBACK_PROXY_PORT": str(self.proxy_port),
             **more,
         }
 
@@ -207,7 +211,7 @@ def test_a_signal_stops_everything_and_leaves_nothing(installation: Installation
     process.send_signal(number)
 
     assert process.wait(PATIENCE_S) == 0
-    assert set(family) == {"postgres", "serve", "worker"}
+    assert set(family) == {"postgres", "serve", "proxy", "worker"}
     assert [name for name, pid in family.items() if is_alive(pid)] == []
     assert not (installation.home / "run.json").exists()
 
@@ -230,7 +234,7 @@ def test_everything_killed_comes_back_with_all_data(installation: Installation) 
     assert installation.running()["owner_dsn"] == dsn
 
 
-@pytest.mark.parametrize("victim", ["serve", "worker", "postgres"])
+@pytest.mark.parametrize("victim", ["serve", "proxy", "worker", "postgres"])
 def test_a_killed_part_comes_back(installation: Installation, victim: str) -> None:
     installation.up()
     installation.wait_ready()
@@ -276,7 +280,7 @@ def test_with_a_database_url_no_server_is_started(
     process.send_signal(signal.SIGTERM)
 
     assert process.wait(PATIENCE_S) == 0
-    assert set(family) == {"serve", "worker"}
+    assert set(family) == {"serve", "proxy", "worker"}
     with psycopg.connect(empty_database_url) as connection:
         assert connection.execute("SELECT count(*) > 0 FROM schema_migrations").fetchone() == (True,)
 

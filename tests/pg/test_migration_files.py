@@ -189,6 +189,21 @@ def test_a_stray_file_in_the_repeatable_set_is_refused(folder: Folder):
         folder.read()
 
 
+def test_a_file_of_the_repeatable_set_may_say_its_time(folder: Folder):
+    folder.write("functions/a.sql", "-- callmeback: statement_timeout 5min, because there are many\nSELECT 1")
+    folder.write("views/b.sql", "SELECT 1")
+
+    assert [file.statement_timeout for file in folder.read().repeatable] == ["5min", "5s"]
+
+
+@pytest.mark.parametrize("mark", ["no-transaction", "lock_timeout 9s, because this one is busy"])
+def test_the_repeatable_set_is_one_transaction_with_one_lock_timeout(folder: Folder, mark: str):
+    folder.write("functions/a.sql", f"-- callmeback: {mark}\nSELECT 1")
+
+    with pytest.raises(errors.MigrationFailed, match=r"functions/a\.sql: .* only statement_timeout"):
+        folder.read()
+
+
 def test_a_new_file_has_the_next_number(folder: Folder):
     folder.write("001_a.sql", "SELECT 1")
 

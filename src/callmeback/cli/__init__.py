@@ -9,11 +9,13 @@ from callmeback import errors
 
 # Name of the command (its module is `callmeback.cli.<name>`, with `command` in it) and the line `--help` shows.
 COMMANDS: Final = {
-    "up": "Everything on one machine: database, web, worker.",
+    "up": "Everything on one machine: database, web, proxy, worker.",
     "serve": "The web process alone.",
+    "proxy": "SQL over HTTP alone.",
     "worker": "The worker alone.",
     "migrate": "Migrations of the database.",
     "call": "Place a call and watch it in the terminal.",
+    "keys": "Keys of the SQL proxy: create, list, rotate, revoke, allow, learn, sync.",
     "users": "Accounts: role, tier, credits, block, erase.",
     "doctor": "What is wrong, and what to do about it.",
     "psql": "A shell in the database.",

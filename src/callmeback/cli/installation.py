@@ -1,10 +1,12 @@
 """Which installation a command works on: DATABASE_URL, or the running `up` of CALLMEBACK_HOME."""
 
 import sys
+from urllib.parse import urlsplit
 
 import msgspec
 
 from callmeback import errors, logs
+from callmeback.ops.scopes import Workshop
 from callmeback.pg import home, server
 from callmeback.settings import Settings
 
@@ -18,6 +20,18 @@ def owner_dsn(settings: Settings) -> str:
         raise errors.ConfigurationError("There is no database: start `callmeback up`, or set DATABASE_URL.")
 
     return running.owner_dsn
+
+
+def workshop(settings: Settings) -> Workshop:
+    """Who makes login roles: the superuser of the running `up` of this home, else the user of DATABASE_URL."""
+    role_secret = home.complete(settings).role_secret
+    assert role_secret is not None
+    running = server.find(settings.home)
+    given = urlsplit(settings.database_url or "")
+    if running is not None and (not given.scheme or (given.hostname, given.port) == ("127.0.0.1", running.port)):
+        return Workshop(running.superuser_dsn, role_secret)
+
+    return Workshop(owner_dsn(settings), role_secret)
 
 
 def service_settings() -> Settings:

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -17,8 +17,10 @@ from rich.console import Console
 
 from callmeback import errors, logs
 from callmeback.cli.supervisor import Service, Supervisor
+from callmeback.ops import scopes
 from callmeback.pg import home, migrate, roles, server
-from callmeback.settings import VENDORS, Settings
+from callmeback.pg.pool import Database
+from callmeback.settings import PROXY_PORT, VENDORS, Settings
 
 READY_TIMEOUT_S: Final = 60.0
 READY_POLL_S: Final = 0.05
@@ -32,12 +34,6 @@ ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to re
 MAY_NOT_MAKE_ROLES: Final = (
     "The user of DATABASE_URL may not make the roles of the services: give it CREATEROLE for this start, or set "
     "CALLMEBACK_ROLE_SECRET to the secret that they were made with."
-)
-
-# In the order in which they are stopped: no new calls, then no more work, then the database.
-SERVICES: Final = (
-    Service("serve", (sys.executable, "-m", "callmeback", "serve"), stop_within_s=60.0),
-    Service("worker", (sys.executable, "-m", "callmeback", "worker"), stop_within_s=20.0),
 )
 
 log = logs.get_logger(__name__)
@@ -54,13 +50,21 @@ def command() -> None:
     settings = home.complete(Settings.from_env())
     with database(settings) as (dsn, running):
         settings = msgspec.structs.replace(settings, database_url=dsn)
-        wait_for_port(settings.host, settings.port)
+        wait_for_port(settings.host, settings.port, "CALLMEBACK_PORT")
+        port = proxy_port(settings)
         migrate.apply(dsn)
+        asyncio.run(grant_keys(settings, running))
         home.write_run(
-            settings.home, url=settings.base_url, pid=os.getpid(), services=[service.name for service in SERVICES]
+            settings.home,
+            url=settings.base_url,
+            proxy_url=f"http://{settings.host}:{port}",
+            pid=os.getpid(),
+            services=[service.name for service in services(settings, port)],
         )
         try:
-            asyncio.run(supervise(settings, running))
+            asyncio.run(
+                supervise(msgspec.structs.replace(settings, proxy_port=port), running, services(settings, port))
+            )
         finally:
             home.forget_run(settings.home)
 
@@ -85,27 +89,69 @@ def database(settings: Settings) -> Iterator[tuple[str, server.Server | None]]:
             os.close(held)
 
 
-def wait_for_port(host: str, port: int) -> None:
-    """Make sure that the web process will get its port; raises ConfigurationError when another program has it."""
+async def grant_keys(settings: Settings, running: server.Server | None) -> None:
+    """Put the roles behind the keys right, which a restored database lacks."""
+    assert settings.database_url is not None and settings.role_secret is not None
+    workshop = scopes.Workshop(running.superuser_dsn if running else settings.database_url, settings.role_secret)
+    async with Database.open(settings.database_url, name="up", max_size=1) as owner:
+        await scopes.synchronise(owner, workshop)
+
+
+def services(settings: Settings, port: int) -> tuple[Service, ...]:
+    """In the order in which they are stopped: no new calls, no more SQL, no more work, then the database."""
+    program = (sys.executable, "-m", "callmeback")
+    elsewhere = () if port == settings.proxy_port else ("--port", str(port))
+
+    return (
+        Service("serve", (*program, "serve"), stop_within_s=60.0),
+        Service("proxy", (*program, "proxy", *elsewhere), stop_within_s=20.0),
+        Service("worker", (*program, "worker"), stop_within_s=20.0),
+    )
+
+
+def proxy_port(settings: Settings) -> int:
+    """The proxy's port. The usual one is many programs' usual one: where another has it, any free one will do."""
+    if settings.proxy_port != PROXY_PORT or can_listen(settings.host, settings.proxy_port) is None:
+        wait_for_port(settings.host, settings.proxy_port, "CALLMEBACK_PROXY_PORT")
+        return settings.proxy_port
+    with socket.socket(family_of(settings.host)) as probe:
+        probe.bind((settings.host, 0))
+        free: int = probe.getsockname()[1]
+
+    return free
+
+
+def wait_for_port(host: str, port: int, variable: str) -> None:
+    """Make sure that a service will get its port; raises ConfigurationError when another program has it."""
     deadline = time.monotonic() + PORT_WAIT_S
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    while True:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-                return
-            except OSError as exc:
-                if time.monotonic() > deadline:
-                    raise errors.ConfigurationError(
-                        f"{host}:{port} can't be listened on ({exc.strerror}): set CALLMEBACK_HOST or CALLMEBACK_PORT."
-                    ) from exc
+    while (problem := can_listen(host, port)) is not None:
+        if time.monotonic() > deadline:
+            raise errors.ConfigurationError(
+                f"{host}:{port} can't be listened on ({problem.strerror}): set CALLMEBACK_HOST or {variable}."
+            ) from problem
         time.sleep(READY_POLL_S)
 
 
-async def supervise(settings: Settings, running: server.Server | None) -> None:
+def can_listen(host: str, port: int) -> OSError | None:
+    """None when the port is free, else what is wrong with it."""
+    with socket.socket(family_of(host)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as exc:
+            return exc
+
+    return None
+
+
+def family_of(host: str) -> socket.AddressFamily:
+    """Of the addresses that a host is written as."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+async def supervise(settings: Settings, running: server.Server | None, kept: Sequence[Service]) -> None:
     """Keep the services and the database until a signal; raises ServerFailed when one of them can't be kept."""
-    supervisor = Supervisor(SERVICES)
+    supervisor = Supervisor(kept)
     stopping = asyncio.Event()
 
     def stop() -> None:
@@ -170,6 +216,9 @@ def banner(settings: Settings, running: server.Server | None) -> list[str]:
         lines.append(f"Simulated, for want of keys: {', '.join(simulated)}. No real phone will ring for that.")
     else:
         lines.append("All vendors are real: calls reach phones and cost money.")
+    lines.append(
+        f"SQL over HTTP: http://{settings.host}:{settings.proxy_port}. Its keys are made with `callmeback keys create`."
+    )
     where = f"PostgreSQL {running.endpoint.major} of its own" if running else "DATABASE_URL"
     lines.append(f"Home: {settings.home}. Database: {where}. Stop with Ctrl-C.")
 

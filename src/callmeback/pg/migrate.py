@@ -288,13 +288,10 @@ def _apply_repeatable(connection: Runner, dsn: str, files: Sequence[Repeatable])
     started = time.monotonic()
     with Watch(dsn, connection.pgconn.backend_pid) as watch:
         _execute(connection, SQL.begin)
-        for setting, value in (
-            ("lock_timeout", migration_files.LOCK_TIMEOUT),
-            ("statement_timeout", migration_files.STATEMENT_TIMEOUT),
-        ):
-            _value(connection, SQL.set_limit, setting=setting, value=value, is_local=True)
+        _value(connection, SQL.set_limit, setting="lock_timeout", value=migration_files.LOCK_TIMEOUT, is_local=True)
         _execute(connection, SQL.forget_repeatable)
         for file in files:
+            _value(connection, SQL.set_limit, setting="statement_timeout", value=file.statement_timeout, is_local=True)
             for piece in file.pieces:
                 _run(connection, file.file, piece, watch)
             _execute(connection, SQL.note_repeatable, file=file.file, checksum=file.checksum)

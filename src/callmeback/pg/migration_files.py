@@ -3,7 +3,7 @@
 `migrations/NNN_name.sql` run once, in order, and are never edited afterwards. `functions/`, `views/` and `access/` are
 the repeatable set: applied together, in that order and by file name, whenever one of them changed.
 
-A migration may carry marks in its comments:
+A migration may carry marks in its comments, and a file of the repeatable set the second of them:
 
     -- callmeback: no-transaction
     -- callmeback: statement_timeout 60s, because the index is built over ten million rows
@@ -60,6 +60,7 @@ class Repeatable(msgspec.Struct, frozen=True):
     file: str
     checksum: str
     pieces: tuple[lexer.Piece, ...]
+    statement_timeout: str
 
 
 class Files(msgspec.Struct, frozen=True):
@@ -133,8 +134,14 @@ def _repeatable(path: Path, folder: str) -> Repeatable:
     if path.suffix != ".sql":
         raise errors.MigrationFailed(f"{file} is no .sql file.")
     text, pieces = _read(path, file)
+    marks = _marks(text, file)
+    if set(marks) - {"statement_timeout"}:
+        raise errors.MigrationFailed(
+            f"{file}: the repeatable set is one transaction that waits as long for each lock: only statement_timeout "
+            "can be said for a file of it."
+        )
 
-    return Repeatable(file, _checksum(text), pieces)
+    return Repeatable(file, _checksum(text), pieces, marks.get("statement_timeout", STATEMENT_TIMEOUT))
 
 
 def _read(path: Path, file: str) -> tuple[str, tuple[lexer.Piece, ...]]:

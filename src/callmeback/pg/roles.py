@@ -1,4 +1,4 @@
-"""The five login roles of a cluster: who they are, their limits, their passwords.
+"""The login roles of a cluster: the six of the services and one per scope of keys; their limits, their passwords.
 
 A role is a wall, so none has a privilege over the cluster and none is a member of another. Which tables each one sees
 is said in `sql/access/`. Roles belong to the cluster, not to a database: they are made once, by `ensure`.
@@ -7,7 +7,7 @@ is said in `sql/access/`. Roles belong to the cluster, not to a database: they a
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -27,6 +27,9 @@ API: Final = "callmeback_api"
 WORKER: Final = "callmeback_worker"
 VOICE: Final = "callmeback_voice"
 READONLY: Final = "callmeback_readonly"
+PROXY: Final = "callmeback_proxy"
+# Followed by the id of a scope.
+KEY_PREFIX: Final = "callmeback_key_"
 
 # Limits that a session starts with. They catch what the client's own deadlines can't: a client that is gone.
 _EVERY: Final = {"timezone": "UTC"}
@@ -62,8 +65,22 @@ SETTINGS: Final[Mapping[str, Mapping[str, str]]] = {
         "idle_in_transaction_session_timeout": "30s",
         "default_transaction_read_only": "on",
     },
+    PROXY: {
+        **_EVERY,
+        "statement_timeout": "5s",
+        "lock_timeout": "2s",
+        "idle_in_transaction_session_timeout": "10s",
+    },
 }
 ROLES: Final = tuple(SETTINGS)
+# What a key's session starts with. A session may change them, so the proxy has deadlines of its own.
+KEY_SETTINGS: Final[Mapping[str, str]] = {
+    **_EVERY,
+    "statement_timeout": "10s",
+    "lock_timeout": "2s",
+    "idle_in_transaction_session_timeout": "10s",
+    "work_mem": "16MB",
+}
 
 # Several programs may start at once on one cluster. Whoever loses a race for a row of pg_authid looks again.
 ATTEMPTS_MAX: Final = 20
@@ -73,6 +90,11 @@ CONNECT_TIMEOUT_S: Final = 5
 _DUPLICATE_ROLE: Final = "42710"
 _UNIQUE_VIOLATION: Final = "23505"
 _INTERNAL_ERROR: Final = "XX000"  # "tuple concurrently updated"
+# Another database of this cluster still grants something to the role.
+_DEPENDENT_OBJECTS: Final = "2BP01"
+_UNDEFINED_ROLE: Final = "42704"
+
+Settings = Mapping[str, str]
 
 
 class Role(msgspec.Struct, frozen=True):
@@ -89,37 +111,65 @@ def password(secret: str, role: str) -> str:
 
 def dsn_for(role: str, secret: str, dsn: str) -> str:
     """The same server and database as `dsn`, as `role`."""
-    assert role in SETTINGS, f"{role} is none of ours"
+    assert role in SETTINGS or role.startswith(KEY_PREFIX), f"{role} is none of ours"
     return make_conninfo(dsn, user=role, password=password(secret, role))
 
 
-async def ensure(dsn: str, secret: str) -> list[str]:
+async def ensure(dsn: str, secret: str, wanted: Mapping[str, Settings] = SETTINGS) -> list[str]:
     """Create the roles that are missing and mend those that differ, as a superuser or a role with CREATEROLE.
 
-    May run in several processes at once, and again at every start: a role that is right is left alone. Returns the
-    roles that were created or changed. Raises DatabaseUnavailable, Forbidden, Conflict when others never let it finish.
+    `wanted` has the settings of each role by its name. May run in several processes at once, and again at every start:
+    a role that is right is left alone. Returns the roles that were created or changed. Raises DatabaseUnavailable,
+    Forbidden, Conflict when others never let it finish.
     """
+    connection = await _connect(dsn)
     try:
-        connection = await Connection.connect(
-            dsn, autocommit=True, context=rows.Types(), connect_timeout=CONNECT_TIMEOUT_S
-        )
-    except psycopg.Error as exc:
-        raise translate(exc) from exc
-    try:
-        return [role for role in ROLES if await _settle(connection, role, dsn, secret)]
+        return [role for role in wanted if await _settle(connection, role, wanted[role], dsn, secret)]
     except psycopg.Error as exc:
         raise translate(exc) from exc
     finally:
         await connection.close()
 
 
-async def _settle(connection: Connection, role: str, dsn: str, secret: str) -> bool:
+async def drop(dsn: str, unneeded: Sequence[str]) -> list[str]:
+    """Drop roles of scopes, as for `ensure`; one that another database of the cluster uses stays. Returns the dropped.
+
+    Raises DatabaseUnavailable, Forbidden.
+    """
+    connection = await _connect(dsn)
+    dropped: list[str] = []
+    try:
+        for role in unneeded:
+            assert role.startswith(KEY_PREFIX), f"{role} is no scope's"
+            try:
+                command = await _write(connection, SQL.drop_command, role=role)
+                await connection.execute(command.encode(), prepare=False)
+                dropped.append(role)
+            except psycopg.Error as exc:
+                if exc.sqlstate not in (_DEPENDENT_OBJECTS, _UNDEFINED_ROLE):
+                    raise
+    except psycopg.Error as exc:
+        raise translate(exc) from exc
+    finally:
+        await connection.close()
+
+    return dropped
+
+
+async def _connect(dsn: str) -> Connection:
+    try:
+        return await Connection.connect(dsn, autocommit=True, context=rows.Types(), connect_timeout=CONNECT_TIMEOUT_S)
+    except psycopg.Error as exc:
+        raise translate(exc) from exc
+
+
+async def _settle(connection: Connection, role: str, settings: Settings, dsn: str, secret: str) -> bool:
     """Make one role right; whether anything had to be done."""
     # Whoever we are logged in as has the password that the operator gave it, and may change it: never do.
     changed, password_is_right = False, connection.info.user == role
     for _ in range(ATTEMPTS_MAX):
         found = await _role(connection, role)
-        commands = await _commands(connection, role, found, secret)
+        commands = await _commands(connection, role, settings, found, secret)
         if found is not None and not password_is_right:
             password_is_right = await _can_log_in(dsn_for(role, secret, dsn))
             if not password_is_right:
@@ -139,7 +189,9 @@ async def _settle(connection: Connection, role: str, dsn: str, secret: str) -> b
     raise errors.Conflict(f"The role {role} keeps changing.")
 
 
-async def _commands(connection: Connection, role: str, found: Role | None, secret: str) -> list[str]:
+async def _commands(
+    connection: Connection, role: str, settings: Settings, found: Role | None, secret: str
+) -> list[str]:
     """What is still to be done for a role, the password of an existing one aside."""
     commands: list[str] = []
     if found is None:
@@ -148,7 +200,7 @@ async def _commands(connection: Connection, role: str, found: Role | None, secre
     elif not found.is_plain:
         commands.append(await _write(connection, SQL.plain_command, role=role))
     present = dict(setting.lower().split("=", 1) for setting in (found.settings if found else []))
-    for name, value in SETTINGS[role].items():
+    for name, value in settings.items():
         if present.get(name) != value.lower():
             commands.append(await _write(connection, SQL.setting_command, role=role, setting=name, value=value))
 

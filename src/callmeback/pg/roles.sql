@@ -31,5 +31,21 @@ SELECT format(
 SELECT format('ALTER ROLE %%I PASSWORD %%L', %(role)s::text, %(verifier)s::text);
 
 -- name: setting_command
--- The command that gives a role one of its settings.
-SELECT format('ALTER ROLE %%I SET %%I = %%L', %(role)s::text, %(setting)s::text, %(value)s::text);
+-- The command that gives a role one of its settings. A search path is a list of names, each quoted by itself.
+SELECT format(
+    'ALTER ROLE %%I SET %%I = %%s',
+    %(role)s::text,
+    %(setting)s::text,
+    CASE
+        WHEN %(setting)s::text = 'search_path'
+            THEN (
+                SELECT string_agg(quote_ident(p.name), ', ' ORDER BY p.place)
+                FROM unnest(string_to_array(%(value)s::text, ', ')) WITH ORDINALITY AS p (name, place)
+            )
+        ELSE quote_literal(%(value)s::text)
+    END
+);
+
+-- name: drop_command
+-- The command that drops a role.
+SELECT format('DROP ROLE %%I', %(role)s::text);

@@ -18,10 +18,38 @@ SET xmloption = content;
 SET client_min_messages = warning;
 SET row_security = off;
 
+CREATE SCHEMA clear;
+
+COMMENT ON SCHEMA clear IS 'What keys with --pii read: secrets left out. Made by make_key_views().';
+
+CREATE SCHEMA masked;
+
+COMMENT ON SCHEMA masked IS 'What keys without --pii read: personal columns masked, secrets left out. Made by make_key_views().';
+
 CREATE DOMAIN public.id AS text COLLATE pg_catalog."C"
 	CONSTRAINT id_length CHECK (((octet_length(VALUE) >= 1) AND (octet_length(VALUE) <= 64)));
 
 COMMENT ON DOMAIN public.id IS 'A readable prefix and a UUIDv7 (TypeID), made in Python; personas of the house keep short names, adopted rows their old ids.';
+
+CREATE FUNCTION public.acts_for(p_user_id text) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    IF session_user = 'callmeback_api' THEN
+        RETURN p_user_id IS NOT DISTINCT FROM current_setting('callmeback.user_id', true);
+    ELSIF starts_with(session_user, 'callmeback_key_') THEN
+        -- Not found is false: a role whose scope is gone acts for nobody.
+        RETURN EXISTS (
+            SELECT FROM sql_scopes AS s
+            WHERE s.role_name = session_user AND (s.as_user_id IS NULL OR s.as_user_id = p_user_id)
+        );
+    END IF;
+    RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION public.acts_for(p_user_id text) IS 'Whether the session may act for this person: the API for the one it named, a key for its own person or, without one, for everybody.';
 
 CREATE FUNCTION public.add_cost_event(p_user_id text, p_call_id text, p_call_month date, p_event_type text) RETURNS void
     LANGUAGE plpgsql
@@ -347,6 +375,38 @@ $$;
 
 COMMENT ON FUNCTION public.check_session(p_user_id text, p_token_id text, p_issued_at timestamp with time zone, OUT is_valid boolean, OUT is_admin boolean) IS 'Asked on every request: is this token still good, and is its person an admin.';
 
+CREATE FUNCTION public.claim_answer(p_key_id text, p_idempotency_key text, p_request_hash bytea) RETURNS bytea
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_first proxy_answers;
+BEGIN
+    PERFORM FROM api_keys AS k
+    INNER JOIN sql_scopes AS s ON k.scope_id = s.id
+    WHERE k.id = p_key_id AND s.role_name = session_user;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the key is another role''s' USING ERRCODE = 'CM008';
+    END IF;
+    -- Waits while another batch with this key is under way.
+    INSERT INTO proxy_answers (key_id, idempotency_key, request_hash, created_at)
+    VALUES (p_key_id, p_idempotency_key, p_request_hash, clock_timestamp())
+    ON CONFLICT (key_id, idempotency_key) DO NOTHING;
+    IF FOUND THEN
+        RETURN NULL;
+    END IF;
+    SELECT a.* INTO v_first
+    FROM proxy_answers AS a
+    WHERE a.key_id = p_key_id AND a.idempotency_key = p_idempotency_key;
+    IF v_first.request_hash IS DISTINCT FROM p_request_hash THEN
+        RAISE EXCEPTION 'idempotency key was used for another request' USING ERRCODE = 'CM006';
+    END IF;
+    RETURN v_first.answer;
+END
+$$;
+
+COMMENT ON FUNCTION public.claim_answer(p_key_id text, p_idempotency_key text, p_request_hash bytea) IS 'The first answer to this Idempotency-Key, or NULL for the first request, which then keeps its own in the same transaction.';
+
 CREATE FUNCTION public.claim_dials(p_carrier text, p_worker text, p_limit integer) RETURNS TABLE(user_id text, call_id text)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -519,7 +579,7 @@ CREATE FUNCTION public.erase_user(p_user_id text, p_requested_by text) RETURNS b
     SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
-    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+    IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
     PERFORM FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
@@ -566,6 +626,10 @@ BEGIN
         default_voice_id = NULL, default_voice_settings = '{}', llm_model = NULL, phone_number = NULL, is_active = false
     WHERE x.owner_user_id = p_user_id;
     UPDATE payment_events AS x SET payload = NULL WHERE x.user_id = p_user_id;
+    UPDATE api_keys AS x
+    SET revoked_at = clock_timestamp()
+    FROM sql_scopes AS s
+    WHERE x.scope_id = s.id AND s.as_user_id = p_user_id AND x.revoked_at IS NULL;
     UPDATE purchases AS x SET stripe_customer_id = NULL WHERE x.user_id = p_user_id;
     RETURN true;
 END
@@ -761,6 +825,215 @@ $$;
 
 COMMENT ON FUNCTION public.forget_attempts(p_bucket text) IS 'A success clears the counter of its account.';
 
+CREATE FUNCTION public.grant_problems(p_reads text[], p_writes text[], p_calls text[], p_as_user_id text) RETURNS TABLE(asked text, name text, problem text)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    RETURN QUERY
+    SELECT w.asked, w.name, w.problem
+    FROM (
+        SELECT
+            'read' AS asked,
+            a.name,
+            CASE
+                WHEN r.name IS NULL AND a.name <> 'all' THEN 'unknown'
+                WHEN a.name <> 'all' AND p_as_user_id IS NOT NULL AND r.seen_by IS NULL THEN 'not_personal'
+            END AS problem
+        FROM unnest(p_reads) AS a (name)
+        LEFT JOIN key_relations() AS r ON a.name = r.name
+        UNION ALL
+        SELECT
+            'write' AS asked,
+            a.name,
+            CASE
+                WHEN r.name IS NULL THEN 'unknown'
+                WHEN r.is_view THEN 'view'
+                WHEN r.is_written_by_functions THEN 'by_functions'
+                WHEN p_as_user_id IS NOT NULL AND r.written_by IS NULL THEN 'not_personal'
+            END AS problem
+        FROM unnest(p_writes) AS a (name)
+        LEFT JOIN key_relations() AS r ON a.name = r.name
+        UNION ALL
+        SELECT
+            'call' AS asked,
+            a.name,
+            CASE
+                WHEN count(f.name) = 0 THEN 'unknown'
+                WHEN bool_or(f.is_refused) THEN 'refused'
+                WHEN p_as_user_id IS NOT NULL AND NOT bool_and(f.is_personal) THEN 'not_personal'
+            END AS problem
+        FROM unnest(p_calls) AS a (name)
+        LEFT JOIN key_functions() AS f ON a.name = f.name
+        GROUP BY a.name
+    ) AS w
+    WHERE w.problem IS NOT NULL;
+END
+$$;
+
+COMMENT ON FUNCTION public.grant_problems(p_reads text[], p_writes text[], p_calls text[], p_as_user_id text) IS 'What of a wish for grants can''t be granted, and why, as a stable word.';
+
+CREATE FUNCTION public.grant_scope(p_scope_id text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+DECLARE
+    v_scope sql_scopes;
+    v_role text;
+    v_schema text;
+    v_reads boolean;
+    v_writes boolean;
+    v_rows text;
+    v_insert text;
+    v_update text;
+    v record;
+BEGIN
+    SELECT s.* INTO STRICT v_scope FROM sql_scopes AS s WHERE s.id = p_scope_id;
+    v_role := v_scope.role_name;
+    IF to_regrole(v_role) IS NULL THEN
+        RETURN false;
+    END IF;
+    PERFORM take_scope(v_role, false);
+    v_schema := CASE
+        WHEN v_scope.as_user_id IS NOT NULL THEN 'scope_' || v_scope.id
+        WHEN v_scope.pii THEN 'clear'
+        ELSE 'masked'
+    END;
+    IF v_scope.as_user_id IS NOT NULL THEN
+        EXECUTE format('CREATE SCHEMA IF NOT EXISTS %I', v_schema);
+    END IF;
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), v_role);
+    EXECUTE format('GRANT USAGE ON SCHEMA public, %I TO %I', v_schema, v_role);
+
+    FOR v IN SELECT r.* FROM key_relations() AS r ORDER BY r.relation LOOP
+        v_reads := v.name = ANY (v_scope.reads) OR 'all' = ANY (v_scope.reads);
+        v_writes := v.name = ANY (v_scope.writes) AND NOT v.is_view AND NOT v.is_written_by_functions;
+        v_rows := 'true';
+        IF v_scope.as_user_id IS NOT NULL THEN
+            v_reads := v_reads AND v.seen_by IS NOT NULL;
+            v_writes := v_writes AND v.written_by IS NOT NULL;
+            v_rows := format(v.seen_by, v_scope.as_user_id);
+        END IF;
+        CONTINUE WHEN NOT v_reads AND NOT v_writes;
+
+        -- The rows. Making a policy stops everybody at its table, so one that is there stays: a scope never changes.
+        IF NOT v.is_view AND NOT EXISTS (
+            SELECT FROM pg_policy AS p WHERE p.polrelid = v.relation AND p.polname = v_role
+        ) THEN
+            EXECUTE format('CREATE POLICY %I ON public.%I FOR SELECT TO %I USING (%s)', v_role, v.name, v_role, v_rows);
+        END IF;
+        IF v_writes AND NOT EXISTS (
+            SELECT FROM pg_policy AS p WHERE p.polrelid = v.relation AND p.polname = v_role || '_write'
+        ) THEN
+            EXECUTE format(
+                'CREATE POLICY %I ON public.%I TO %I USING (%s) WITH CHECK (%4$s)', v_role || '_write', v.name, v_role,
+                CASE WHEN v_scope.as_user_id IS NULL THEN 'true' ELSE format(v.written_by, v_scope.as_user_id) END
+            );
+        END IF;
+
+        IF v_reads AND (v.is_view OR v.has_secret OR (v.has_pii AND NOT v_scope.pii)) THEN
+            IF v_scope.as_user_id IS NOT NULL THEN
+                PERFORM make_key_view(v_schema, v.relation, NOT v_scope.pii, v_rows);
+            END IF;
+            EXECUTE format('GRANT SELECT ON %I.%I TO %I', v_schema, v.name, v_role);
+        ELSIF v_reads THEN
+            EXECUTE format('GRANT SELECT ON public.%I TO %I', v.name, v_role);
+        END IF;
+
+        IF v_writes THEN
+            -- A person's key writes no column of a table that the person could not write through the API.
+            SELECT
+                string_agg(quote_ident(a.attname), ', ') FILTER (WHERE b.is_free OR b.may_insert),
+                string_agg(quote_ident(a.attname), ', ') FILTER (WHERE b.is_free OR b.may_update)
+            INTO v_insert, v_update
+            FROM pg_attribute AS a
+            CROSS JOIN LATERAL (
+                SELECT
+                    v_scope.as_user_id IS NULL
+                    OR NOT has_any_column_privilege('callmeback_api', a.attrelid, 'INSERT, UPDATE') AS is_free,
+                    has_column_privilege('callmeback_api', a.attrelid, a.attnum, 'INSERT') AS may_insert,
+                    has_column_privilege('callmeback_api', a.attrelid, a.attnum, 'UPDATE') AS may_update
+            ) AS b
+            WHERE a.attrelid = v.relation AND a.attnum > 0 AND NOT a.attisdropped
+                AND coalesce(col_description(a.attrelid, a.attnum), '') !~ '^secret';
+            EXECUTE format('GRANT DELETE ON public.%I TO %I', v.name, v_role);
+            IF v_insert IS NOT NULL THEN
+                EXECUTE format('GRANT INSERT (%s) ON public.%I TO %I', v_insert, v.name, v_role);
+            END IF;
+            IF v_update IS NOT NULL THEN
+                EXECUTE format('GRANT UPDATE (%s) ON public.%I TO %I', v_update, v.name, v_role);
+            END IF;
+        END IF;
+        -- WHERE, ON CONFLICT and RETURNING of a write read the table itself, so they see what may be seen unmasked.
+        IF v_writes AND v_reads THEN
+            EXECUTE format(
+                'GRANT SELECT (%s) ON public.%I TO %I',
+                (
+                    SELECT string_agg(quote_ident(a.attname), ', ')
+                    FROM pg_attribute AS a
+                    WHERE a.attrelid = v.relation AND a.attnum > 0 AND NOT a.attisdropped
+                        AND coalesce(col_description(a.attrelid, a.attnum), '') !~
+                        CASE WHEN v_scope.pii THEN '^secret' ELSE '^(secret|pii:)' END
+                ),
+                v.name, v_role
+            );
+        END IF;
+    END LOOP;
+
+    FOR v IN
+        SELECT f.function::regprocedure AS name
+        FROM key_functions() AS f
+        WHERE f.name = ANY (v_scope.calls) AND NOT f.is_refused AND (f.is_personal OR v_scope.as_user_id IS NULL)
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', v.name, v_role);
+    END LOOP;
+    IF cardinality(v_scope.writes) + cardinality(v_scope.calls) > 0 THEN
+        EXECUTE format('GRANT EXECUTE ON FUNCTION claim_answer, keep_answer TO %I', v_role);
+    END IF;
+    RETURN true;
+END
+$_$;
+
+COMMENT ON FUNCTION public.grant_scope(p_scope_id text) IS 'Grants a scope''s role exactly what the scope says; false when there is no such role yet.';
+
+CREATE FUNCTION public.grant_scopes(p_again boolean) RETURNS TABLE(scope_id text, role_name text, state text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v record;
+BEGIN
+    FOR v IN
+        SELECT
+            s.id,
+            s.role_name,
+            EXISTS (
+                SELECT FROM api_keys AS k
+                WHERE k.scope_id = s.id AND k.revoked_at IS NULL
+                    AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp())
+            ) AS is_needed
+        FROM sql_scopes AS s
+        ORDER BY s.id
+    LOOP
+        scope_id := v.id;
+        role_name := v.role_name;
+        IF p_again OR NOT v.is_needed THEN
+            PERFORM take_scope(v.role_name, true);
+        END IF;
+        IF NOT v.is_needed THEN
+            state := CASE WHEN to_regrole(v.role_name) IS NULL THEN 'gone' ELSE 'unneeded' END;
+        ELSIF grant_scope(v.id) THEN
+            state := 'granted';
+        ELSE
+            state := 'no_role';
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION public.grant_scopes(p_again boolean) IS 'Grants every scope that a living key needs, and takes everything from the others. Again: policies and views too are made from nothing.';
+
 CREATE FUNCTION public.issue_one_time_token(p_email text, p_purpose text, p_token_hash bytea, p_valid_for interval) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -781,6 +1054,141 @@ END
 $$;
 
 COMMENT ON FUNCTION public.issue_one_time_token(p_email text, p_purpose text, p_token_hash bytea, p_valid_for interval) IS 'Replaces the open token of this purpose; NULL for an unknown e-mail, which the caller never tells.';
+
+CREATE FUNCTION public.keep_answer(p_key_id text, p_idempotency_key text, p_answer bytea) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    UPDATE proxy_answers AS a
+    SET answer = p_answer
+    FROM api_keys AS k, sql_scopes AS s
+    WHERE a.key_id = p_key_id AND a.idempotency_key = p_idempotency_key AND a.answer IS NULL
+        AND a.key_id = k.id AND k.scope_id = s.id AND s.role_name = session_user;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no answer of this role is awaited' USING ERRCODE = 'CM008';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION public.keep_answer(p_key_id text, p_idempotency_key text, p_answer bytea) IS 'Keeps the answer to a batch that claim_answer took as the first.';
+
+CREATE FUNCTION public.key_functions() RETURNS TABLE(name text, function oid, is_refused boolean, is_personal boolean)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    -- They give out or take in hashes of passwords, codes and links: whoever may call them can become anybody.
+    c_secrets CONSTANT text[] := ARRAY[
+        'check_session', 'issue_one_time_token', 'login_lookup', 'note_login', 'request_phone_code', 'use_one_time_token',
+        'verify_phone'
+    ];
+    -- The proxy's own, and parts of others.
+    c_inner CONSTANT text[] := ARRAY[
+        'acts_for', 'add_cost_event', 'add_price_version', 'claim_answer', 'grant_problems', 'grant_scope', 'grant_scopes',
+        'keep_answer', 'key_functions', 'key_relations', 'learn_statement', 'make_key_view', 'make_key_views',
+        'proxy_keys', 'proxy_statements', 'proxy_version', 'refresh_card', 'take_scope'
+    ];
+BEGIN
+    RETURN QUERY
+    SELECT
+        p.proname::text,
+        p.oid,
+        p.prorettype = 'trigger'::regtype OR p.proname = ANY (c_secrets) OR p.proname = ANY (c_inner),
+        -- It asks acts_for about the person that it is given.
+        p.prosecdef AND p.prosrc ~ '\mIF NOT acts_for\(p_user_id\) THEN\M'
+    FROM pg_proc AS p
+    WHERE p.pronamespace = 'public'::regnamespace AND p.prokind = 'f';
+END
+$$;
+
+COMMENT ON FUNCTION public.key_functions() IS 'Functions of the house: whether a key may never call one, and whether one checks for whom the caller acts.';
+
+CREATE FUNCTION public.key_relations() RETURNS TABLE(name text, relation oid, is_view boolean, has_pii boolean, has_secret boolean, is_written_by_functions boolean, seen_by text, written_by text)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    -- The proxy's own, and the migration runner's: no key reads or writes them.
+    c_own CONSTANT text[] := ARRAY[
+        'api_keys', 'named_statements', 'proxy_answers', 'proxy_state', 'schema_migrations', 'schema_repeatable',
+        'sql_scopes'
+    ];
+    -- Money, calls, proofs of identity and what carriers and vendors said: each has functions that keep its rules.
+    c_by_functions CONSTANT text[] := ARRAY[
+        'admin_users', 'call_cost_breakdowns', 'call_cost_events', 'calls', 'carrier_events', 'credit_grants',
+        'credit_transactions', 'dial_buckets', 'erasures', 'idempotency_keys', 'login_attempts', 'one_time_tokens',
+        'open_calls', 'payment_events', 'phones', 'price_versions', 'purchases', 'service_rates', 'subscription_tiers',
+        'token_blacklist', 'user_credits'
+    ];
+    -- The same for everybody.
+    c_catalogues CONSTANT text[] := ARRAY['price_versions', 'service_rates', 'subscription_tiers'];
+BEGIN
+    RETURN QUERY
+    WITH relations AS (
+        SELECT
+            c.oid AS relation,
+            c.relname::text AS name,
+            c.relkind = 'v' AS is_view,
+            bool_or(coalesce(col_description(c.oid, a.attnum), '') ~ '^pii:') AS has_pii,
+            bool_or(coalesce(col_description(c.oid, a.attnum), '') ~ '^secret') AS has_secret,
+            bool_or(a.attname = 'user_id') AS has_user
+        FROM pg_class AS c
+        INNER JOIN pg_attribute AS a ON c.oid = a.attrelid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+            AND c.relname <> ALL (c_own)
+        GROUP BY c.oid, c.relname, c.relkind
+    )
+    SELECT
+        r.name, r.relation, r.is_view, r.has_pii, r.has_secret, r.name = ANY (c_by_functions),
+        CASE
+            WHEN r.name = 'users' THEN 'id = %L'
+            WHEN r.name = 'personas' THEN '(owner_user_id IS NULL OR owner_user_id = %L)'
+            WHEN r.name = 'call_scenario_templates' THEN '(user_id IS NULL OR user_id = %L)'
+            WHEN r.name = ANY (c_catalogues) THEN 'true'
+            WHEN r.has_user THEN 'user_id = %L'
+        END,
+        CASE
+            WHEN r.name = 'users' THEN 'id = %L'
+            WHEN r.name = 'personas' THEN 'owner_user_id = %L'
+            WHEN r.has_user THEN 'user_id = %L'
+        END
+    FROM relations AS r
+    ORDER BY r.name;
+END
+$$;
+
+COMMENT ON FUNCTION public.key_relations() IS 'What a key may read; seen_by and written_by say which rows are one person''s (NULL: none), as a format() with the person''s id.';
+
+CREATE FUNCTION public.learn_statement(p_key_id text, p_statement text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    c_most_statements CONSTANT integer := 1000;
+    v_hash bytea := sha256(convert_to(p_statement, 'UTF8'));
+BEGIN
+    -- The lock also makes the count below hold when two learn at once.
+    PERFORM FROM api_keys AS k
+    WHERE k.id = p_key_id AND k.mode = 'exact' AND k.revoked_at IS NULL AND k.learning_until > clock_timestamp()
+    FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    ELSIF EXISTS (
+        SELECT FROM named_statements AS n
+        WHERE n.key_id = p_key_id AND n.kind = 'exact' AND n.text_hash = v_hash
+    ) THEN
+        RETURN true;
+    ELSIF (SELECT count(*) FROM named_statements AS n WHERE n.key_id = p_key_id) >= c_most_statements THEN
+        RETURN false;
+    END IF;
+    INSERT INTO named_statements (key_id, id, kind, statement, text_hash)
+    VALUES (p_key_id, left(encode(v_hash, 'hex'), 32), 'exact', p_statement, v_hash);
+    RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION public.learn_statement(p_key_id text, p_statement text) IS 'Remembers a text of an exact key that is learning; false when it is not, or has its thousand already.';
 
 CREATE FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval DEFAULT '00:00:30'::interval) RETURNS TABLE(user_id text, call_id text, status text, situation text, carrier_sid text, phone_number text, created_at timestamp with time zone, seen_at timestamp with time zone)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -845,6 +1253,116 @@ END
 $$;
 
 COMMENT ON FUNCTION public.login_lookup(p_email text, OUT user_id text, OUT password_hash text, OUT is_blocked boolean) IS 'What a login is checked against; NULLs for an unknown e-mail, so that the caller does the same work.';
+
+CREATE FUNCTION public.make_key_view(p_schema text, p_relation oid, p_is_masked boolean, p_condition text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+DECLARE
+    v_name text;
+    v_source text;
+    v_columns text;
+    v_shape text;
+    v_present text;
+BEGIN
+    SELECT
+        c.relname,
+        -- A view of public runs with the rights of who asks, inside another view too, so its query stands here itself.
+        CASE
+            WHEN c.relkind = 'v' THEN format('(%s)', rtrim(pg_get_viewdef(c.oid), '; '))
+            ELSE format('public.%I', c.relname)
+        END,
+        string_agg(
+            CASE
+                WHEN NOT p_is_masked OR d.class !~ '^pii:' THEN format('t.%I', a.attname)
+                ELSE format(
+                    'CASE WHEN t.%1$I IS NOT NULL THEN %2$s::%3$s END AS %1$I',
+                    a.attname,
+                    -- Constants, or the last two digits: a hash could be looked up, a length tells something.
+                    CASE
+                        WHEN d.class ~ '^pii:phone' AND y.typcategory = 'S' THEN format('(''***'' || right(t.%I, 2))', a.attname)
+                        WHEN y.typcategory = 'S' THEN '''***'''
+                        WHEN y.typname IN ('json', 'jsonb') THEN '''"***"'''
+                        WHEN y.typname = 'bytea' THEN '''\x'''
+                        ELSE 'NULL'
+                    END,
+                    format_type(a.atttypid, a.atttypmod)
+                )
+            END,
+            ', ' ORDER BY a.attnum
+        ),
+        string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY a.attnum)
+    INTO v_name, v_source, v_columns, v_shape
+    FROM pg_class AS c
+    INNER JOIN pg_attribute AS a ON c.oid = a.attrelid AND a.attnum > 0 AND NOT a.attisdropped
+    INNER JOIN pg_type AS y ON a.atttypid = y.oid
+    CROSS JOIN LATERAL (SELECT coalesce(col_description(c.oid, a.attnum), '') AS class) AS d
+    WHERE c.oid = p_relation AND d.class !~ '^secret'
+    GROUP BY c.oid, c.relname, c.relkind;
+
+    SELECT string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY a.attnum)
+    INTO v_present
+    FROM pg_attribute AS a
+    WHERE a.attrelid = to_regclass(format('%I.%I', p_schema, v_name)) AND a.attnum > 0;
+    -- A view can be replaced only by one that begins with the same columns.
+    IF NOT starts_with(v_shape || ',', v_present || ',') THEN
+        EXECUTE format('DROP VIEW %I.%I', p_schema, v_name);
+    END IF;
+    -- The owner's rights, on purpose: they reach the columns that the reader's don't. Where rows are left out, a barrier
+    -- keeps the reader's conditions, whose errors could tell of a row, from running before ours. Elsewhere it would hide
+    -- nothing, and cost every join its index.
+    EXECUTE format(
+        'CREATE OR REPLACE VIEW %I.%I WITH (security_barrier = %s) AS SELECT %s FROM %s AS t WHERE %s',
+        p_schema, v_name, p_condition <> 'true', v_columns, v_source, p_condition
+    );
+    EXECUTE format(
+        'COMMENT ON VIEW %I.%I IS %L', p_schema, v_name,
+        'Made from the comments of public.' || v_name || ' for keys of the SQL proxy; never edited.'
+    );
+END
+$_$;
+
+COMMENT ON FUNCTION public.make_key_view(p_schema text, p_relation oid, p_is_masked boolean, p_condition text) IS 'One view of the same name and columns: secrets left out, and personal columns masked unless the reader may see them.';
+
+CREATE FUNCTION public.make_key_views() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v record;
+BEGIN
+    CREATE SCHEMA IF NOT EXISTS masked;
+    COMMENT ON SCHEMA masked IS 'What keys without --pii read: personal columns masked, secrets left out. Made by make_key_views().';
+    CREATE SCHEMA IF NOT EXISTS clear;
+    COMMENT ON SCHEMA clear IS 'What keys with --pii read: secrets left out. Made by make_key_views().';
+    FOR v IN SELECT r.* FROM key_relations() AS r LOOP
+        IF v.has_pii OR v.has_secret OR v.is_view THEN
+            PERFORM make_key_view('masked', v.relation, true, 'true');
+        END IF;
+        IF v.has_secret OR v.is_view THEN
+            PERFORM make_key_view('clear', v.relation, false, 'true');
+        END IF;
+    END LOOP;
+    FOR v IN
+        SELECT c.oid::regclass AS name
+        FROM pg_class AS c
+        LEFT JOIN key_relations() AS r ON c.relname = r.name
+        WHERE c.relkind = 'v' AND (
+            (
+                c.relnamespace = 'masked'::regnamespace
+                AND NOT coalesce(r.has_pii OR r.has_secret OR r.is_view, false)
+            ) OR (
+                c.relnamespace = 'clear'::regnamespace
+                AND NOT coalesce(r.has_secret OR r.is_view, false)
+            )
+        )
+    LOOP
+        EXECUTE format('DROP VIEW %s', v.name);
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION public.make_key_views() IS 'The schemas masked and clear, from the privacy classes in the comments of columns: a new column is in them by itself.';
 
 CREATE FUNCTION public.meter_calls(p_user_ids text[], p_call_ids text[], p_seqs integer[], p_carrier_seconds integer[], p_listener_seconds numeric[], p_input_tokens integer[], p_output_tokens integer[], p_characters integer[], p_fallback_input_tokens integer[], p_fallback_output_tokens integer[], p_local_characters integer[]) RETURNS TABLE(call_id text, is_open boolean, total_cost_cents numeric, limit_cents numeric, limit_seconds integer)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -988,6 +1506,26 @@ $$;
 
 COMMENT ON FUNCTION public.move_credits(p_user_id text, p_amount integer, p_type text, p_cause text, p_description text, p_payment_intent_id text, OUT moved boolean, OUT seq bigint, OUT balance_after integer) IS 'Moves credits once per cause: a second time with the same cause changes nothing and answers with the first row.';
 
+CREATE FUNCTION public.note_key_change() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_version bigint;
+BEGIN
+    -- The one row is locked until the commit, so versions become visible in their order.
+    UPDATE proxy_state AS s SET version = s.version + 1 RETURNING s.version INTO v_version;
+    PERFORM pg_notify('callmeback_keys', '');
+    IF TG_OP = 'DELETE' THEN
+        RETURN OLD;
+    END IF;
+    NEW.version := v_version;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION public.note_key_change() IS 'Every change of a key moves the version that proxies watch; the notification only hastens their look.';
+
 CREATE FUNCTION public.note_login(p_user_id text, p_rehashed text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -1000,6 +1538,70 @@ END
 $$;
 
 COMMENT ON FUNCTION public.note_login(p_user_id text, p_rehashed text) IS 'Notes a login, and a hash by today''s rule if the old one is weaker.';
+
+CREATE FUNCTION public.note_statement_change() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    UPDATE api_keys AS k SET version = k.version WHERE k.id = coalesce(NEW.key_id, OLD.key_id);
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION public.note_statement_change() IS 'A change of a statement is a change of its key.';
+
+CREATE FUNCTION public.proxy_keys() RETURNS TABLE(id text, name text, mode text, role_name text, is_masked boolean, secret_hash bytea, other_secret_hash bytea, other_secret_until timestamp with time zone, expires_at timestamp with time zone, cidrs text[], rate_per_second integer, concurrency integer, learning_until timestamp with time zone, version bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    RETURN QUERY
+    SELECT
+        k.id, k.name, k.mode, s.role_name, NOT s.pii, k.secret_hash, k.other_secret_hash,
+        k.other_secret_until, k.expires_at, k.cidrs::text[], k.rate_per_second, k.concurrency,
+        k.learning_until, k.version
+    FROM api_keys AS k
+    INNER JOIN sql_scopes AS s ON k.scope_id = s.id
+    WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp());
+END
+$$;
+
+COMMENT ON FUNCTION public.proxy_keys() IS 'Every key that is neither revoked nor expired.';
+
+CREATE FUNCTION public.proxy_statements(p_keys text[]) RETURNS TABLE(key_id text, id text, kind text, statement text, text_hash bytea, parameter_types bigint[])
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    RETURN QUERY
+    SELECT
+        n.key_id, n.id, n.kind, n.statement, n.text_hash,
+        CASE WHEN n.parameter_types IS NOT NULL THEN
+            -- A type that is gone is 0 on the wire: left to the server to tell.
+            ARRAY(
+                SELECT coalesce(to_regtype(t.name)::oid::bigint, 0)
+                FROM unnest(n.parameter_types) WITH ORDINALITY AS t (name, place)
+                ORDER BY t.place
+            )
+        END
+    FROM named_statements AS n
+    WHERE n.key_id = ANY (p_keys);
+END
+$$;
+
+COMMENT ON FUNCTION public.proxy_statements(p_keys text[]) IS 'The statements of these keys, parameter types as OIDs.';
+
+CREATE FUNCTION public.proxy_version() RETURNS bigint
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    RETURN (SELECT s.version FROM proxy_state AS s);
+END
+$$;
+
+COMMENT ON FUNCTION public.proxy_version() IS 'Another value after every change of a key; polled, so that a revoked key ends within a second.';
 
 CREATE TABLE public.service_rates (
     vendor text NOT NULL,
@@ -1130,7 +1732,7 @@ CREATE FUNCTION public.remove_phone(p_user_id text, p_number text) RETURNS boole
     SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
-    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+    IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
     DELETE FROM phones AS h WHERE h.user_id = p_user_id AND h.number = p_number;
@@ -1157,7 +1759,7 @@ CREATE FUNCTION public.request_phone_code(p_user_id text, p_number text, p_code_
     SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
-    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+    IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     ELSIF EXISTS (SELECT FROM blocked_numbers AS n WHERE n.number = p_number) THEN
         RAISE EXCEPTION 'phone number is blocked' USING ERRCODE = 'CM013';
@@ -1180,7 +1782,7 @@ CREATE FUNCTION public.revoke_all_tokens(p_user_id text) RETURNS void
     SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
-    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+    IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
     -- Tokens carry whole seconds; one issued later in this very second is revoked with the others.
@@ -1244,7 +1846,7 @@ DECLARE
     v_month_left numeric;
     v_limited_by text;
 BEGIN
-    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+    IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
     IF p_local_day IS NULL
@@ -1436,11 +2038,62 @@ BEGIN
         LIMIT p_limit
     );
     GET DIAGNOSTICS v_rows = ROW_COUNT;
+    v_swept := v_swept + v_rows;
+    DELETE FROM proxy_answers AS a
+    WHERE (a.key_id, a.idempotency_key) IN (
+        SELECT x.key_id, x.idempotency_key
+        FROM proxy_answers AS x
+        WHERE x.created_at < v_now - interval '2 days'
+        ORDER BY x.created_at
+        LIMIT p_limit
+    );
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
     RETURN v_swept + v_rows;
 END
 $$;
 
 COMMENT ON FUNCTION public.sweep_expired(p_limit integer) IS 'Removes expired tokens, counters and idempotency keys, a bounded number at a time.';
+
+CREATE FUNCTION public.take_scope(p_role_name text, p_is_for_good boolean) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_role oid := to_regrole(p_role_name);
+    v_schema text := replace(p_role_name, 'callmeback_key_', 'scope_');
+    v record;
+BEGIN
+    FOR v IN
+        SELECT DISTINCT
+            CASE d.classid
+                WHEN 'pg_class'::regclass THEN format('TABLE %s', d.objid::regclass)
+                WHEN 'pg_proc'::regclass THEN format('FUNCTION %s', d.objid::regprocedure)
+                WHEN 'pg_namespace'::regclass THEN format('SCHEMA %s', d.objid::regnamespace)
+            END AS what
+        FROM pg_shdepend AS d
+        WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = v_role AND d.deptype = 'a'
+            AND d.dbid = (SELECT b.oid FROM pg_database AS b WHERE b.datname = current_database())
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM %I', v.what, p_role_name);
+    END LOOP;
+    IF v_role IS NOT NULL THEN
+        EXECUTE format('REVOKE ALL ON DATABASE %I FROM %I', current_database(), p_role_name);
+    END IF;
+    IF p_is_for_good THEN
+        FOR v IN
+            SELECT p.polname, p.polrelid::regclass AS name
+            FROM pg_policy AS p
+            WHERE p.polname IN (p_role_name, p_role_name || '_write')
+            ORDER BY p.polrelid
+        LOOP
+            EXECUTE format('DROP POLICY %I ON %s', v.polname, v.name);
+        END LOOP;
+        EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', v_schema);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION public.take_scope(p_role_name text, p_is_for_good boolean) IS 'Takes everything in this database away from the role of a scope; for good, its policies and its schema too.';
 
 CREATE FUNCTION public.touch_updated_at() RETURNS trigger
     LANGUAGE plpgsql
@@ -1495,7 +2148,7 @@ DECLARE
     v_now timestamptz := clock_timestamp();
     v_phone phones;
 BEGIN
-    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+    IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
     UPDATE phones AS h
@@ -1525,31 +2178,6 @@ END
 $$;
 
 COMMENT ON FUNCTION public.verify_phone(p_user_id text, p_number text, p_code_hash bytea) IS 'verified, wrong, expired, too_many_attempts or taken; the first verified number becomes the primary one.';
-
-CREATE TABLE public.admin_users (
-    user_id public.id NOT NULL,
-    role text DEFAULT 'admin'::text NOT NULL,
-    granted_by text NOT NULL,
-    granted_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT admin_users_role CHECK ((role = 'admin'::text))
-);
-
-COMMENT ON TABLE public.admin_users IS 'Who may use the admin routes. Granted by the command line only; there is no second password.';
-
-COMMENT ON COLUMN public.admin_users.granted_by IS 'The system account that ran the command.';
-
-CREATE TABLE public.blocked_numbers (
-    number text NOT NULL,
-    reason text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT blocked_numbers_e164 CHECK ((number ~ '^\+[1-9][0-9]{6,14}$'::text))
-);
-
-COMMENT ON TABLE public.blocked_numbers IS 'Numbers that are never called, whoever asks.';
-
-COMMENT ON COLUMN public.blocked_numbers.number IS 'pii:phone. E.164.';
-
-COMMENT ON COLUMN public.blocked_numbers.reason IS 'pii:content. The operator''s note.';
 
 CREATE TABLE public.call_cost_breakdowns (
     id text,
@@ -1606,61 +2234,6 @@ COMMENT ON COLUMN public.call_cost_breakdowns.settled_at IS 'When the call was s
 COMMENT ON COLUMN public.call_cost_breakdowns.deepgram_audio_seconds IS 'Seconds of audio the listener was sent, or its socket''s life if longer.';
 
 COMMENT ON COLUMN public.call_cost_breakdowns.total_cost_cents IS 'Exact cents; each leg rounded once, at ten decimals, from its cumulative quantities.';
-
-CREATE TABLE public.call_cost_events (
-    call_month date NOT NULL,
-    user_id public.id NOT NULL,
-    call_id public.id NOT NULL,
-    seq integer NOT NULL,
-    event_type text NOT NULL,
-    twilio_duration_seconds integer NOT NULL,
-    cerebras_input_tokens integer NOT NULL,
-    cerebras_output_tokens integer NOT NULL,
-    elevenlabs_characters integer NOT NULL,
-    fallback_input_tokens integer NOT NULL,
-    fallback_output_tokens integer NOT NULL,
-    local_characters integer NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    deepgram_audio_seconds numeric(14,4) NOT NULL,
-    twilio_cost_cents numeric(20,10) NOT NULL,
-    deepgram_cost_cents numeric(20,10) NOT NULL,
-    cerebras_cost_cents numeric(20,10) NOT NULL,
-    elevenlabs_cost_cents numeric(20,10) NOT NULL,
-    total_cost_cents numeric(20,10) NOT NULL,
-    metadata jsonb,
-    CONSTRAINT call_cost_events_type CHECK ((event_type = ANY (ARRAY['turn'::text, 'interval'::text, 'finish'::text, 'late'::text])))
-)
-PARTITION BY RANGE (call_month);
-
-COMMENT ON TABLE public.call_cost_events IS 'Differences of two cumulative states of a breakdown; their sum is the breakdown. By month of the call (UTC), kept 90 days. No foreign key, on purpose: a month is dropped at once.';
-
-COMMENT ON COLUMN public.call_cost_events.call_month IS 'First day of the UTC month in which the call was placed.';
-
-CREATE TABLE public.call_cost_events_default (
-    call_month date CONSTRAINT call_cost_events_call_month_not_null NOT NULL,
-    user_id public.id CONSTRAINT call_cost_events_user_id_not_null NOT NULL,
-    call_id public.id CONSTRAINT call_cost_events_call_id_not_null NOT NULL,
-    seq integer CONSTRAINT call_cost_events_seq_not_null NOT NULL,
-    event_type text CONSTRAINT call_cost_events_event_type_not_null NOT NULL,
-    twilio_duration_seconds integer CONSTRAINT call_cost_events_twilio_duration_seconds_not_null NOT NULL,
-    cerebras_input_tokens integer CONSTRAINT call_cost_events_cerebras_input_tokens_not_null NOT NULL,
-    cerebras_output_tokens integer CONSTRAINT call_cost_events_cerebras_output_tokens_not_null NOT NULL,
-    elevenlabs_characters integer CONSTRAINT call_cost_events_elevenlabs_characters_not_null NOT NULL,
-    fallback_input_tokens integer CONSTRAINT call_cost_events_fallback_input_tokens_not_null NOT NULL,
-    fallback_output_tokens integer CONSTRAINT call_cost_events_fallback_output_tokens_not_null NOT NULL,
-    local_characters integer CONSTRAINT call_cost_events_local_characters_not_null NOT NULL,
-    created_at timestamp with time zone DEFAULT now() CONSTRAINT call_cost_events_created_at_not_null NOT NULL,
-    deepgram_audio_seconds numeric(14,4) CONSTRAINT call_cost_events_deepgram_audio_seconds_not_null NOT NULL,
-    twilio_cost_cents numeric(20,10) CONSTRAINT call_cost_events_twilio_cost_cents_not_null NOT NULL,
-    deepgram_cost_cents numeric(20,10) CONSTRAINT call_cost_events_deepgram_cost_cents_not_null NOT NULL,
-    cerebras_cost_cents numeric(20,10) CONSTRAINT call_cost_events_cerebras_cost_cents_not_null NOT NULL,
-    elevenlabs_cost_cents numeric(20,10) CONSTRAINT call_cost_events_elevenlabs_cost_cents_not_null NOT NULL,
-    total_cost_cents numeric(20,10) CONSTRAINT call_cost_events_total_cost_cents_not_null NOT NULL,
-    metadata jsonb,
-    CONSTRAINT call_cost_events_type CHECK ((event_type = ANY (ARRAY['turn'::text, 'interval'::text, 'finish'::text, 'late'::text])))
-);
-
-COMMENT ON TABLE public.call_cost_events_default IS 'Catches a month without a partition; the doctor is red if it holds a row.';
 
 CREATE TABLE public.calls (
     id public.id NOT NULL,
@@ -1771,122 +2344,104 @@ COMMENT ON COLUMN public.calls.custom_instructions IS 'pii:content. What else th
 
 COMMENT ON COLUMN public.calls.voice_id IS 'Voice for this call alone; NULL inherits.';
 
-CREATE VIEW public.call_logs WITH (security_invoker='true') AS
- SELECT c.id,
-    c.user_id,
-    c.persona_id,
-    c.twilio_call_sid,
-    c.phone_number,
-    COALESCE(c.duration_seconds, b.twilio_duration_seconds, 0) AS duration_seconds,
-    c.status,
-    c.error_message,
-    COALESCE(b.deepgram_cost_cents, (0)::numeric) AS cost_stt,
-    COALESCE(b.cerebras_cost_cents, (0)::numeric) AS cost_llm,
-    COALESCE(b.elevenlabs_cost_cents, (0)::numeric) AS cost_tts,
-    COALESCE(b.twilio_cost_cents, (0)::numeric) AS cost_twilio,
-    COALESCE(b.total_cost_cents, (0)::numeric) AS cost_total,
-    COALESCE(c.turn_count, 0) AS turn_count,
-    COALESCE(c.interrupt_count, 0) AS interrupt_count,
-    c.avg_response_time_ms,
-    c.start_time AS started_at,
-    c.end_time AS ended_at,
-    c.created_at
-   FROM (public.calls c
-     LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))));
+CREATE VIEW clear.call_logs WITH (security_barrier=f) AS
+ SELECT id,
+    user_id,
+    persona_id,
+    twilio_call_sid,
+    phone_number,
+    duration_seconds,
+    status,
+    error_message,
+    cost_stt,
+    cost_llm,
+    cost_tts,
+    cost_twilio,
+    cost_total,
+    turn_count,
+    interrupt_count,
+    avg_response_time_ms,
+    started_at,
+    ended_at,
+    created_at
+   FROM ( SELECT c.id,
+            c.user_id,
+            c.persona_id,
+            c.twilio_call_sid,
+            c.phone_number,
+            COALESCE(c.duration_seconds, b.twilio_duration_seconds, 0) AS duration_seconds,
+            c.status,
+            c.error_message,
+            COALESCE(b.deepgram_cost_cents, (0)::numeric) AS cost_stt,
+            COALESCE(b.cerebras_cost_cents, (0)::numeric) AS cost_llm,
+            COALESCE(b.elevenlabs_cost_cents, (0)::numeric) AS cost_tts,
+            COALESCE(b.twilio_cost_cents, (0)::numeric) AS cost_twilio,
+            COALESCE(b.total_cost_cents, (0)::numeric) AS cost_total,
+            COALESCE(c.turn_count, 0) AS turn_count,
+            COALESCE(c.interrupt_count, 0) AS interrupt_count,
+            c.avg_response_time_ms,
+            c.start_time AS started_at,
+            c.end_time AS ended_at,
+            c.created_at
+           FROM (public.calls c
+             LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))) t
+  WHERE true;
 
-COMMENT ON VIEW public.call_logs IS 'The specification''s log of calls, over what was measured. Costs in cents, exact.';
+COMMENT ON VIEW clear.call_logs IS 'Made from the comments of public.call_logs for keys of the SQL proxy; never edited.';
 
-CREATE TABLE public.call_scenario_templates (
-    id public.id NOT NULL,
-    user_id public.id,
-    name text NOT NULL,
-    scenario_text text NOT NULL,
-    icon text,
-    use_count integer DEFAULT 0 NOT NULL,
-    last_used_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT call_scenario_templates_icon_length CHECK ((length(icon) <= 16)),
-    CONSTRAINT call_scenario_templates_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
-    CONSTRAINT call_scenario_templates_text_length CHECK (((length(scenario_text) >= 1) AND (length(scenario_text) <= 2000))),
-    CONSTRAINT call_scenario_templates_use_count CHECK ((use_count >= 0))
-);
-
-COMMENT ON TABLE public.call_scenario_templates IS 'Situations for a call; those without a user are presets for everybody.';
-
-COMMENT ON COLUMN public.call_scenario_templates.scenario_text IS 'pii:content. Context layer of the prompt.';
-
-COMMENT ON COLUMN public.call_scenario_templates.icon IS 'An emoji.';
-
-CREATE TABLE public.call_schedules (
+CREATE TABLE public.purchases (
     user_id public.id NOT NULL,
     id public.id NOT NULL,
-    persona_id public.id NOT NULL,
-    phone_number text NOT NULL,
-    rrule text NOT NULL,
-    starts_at_local text NOT NULL,
-    timezone text NOT NULL,
-    tzdata_version text,
-    ends_at timestamp with time zone,
-    remaining_count integer,
-    paused_at timestamp with time zone,
-    call_pretext text,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT call_schedules_remaining CHECK ((remaining_count >= 0)),
-    CONSTRAINT call_schedules_rrule_length CHECK (((length(rrule) >= 1) AND (length(rrule) <= 500))),
-    CONSTRAINT call_schedules_starts_local CHECK ((starts_at_local ~ '^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?$'::text))
-);
-
-COMMENT ON TABLE public.call_schedules IS 'A rule by which calls repeat (RFC 5545), in the person''s local time.';
-
-COMMENT ON COLUMN public.call_schedules.phone_number IS 'pii:phone. E.164.';
-
-COMMENT ON COLUMN public.call_schedules.starts_at_local IS 'DTSTART as local time without offset, ISO 8601.';
-
-COMMENT ON COLUMN public.call_schedules.timezone IS 'IANA zone in which the rule is read.';
-
-COMMENT ON COLUMN public.call_schedules.tzdata_version IS 'Zone data that computed the next occurrence.';
-
-COMMENT ON COLUMN public.call_schedules.call_pretext IS 'pii:content. Context layer of the prompt.';
-
-CREATE TABLE public.carrier_events (
-    user_id public.id NOT NULL,
-    call_id public.id NOT NULL,
-    kind text NOT NULL,
-    event_key text NOT NULL,
-    carrier_status text,
-    verdict text NOT NULL,
-    reason text,
-    received_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT carrier_events_key_length CHECK (((length(event_key) >= 1) AND (length(event_key) <= 128))),
-    CONSTRAINT carrier_events_kind CHECK ((kind = ANY (ARRAY['status'::text, 'voice'::text, 'amd'::text, 'stream'::text, 'lookup'::text]))),
-    CONSTRAINT carrier_events_verdict CHECK ((verdict = ANY (ARRAY['applied'::text, 'ignored'::text])))
-);
-
-COMMENT ON TABLE public.carrier_events IS 'What the carrier told us of a call, each once, with what it did.';
-
-COMMENT ON COLUMN public.carrier_events.event_key IS 'The carrier''s sequence number, or a hash of the body where it sends none.';
-
-COMMENT ON COLUMN public.carrier_events.reason IS 'Why it was ignored.';
-
-CREATE TABLE public.credit_grants (
-    user_id public.id NOT NULL,
-    id public.id NOT NULL,
+    stripe_session_id text,
+    payment_intent_id text,
+    stripe_customer_id text,
+    sku text NOT NULL,
     credits integer NOT NULL,
-    cause text NOT NULL,
-    granted_seq bigint NOT NULL,
-    granted_at timestamp with time zone DEFAULT now() NOT NULL,
-    expires_at timestamp with time zone NOT NULL,
-    expired_at timestamp with time zone,
-    CONSTRAINT credit_grants_credits CHECK ((credits > 0))
+    amount_cents numeric(12,2) NOT NULL,
+    discount_cents numeric(12,2) DEFAULT 0 NOT NULL,
+    currency text NOT NULL,
+    coupon text,
+    status text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    completed_at timestamp with time zone,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT purchases_amount CHECK ((amount_cents >= (0)::numeric)),
+    CONSTRAINT purchases_credits CHECK ((credits >= 0)),
+    CONSTRAINT purchases_currency CHECK ((currency ~ '^[a-z]{3}$'::text)),
+    CONSTRAINT purchases_discount CHECK ((discount_cents >= (0)::numeric)),
+    CONSTRAINT purchases_status CHECK ((status = ANY (ARRAY['pending'::text, 'completed'::text, 'failed'::text, 'refunded'::text])))
 );
 
-COMMENT ON TABLE public.credit_grants IS 'Promotional credits that expire, earliest first.';
+COMMENT ON TABLE public.purchases IS 'Credits bought with money, from the intent to the payment.';
 
-COMMENT ON COLUMN public.credit_grants.granted_seq IS 'The ledger row that gave them.';
+CREATE VIEW clear.daily_margin WITH (security_barrier=f) AS
+ SELECT day,
+    calls,
+    revenue_cents,
+    cost_cents,
+    margin_cents
+   FROM ( SELECT d.day,
+            sum(d.calls) AS calls,
+            sum(d.revenue_cents) AS revenue_cents,
+            sum(d.cost_cents) AS cost_cents,
+            (sum(d.revenue_cents) - sum(d.cost_cents)) AS margin_cents
+           FROM ( SELECT ((c.created_at AT TIME ZONE 'UTC'::text))::date AS day,
+                    1 AS calls,
+                    (0)::numeric AS revenue_cents,
+                    COALESCE(b.total_cost_cents, (0)::numeric) AS cost_cents
+                   FROM (public.calls c
+                     LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
+                UNION ALL
+                 SELECT ((p.completed_at AT TIME ZONE 'UTC'::text))::date AS day,
+                    0 AS calls,
+                    p.amount_cents AS revenue_cents,
+                    (0)::numeric AS cost_cents
+                   FROM public.purchases p
+                  WHERE ((p.status = 'completed'::text) AND (p.completed_at IS NOT NULL))) d
+          GROUP BY d.day) t
+  WHERE true;
 
-COMMENT ON COLUMN public.credit_grants.expired_at IS 'When the rest was taken back.';
+COMMENT ON VIEW clear.daily_margin IS 'Made from the comments of public.daily_margin for keys of the SQL proxy; never edited.';
 
 CREATE TABLE public.credit_transactions (
     id text,
@@ -1920,87 +2475,32 @@ COMMENT ON COLUMN public.credit_transactions.cause IS 'What moved the credits: c
 
 COMMENT ON COLUMN public.credit_transactions.description IS 'The house''s words; nothing about a person.';
 
-CREATE TABLE public.purchases (
-    user_id public.id NOT NULL,
-    id public.id NOT NULL,
-    stripe_session_id text,
-    payment_intent_id text,
-    stripe_customer_id text,
-    sku text NOT NULL,
-    credits integer NOT NULL,
-    amount_cents numeric(12,2) NOT NULL,
-    discount_cents numeric(12,2) DEFAULT 0 NOT NULL,
-    currency text NOT NULL,
-    coupon text,
-    status text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    completed_at timestamp with time zone,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT purchases_amount CHECK ((amount_cents >= (0)::numeric)),
-    CONSTRAINT purchases_credits CHECK ((credits >= 0)),
-    CONSTRAINT purchases_currency CHECK ((currency ~ '^[a-z]{3}$'::text)),
-    CONSTRAINT purchases_discount CHECK ((discount_cents >= (0)::numeric)),
-    CONSTRAINT purchases_status CHECK ((status = ANY (ARRAY['pending'::text, 'completed'::text, 'failed'::text, 'refunded'::text])))
-);
+CREATE VIEW clear.double_entry WITH (security_barrier=f) AS
+ SELECT user_id,
+    seq,
+    created_at,
+    account,
+    credits
+   FROM ( SELECT t_1.user_id,
+            t_1.seq,
+            t_1.created_at,
+            e.account,
+            e.credits
+           FROM (public.credit_transactions t_1
+             CROSS JOIN LATERAL ( VALUES ('liabilities:credits'::text,t_1.amount), (
+                        CASE t_1.type
+                            WHEN 'purchase'::text THEN 'assets:payments'::text
+                            WHEN 'subscription_refill'::text THEN 'assets:subscriptions'::text
+                            WHEN 'refund'::text THEN 'assets:payments'::text
+                            WHEN 'call_deduction'::text THEN 'revenue:calls'::text
+                            WHEN 'admin_adjustment'::text THEN 'equity:adjustments'::text
+                            WHEN 'promotion'::text THEN 'expenses:promotions'::text
+                            WHEN 'expiry'::text THEN 'expenses:promotions'::text
+                            ELSE NULL::text
+                        END,(- t_1.amount))) e(account, credits))) t
+  WHERE true;
 
-COMMENT ON TABLE public.purchases IS 'Credits bought with money, from the intent to the payment.';
-
-CREATE VIEW public.daily_margin WITH (security_invoker='true') AS
- SELECT day,
-    sum(calls) AS calls,
-    sum(revenue_cents) AS revenue_cents,
-    sum(cost_cents) AS cost_cents,
-    (sum(revenue_cents) - sum(cost_cents)) AS margin_cents
-   FROM ( SELECT ((c.created_at AT TIME ZONE 'UTC'::text))::date AS day,
-            1 AS calls,
-            (0)::numeric AS revenue_cents,
-            COALESCE(b.total_cost_cents, (0)::numeric) AS cost_cents
-           FROM (public.calls c
-             LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
-        UNION ALL
-         SELECT ((p.completed_at AT TIME ZONE 'UTC'::text))::date AS day,
-            0 AS calls,
-            p.amount_cents AS revenue_cents,
-            (0)::numeric AS cost_cents
-           FROM public.purchases p
-          WHERE ((p.status = 'completed'::text) AND (p.completed_at IS NOT NULL))) d
-  GROUP BY day;
-
-COMMENT ON VIEW public.daily_margin IS 'Revenue, vendors'' cost and margin by UTC day: three figures. Days are the house''s.';
-
-CREATE TABLE public.dial_buckets (
-    carrier text NOT NULL,
-    calls_per_second numeric(10,3) NOT NULL,
-    burst integer NOT NULL,
-    tokens numeric(20,6) NOT NULL,
-    refilled_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT dial_buckets_burst CHECK ((burst >= 1)),
-    CONSTRAINT dial_buckets_rate CHECK ((calls_per_second > (0)::numeric)),
-    CONSTRAINT dial_buckets_tokens CHECK ((tokens >= (0)::numeric))
-);
-
-COMMENT ON TABLE public.dial_buckets IS 'How many calls a second the carrier takes, shared by every process that dials.';
-
-CREATE VIEW public.double_entry WITH (security_invoker='true') AS
- SELECT t.user_id,
-    t.seq,
-    t.created_at,
-    e.account,
-    e.credits
-   FROM (public.credit_transactions t
-     CROSS JOIN LATERAL ( VALUES ('liabilities:credits'::text,t.amount), (
-                CASE t.type
-                    WHEN 'purchase'::text THEN 'assets:payments'::text
-                    WHEN 'subscription_refill'::text THEN 'assets:subscriptions'::text
-                    WHEN 'refund'::text THEN 'assets:payments'::text
-                    WHEN 'call_deduction'::text THEN 'revenue:calls'::text
-                    WHEN 'admin_adjustment'::text THEN 'equity:adjustments'::text
-                    WHEN 'promotion'::text THEN 'expenses:promotions'::text
-                    WHEN 'expiry'::text THEN 'expenses:promotions'::text
-                    ELSE NULL::text
-                END,(- t.amount))) e(account, credits));
-
-COMMENT ON VIEW public.double_entry IS 'The ledger as a journal of two legs; the contra account follows from the type.';
+COMMENT ON VIEW clear.double_entry IS 'Made from the comments of public.double_entry for keys of the SQL proxy; never edited.';
 
 CREATE TABLE public.subscription_tiers (
     tier text NOT NULL,
@@ -2103,22 +2603,33 @@ COMMENT ON COLUMN public.user_credits.max_calls_per_day IS 'NULL inherits the ti
 
 COMMENT ON COLUMN public.user_credits.max_call_duration_seconds IS 'NULL inherits the tier.';
 
-CREATE VIEW public.effective_limits WITH (security_invoker='true') AS
- SELECT a.user_id,
-    a.subscription_tier,
-    t.charges_credits,
-    COALESCE(a.monthly_credit_allowance, t.monthly_credit_allowance) AS monthly_credit_allowance,
-    COALESCE(a.max_calls_per_day, t.max_calls_per_day) AS max_calls_per_day,
-    COALESCE(a.max_call_duration_seconds, t.max_call_duration_seconds) AS max_call_duration_seconds,
-    COALESCE(b.max_cost_per_call_cents, (1000)::numeric) AS max_cost_per_call_cents,
-    COALESCE(b.max_monthly_spend_cents, (10000)::numeric) AS max_monthly_spend_cents,
-    COALESCE(b.warn_at_percent_per_call, 75) AS warn_at_percent_per_call,
-    COALESCE(b.enable_auto_cutoff, true) AS enable_auto_cutoff
-   FROM ((public.user_credits a
-     JOIN public.subscription_tiers t ON ((a.subscription_tier = t.tier)))
-     LEFT JOIN public.user_budget_settings b ON (((a.user_id)::text = (b.user_id)::text)));
+CREATE VIEW clear.effective_limits WITH (security_barrier=f) AS
+ SELECT user_id,
+    subscription_tier,
+    charges_credits,
+    monthly_credit_allowance,
+    max_calls_per_day,
+    max_call_duration_seconds,
+    max_cost_per_call_cents,
+    max_monthly_spend_cents,
+    warn_at_percent_per_call,
+    enable_auto_cutoff
+   FROM ( SELECT a.user_id,
+            a.subscription_tier,
+            t_1.charges_credits,
+            COALESCE(a.monthly_credit_allowance, t_1.monthly_credit_allowance) AS monthly_credit_allowance,
+            COALESCE(a.max_calls_per_day, t_1.max_calls_per_day) AS max_calls_per_day,
+            COALESCE(a.max_call_duration_seconds, t_1.max_call_duration_seconds) AS max_call_duration_seconds,
+            COALESCE(b.max_cost_per_call_cents, (1000)::numeric) AS max_cost_per_call_cents,
+            COALESCE(b.max_monthly_spend_cents, (10000)::numeric) AS max_monthly_spend_cents,
+            COALESCE(b.warn_at_percent_per_call, 75) AS warn_at_percent_per_call,
+            COALESCE(b.enable_auto_cutoff, true) AS enable_auto_cutoff
+           FROM ((public.user_credits a
+             JOIN public.subscription_tiers t_1 ON ((a.subscription_tier = t_1.tier)))
+             LEFT JOIN public.user_budget_settings b ON (((a.user_id)::text = (b.user_id)::text)))) t
+  WHERE true;
 
-COMMENT ON VIEW public.effective_limits IS 'What holds for an account: its own figures, else the tier''s; its budget, else the defaults.';
+COMMENT ON VIEW clear.effective_limits IS 'Made from the comments of public.effective_limits for keys of the SQL proxy; never edited.';
 
 CREATE TABLE public.personas (
     id public.id NOT NULL,
@@ -2237,43 +2748,22 @@ COMMENT ON COLUMN public.users.blocked_at IS 'Set by an operator: no login and n
 
 COMMENT ON COLUMN public.users.erased_at IS 'When the personal data was taken out; nothing can be undone after.';
 
-CREATE VIEW public.effective_voices WITH (security_invoker='true') AS
- SELECT u.id AS user_id,
-    p.id AS persona_id,
-    COALESCE(r.voice_id, p.default_voice_id) AS voice_id,
-    (p.default_voice_settings || COALESCE(r.voice_settings, '{}'::jsonb)) AS voice_settings
-   FROM ((public.users u
-     CROSS JOIN public.personas p)
-     LEFT JOIN public.user_persona_relationships r ON ((((u.id)::text = (r.user_id)::text) AND ((p.id)::text = (r.persona_id)::text))));
+CREATE VIEW clear.effective_voices WITH (security_barrier=f) AS
+ SELECT user_id,
+    persona_id,
+    voice_id,
+    voice_settings
+   FROM ( SELECT u.id AS user_id,
+            p.id AS persona_id,
+            COALESCE(r.voice_id, p.default_voice_id) AS voice_id,
+            (p.default_voice_settings || COALESCE(r.voice_settings, '{}'::jsonb)) AS voice_settings
+           FROM ((public.users u
+             CROSS JOIN public.personas p)
+             LEFT JOIN public.user_persona_relationships r ON ((((u.id)::text = (r.user_id)::text) AND ((p.id)::text = (r.persona_id)::text))))
+          WHERE ((p.owner_user_id IS NULL) OR ((p.owner_user_id)::text = (u.id)::text))) t
+  WHERE true;
 
-COMMENT ON VIEW public.effective_voices IS 'Voice of each persona for each person: what the relationship says, else the persona''s own.';
-
-CREATE TABLE public.erasures (
-    user_id public.id NOT NULL,
-    requested_by text NOT NULL,
-    erased_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT erasures_requested_by CHECK ((requested_by = ANY (ARRAY['person'::text, 'operator'::text])))
-);
-
-COMMENT ON TABLE public.erasures IS 'Who was erased and when; kept outside the database too, and applied again after every restore.';
-
-CREATE TABLE public.idempotency_keys (
-    user_id public.id NOT NULL,
-    key text NOT NULL,
-    request_hash bytea NOT NULL,
-    state text NOT NULL,
-    resource_id text,
-    answer jsonb,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT idempotency_keys_length CHECK (((length(key) >= 1) AND (length(key) <= 200))),
-    CONSTRAINT idempotency_keys_state CHECK ((state = ANY (ARRAY['in_progress'::text, 'done'::text])))
-);
-
-COMMENT ON TABLE public.idempotency_keys IS 'First answers to requests that carried a key; refusals are not kept. Kept two days.';
-
-COMMENT ON COLUMN public.idempotency_keys.key IS 'pii:content. Chosen by the client.';
-
-COMMENT ON COLUMN public.idempotency_keys.answer IS 'pii:content. The first answer where the resource alone doesn''t tell it.';
+COMMENT ON VIEW clear.effective_voices IS 'Made from the comments of public.effective_voices for keys of the SQL proxy; never edited.';
 
 CREATE TABLE public.open_calls (
     user_id public.id NOT NULL,
@@ -2293,6 +2783,1156 @@ COMMENT ON COLUMN public.open_calls.dial_before IS 'A call that waits longer to 
 COMMENT ON COLUMN public.open_calls.dial_claimed_at IS 'When a dialler took it; it is dialled at most once.';
 
 COMMENT ON COLUMN public.open_calls.reaper_leased_until IS 'Until then one reaper looks after it.';
+
+CREATE VIEW clear.ledger_proof WITH (security_barrier=f) AS
+ SELECT user_id,
+    balance,
+    ledger_sum,
+    ledger_seq,
+    ledger_rows,
+    newest_balance,
+    held_credits,
+    hold_sum,
+    is_proved
+   FROM ( SELECT a.user_id,
+            ((a.available_credits + a.held_credits) - a.debt_credits) AS balance,
+            COALESCE(l.ledger_sum, (0)::bigint) AS ledger_sum,
+            a.ledger_seq,
+            COALESCE(l.ledger_rows, (0)::bigint) AS ledger_rows,
+            COALESCE(l.newest_balance, 0) AS newest_balance,
+            a.held_credits,
+            COALESCE(h.hold_sum, (0)::bigint) AS hold_sum,
+            ((((a.available_credits + a.held_credits) - a.debt_credits) = COALESCE(l.ledger_sum, (0)::bigint)) AND (a.ledger_seq = COALESCE(l.ledger_rows, (0)::bigint)) AND (a.ledger_seq = COALESCE(l.newest_seq, (0)::bigint)) AND (((a.available_credits + a.held_credits) - a.debt_credits) = COALESCE(l.newest_balance, 0)) AND (a.held_credits = COALESCE(h.hold_sum, (0)::bigint))) AS is_proved
+           FROM ((public.user_credits a
+             LEFT JOIN ( SELECT t_1.user_id,
+                    sum(t_1.amount) AS ledger_sum,
+                    count(*) AS ledger_rows,
+                    max(t_1.seq) AS newest_seq,
+                    (array_agg(t_1.balance_after ORDER BY t_1.seq DESC))[1] AS newest_balance
+                   FROM public.credit_transactions t_1
+                  GROUP BY t_1.user_id) l ON (((a.user_id)::text = (l.user_id)::text)))
+             LEFT JOIN ( SELECT o.user_id,
+                    sum(c.hold_credits) AS hold_sum
+                   FROM (public.open_calls o
+                     JOIN public.calls c ON ((((o.user_id)::text = (c.user_id)::text) AND ((o.call_id)::text = (c.id)::text))))
+                  GROUP BY o.user_id) h ON (((a.user_id)::text = (h.user_id)::text)))) t
+  WHERE true;
+
+COMMENT ON VIEW clear.ledger_proof IS 'Made from the comments of public.ledger_proof for keys of the SQL proxy; never edited.';
+
+CREATE VIEW clear.monthly_spend WITH (security_barrier=f) AS
+ SELECT user_id,
+    month,
+    spend_cents,
+    calls,
+    avg_duration_seconds
+   FROM ( SELECT c.user_id,
+            COALESCE(c.local_month, (date_trunc('month'::text, (c.created_at AT TIME ZONE 'UTC'::text)))::date) AS month,
+            sum(COALESCE(b.total_cost_cents, (0)::numeric)) AS spend_cents,
+            count(*) AS calls,
+            avg(c.duration_seconds) AS avg_duration_seconds
+           FROM (public.calls c
+             LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
+          GROUP BY c.user_id, COALESCE(c.local_month, (date_trunc('month'::text, (c.created_at AT TIME ZONE 'UTC'::text)))::date)) t
+  WHERE true;
+
+COMMENT ON VIEW clear.monthly_spend IS 'Made from the comments of public.monthly_spend for keys of the SQL proxy; never edited.';
+
+CREATE TABLE public.one_time_tokens (
+    token_hash bytea NOT NULL,
+    user_id public.id NOT NULL,
+    purpose text NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT one_time_tokens_purpose CHECK ((purpose = ANY (ARRAY['email_verification'::text, 'password_reset'::text])))
+);
+
+COMMENT ON TABLE public.one_time_tokens IS 'Links sent by mail: each opens once.';
+
+COMMENT ON COLUMN public.one_time_tokens.token_hash IS 'secret. SHA-256 of the token; the token itself is only in the mail.';
+
+CREATE VIEW clear.one_time_tokens WITH (security_barrier=f) AS
+ SELECT user_id,
+    purpose,
+    expires_at,
+    used_at,
+    created_at
+   FROM public.one_time_tokens t
+  WHERE true;
+
+COMMENT ON VIEW clear.one_time_tokens IS 'Made from the comments of public.one_time_tokens for keys of the SQL proxy; never edited.';
+
+CREATE TABLE public.phones (
+    user_id public.id NOT NULL,
+    number text NOT NULL,
+    verified_at timestamp with time zone,
+    code_hash bytea,
+    code_expires_at timestamp with time zone,
+    code_attempts integer DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT phones_code_attempts CHECK ((code_attempts >= 0)),
+    CONSTRAINT phones_number_e164 CHECK ((number ~ '^\+[1-9][0-9]{6,14}$'::text))
+);
+
+COMMENT ON TABLE public.phones IS 'Numbers of a person. A verified number belongs to one person only.';
+
+COMMENT ON COLUMN public.phones.number IS 'pii:phone. E.164.';
+
+COMMENT ON COLUMN public.phones.code_hash IS 'secret. Keyed hash of the six digits that were sent by text.';
+
+CREATE VIEW clear.phones WITH (security_barrier=f) AS
+ SELECT user_id,
+    number,
+    verified_at,
+    code_expires_at,
+    code_attempts,
+    created_at
+   FROM public.phones t
+  WHERE true;
+
+COMMENT ON VIEW clear.phones IS 'Made from the comments of public.phones for keys of the SQL proxy; never edited.';
+
+CREATE VIEW clear.users WITH (security_barrier=f) AS
+ SELECT id,
+    email,
+    name,
+    phone,
+    stripe_customer_id,
+    timezone,
+    locale,
+    email_verified_at,
+    terms_accepted_at,
+    tokens_valid_from,
+    blocked_at,
+    erased_at,
+    last_login_at,
+    created_at,
+    updated_at
+   FROM public.users t
+  WHERE true;
+
+COMMENT ON VIEW clear.users IS 'Made from the comments of public.users for keys of the SQL proxy; never edited.';
+
+CREATE TABLE public.blocked_numbers (
+    number text NOT NULL,
+    reason text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT blocked_numbers_e164 CHECK ((number ~ '^\+[1-9][0-9]{6,14}$'::text))
+);
+
+COMMENT ON TABLE public.blocked_numbers IS 'Numbers that are never called, whoever asks.';
+
+COMMENT ON COLUMN public.blocked_numbers.number IS 'pii:phone. E.164.';
+
+COMMENT ON COLUMN public.blocked_numbers.reason IS 'pii:content. The operator''s note.';
+
+CREATE VIEW masked.blocked_numbers WITH (security_barrier=f) AS
+ SELECT
+        CASE
+            WHEN (number IS NOT NULL) THEN ('***'::text || "right"(number, 2))
+            ELSE NULL::text
+        END AS number,
+        CASE
+            WHEN (reason IS NOT NULL) THEN '***'::text
+            ELSE NULL::text
+        END AS reason,
+    created_at
+   FROM public.blocked_numbers t
+  WHERE true;
+
+COMMENT ON VIEW masked.blocked_numbers IS 'Made from the comments of public.blocked_numbers for keys of the SQL proxy; never edited.';
+
+CREATE VIEW masked.call_logs WITH (security_barrier=f) AS
+ SELECT id,
+    user_id,
+    persona_id,
+    twilio_call_sid,
+        CASE
+            WHEN (phone_number IS NOT NULL) THEN ('***'::text || "right"(phone_number, 2))
+            ELSE NULL::text
+        END AS phone_number,
+    duration_seconds,
+    status,
+    error_message,
+    cost_stt,
+    cost_llm,
+    cost_tts,
+    cost_twilio,
+    cost_total,
+    turn_count,
+    interrupt_count,
+    avg_response_time_ms,
+    started_at,
+    ended_at,
+    created_at
+   FROM ( SELECT c.id,
+            c.user_id,
+            c.persona_id,
+            c.twilio_call_sid,
+            c.phone_number,
+            COALESCE(c.duration_seconds, b.twilio_duration_seconds, 0) AS duration_seconds,
+            c.status,
+            c.error_message,
+            COALESCE(b.deepgram_cost_cents, (0)::numeric) AS cost_stt,
+            COALESCE(b.cerebras_cost_cents, (0)::numeric) AS cost_llm,
+            COALESCE(b.elevenlabs_cost_cents, (0)::numeric) AS cost_tts,
+            COALESCE(b.twilio_cost_cents, (0)::numeric) AS cost_twilio,
+            COALESCE(b.total_cost_cents, (0)::numeric) AS cost_total,
+            COALESCE(c.turn_count, 0) AS turn_count,
+            COALESCE(c.interrupt_count, 0) AS interrupt_count,
+            c.avg_response_time_ms,
+            c.start_time AS started_at,
+            c.end_time AS ended_at,
+            c.created_at
+           FROM (public.calls c
+             LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))) t
+  WHERE true;
+
+COMMENT ON VIEW masked.call_logs IS 'Made from the comments of public.call_logs for keys of the SQL proxy; never edited.';
+
+CREATE TABLE public.call_scenario_templates (
+    id public.id NOT NULL,
+    user_id public.id,
+    name text NOT NULL,
+    scenario_text text NOT NULL,
+    icon text,
+    use_count integer DEFAULT 0 NOT NULL,
+    last_used_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT call_scenario_templates_icon_length CHECK ((length(icon) <= 16)),
+    CONSTRAINT call_scenario_templates_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+    CONSTRAINT call_scenario_templates_text_length CHECK (((length(scenario_text) >= 1) AND (length(scenario_text) <= 2000))),
+    CONSTRAINT call_scenario_templates_use_count CHECK ((use_count >= 0))
+);
+
+COMMENT ON TABLE public.call_scenario_templates IS 'Situations for a call; those without a user are presets for everybody.';
+
+COMMENT ON COLUMN public.call_scenario_templates.scenario_text IS 'pii:content. Context layer of the prompt.';
+
+COMMENT ON COLUMN public.call_scenario_templates.icon IS 'An emoji.';
+
+CREATE VIEW masked.call_scenario_templates WITH (security_barrier=f) AS
+ SELECT id,
+    user_id,
+    name,
+        CASE
+            WHEN (scenario_text IS NOT NULL) THEN '***'::text
+            ELSE NULL::text
+        END AS scenario_text,
+    icon,
+    use_count,
+    last_used_at,
+    created_at,
+    updated_at
+   FROM public.call_scenario_templates t
+  WHERE true;
+
+COMMENT ON VIEW masked.call_scenario_templates IS 'Made from the comments of public.call_scenario_templates for keys of the SQL proxy; never edited.';
+
+CREATE TABLE public.call_schedules (
+    user_id public.id NOT NULL,
+    id public.id NOT NULL,
+    persona_id public.id NOT NULL,
+    phone_number text NOT NULL,
+    rrule text NOT NULL,
+    starts_at_local text NOT NULL,
+    timezone text NOT NULL,
+    tzdata_version text,
+    ends_at timestamp with time zone,
+    remaining_count integer,
+    paused_at timestamp with time zone,
+    call_pretext text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT call_schedules_remaining CHECK ((remaining_count >= 0)),
+    CONSTRAINT call_schedules_rrule_length CHECK (((length(rrule) >= 1) AND (length(rrule) <= 500))),
+    CONSTRAINT call_schedules_starts_local CHECK ((starts_at_local ~ '^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?$'::text))
+);
+
+COMMENT ON TABLE public.call_schedules IS 'A rule by which calls repeat (RFC 5545), in the person''s local time.';
+
+COMMENT ON COLUMN public.call_schedules.phone_number IS 'pii:phone. E.164.';
+
+COMMENT ON COLUMN public.call_schedules.starts_at_local IS 'DTSTART as local time without offset, ISO 8601.';
+
+COMMENT ON COLUMN public.call_schedules.timezone IS 'IANA zone in which the rule is read.';
+
+COMMENT ON COLUMN public.call_schedules.tzdata_version IS 'Zone data that computed the next occurrence.';
+
+COMMENT ON COLUMN public.call_schedules.call_pretext IS 'pii:content. Context layer of the prompt.';
+
+CREATE VIEW masked.call_schedules WITH (security_barrier=f) AS
+ SELECT user_id,
+    id,
+    persona_id,
+        CASE
+            WHEN (phone_number IS NOT NULL) THEN ('***'::text || "right"(phone_number, 2))
+            ELSE NULL::text
+        END AS phone_number,
+    rrule,
+    starts_at_local,
+    timezone,
+    tzdata_version,
+    ends_at,
+    remaining_count,
+    paused_at,
+        CASE
+            WHEN (call_pretext IS NOT NULL) THEN '***'::text
+            ELSE NULL::text
+        END AS call_pretext,
+    created_at,
+    updated_at
+   FROM public.call_schedules t
+  WHERE true;
+
+COMMENT ON VIEW masked.call_schedules IS 'Made from the comments of public.call_schedules for keys of the SQL proxy; never edited.';
+
+CREATE VIEW masked.calls WITH (security_barrier=f) AS
+ SELECT id,
+    user_id,
+    persona_id,
+        CASE
+            WHEN (phone_number IS NOT NULL) THEN ('***'::text || "right"(phone_number, 2))
+            ELSE NULL::text
+        END AS phone_number,
+    twilio_call_sid,
+    status,
+    payment_method,
+    payment_intent_id,
+    payment_status,
+    estimated_cost_cents,
+    actual_cost_cents,
+    credits_used,
+    start_time,
+    end_time,
+    duration_seconds,
+    error_message,
+    created_at,
+    updated_at,
+    answered_at,
+    hold_credits,
+    granted_seconds,
+    hold_cents,
+    price_version_id,
+    local_day,
+    local_month,
+    hold_open,
+    limited_by,
+    answered_by,
+    end_reason,
+    carrier_duration_seconds,
+    turn_count,
+    interrupt_count,
+    avg_response_time_ms,
+    direction,
+        CASE
+            WHEN (call_pretext IS NOT NULL) THEN '***'::text
+            ELSE NULL::text
+        END AS call_pretext,
+        CASE
+            WHEN (call_scenario IS NOT NULL) THEN '***'::text
+            ELSE NULL::text
+        END AS call_scenario,
+        CASE
+            WHEN (custom_instructions IS NOT NULL) THEN '***'::text
+            ELSE NULL::text
+        END AS custom_instructions,
+    voice_id
+   FROM public.calls t
+  WHERE true;
+
+COMMENT ON VIEW masked.calls IS 'Made from the comments of public.calls for keys of the SQL proxy; never edited.';
+
+CREATE VIEW masked.daily_margin WITH (security_barrier=f) AS
+ SELECT day,
+    calls,
+    revenue_cents,
+    cost_cents,
+    margin_cents
+   FROM ( SELECT d.day,
+            sum(d.calls) AS calls,
+            sum(d.revenue_cents) AS revenue_cents,
+            sum(d.cost_cents) AS cost_cents,
+            (sum(d.revenue_cents) - sum(d.cost_cents)) AS margin_cents
+           FROM ( SELECT ((c.created_at AT TIME ZONE 'UTC'::text))::date AS day,
+                    1 AS calls,
+                    (0)::numeric AS revenue_cents,
+                    COALESCE(b.total_cost_cents, (0)::numeric) AS cost_cents
+                   FROM (public.calls c
+                     LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
+                UNION ALL
+                 SELECT ((p.completed_at AT TIME ZONE 'UTC'::text))::date AS day,
+                    0 AS calls,
+                    p.amount_cents AS revenue_cents,
+                    (0)::numeric AS cost_cents
+                   FROM public.purchases p
+                  WHERE ((p.status = 'completed'::text) AND (p.completed_at IS NOT NULL))) d
+          GROUP BY d.day) t
+  WHERE true;
+
+COMMENT ON VIEW masked.daily_margin IS 'Made from the comments of public.daily_margin for keys of the SQL proxy; never edited.';
+
+CREATE VIEW masked.double_entry WITH (security_barrier=f) AS
+ SELECT user_id,
+    seq,
+    created_at,
+    account,
+    credits
+   FROM ( SELECT t_1.user_id,
+            t_1.seq,
+            t_1.created_at,
+            e.account,
+            e.credits
+           FROM (public.credit_transactions t_1
+             CROSS JOIN LATERAL ( VALUES ('liabilities:credits'::text,t_1.amount), (
+                        CASE t_1.type
+                            WHEN 'purchase'::text THEN 'assets:payments'::text
+                            WHEN 'subscription_refill'::text THEN 'assets:subscriptions'::text
+                            WHEN 'refund'::text THEN 'assets:payments'::text
+                            WHEN 'call_deduction'::text THEN 'revenue:calls'::text
+                            WHEN 'admin_adjustment'::text THEN 'equity:adjustments'::text
+                            WHEN 'promotion'::text THEN 'expenses:promotions'::text
+                            WHEN 'expiry'::text THEN 'expenses:promotions'::text
+                            ELSE NULL::text
+                        END,(- t_1.amount))) e(account, credits))) t
+  WHERE true;
+
+COMMENT ON VIEW masked.double_entry IS 'Made from the comments of public.double_entry for keys of the SQL proxy; never edited.';
+
+CREATE VIEW masked.effective_limits WITH (security_barrier=f) AS
+ SELECT user_id,
+    subscription_tier,
+    charges_credits,
+    monthly_credit_allowance,
+    max_calls_per_day,
+    max_call_duration_seconds,
+    max_cost_per_call_cents,
+    max_monthly_spend_cents,
+    warn_at_percent_per_call,
+    enable_auto_cutoff
+   FROM ( SELECT a.user_id,
+            a.subscription_tier,
+            t_1.charges_credits,
+            COALESCE(a.monthly_credit_allowance, t_1.monthly_credit_allowance) AS monthly_credit_allowance,
+            COALESCE(a.max_calls_per_day, t_1.max_calls_per_day) AS max_calls_per_day,
+            COALESCE(a.max_call_duration_seconds, t_1.max_call_duration_seconds) AS max_call_duration_seconds,
+            COALESCE(b.max_cost_per_call_cents, (1000)::numeric) AS max_cost_per_call_cents,
+            COALESCE(b.max_monthly_spend_cents, (10000)::numeric) AS max_monthly_spend_cents,
+            COALESCE(b.warn_at_percent_per_call, 75) AS warn_at_percent_per_call,
+            COALESCE(b.enable_auto_cutoff, true) AS enable_auto_cutoff
+           FROM ((public.user_credits a
+             JOIN public.subscription_tiers t_1 ON ((a.subscription_tier = t_1.tier)))
+             LEFT JOIN public.user_budget_settings b ON (((a.user_id)::text = (b.user_id)::text)))) t
+  WHERE true;
+
+COMMENT ON VIEW masked.effective_limits IS 'Made from the comments of public.effective_limits for keys of the SQL proxy; never edited.';
+
+CREATE VIEW masked.effective_voices WITH (security_barrier=f) AS
+ SELECT user_id,
+    persona_id,
+    voice_id,
+    voice_settings
+   FROM ( SELECT u.id AS user_id,
+            p.id AS persona_id,
+            COALESCE(r.voice_id, p.default_voice_id) AS voice_id,
+            (p.default_voice_settings || COALESCE(r.voice_settings, '{}'::jsonb)) AS voice_settings
+           FROM ((public.users u
+             CROSS JOIN public.personas p)
+             LEFT JOIN public.user_persona_relationships r ON ((((u.id)::text = (r.user_id)::text) AND ((p.id)::text = (r.persona_id)::text))))
+          WHERE ((p.owner_user_id IS NULL) OR ((p.owner_user_id)::text = (u.id)::text))) t
+  WHERE true;
+
+COMMENT ON VIEW masked.effective_voices IS 'Made from the comments of public.effective_voices for keys of the SQL proxy; never edited.';
+
+CREATE TABLE public.idempotency_keys (
+    user_id public.id NOT NULL,
+    key text NOT NULL,
+    request_hash bytea NOT NULL,
+    state text NOT NULL,
+    resource_id text,
+    answer jsonb,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT idempotency_keys_length CHECK (((length(key) >= 1) AND (length(key) <= 200))),
+    CONSTRAINT idempotency_keys_state CHECK ((state = ANY (ARRAY['in_progress'::text, 'done'::text])))
+);
+
+COMMENT ON TABLE public.idempotency_keys IS 'First answers to requests that carried a key; refusals are not kept. Kept two days.';
+
+COMMENT ON COLUMN public.idempotency_keys.key IS 'pii:content. Chosen by the client.';
+
+COMMENT ON COLUMN public.idempotency_keys.answer IS 'pii:content. The first answer where the resource alone doesn''t tell it.';
+
+CREATE VIEW masked.idempotency_keys WITH (security_barrier=f) AS
+ SELECT user_id,
+        CASE
+            WHEN (key IS NOT NULL) THEN '***'::text
+            ELSE NULL::text
+        END AS key,
+    request_hash,
+    state,
+    resource_id,
+        CASE
+            WHEN (answer IS NOT NULL) THEN '"***"'::jsonb
+            ELSE NULL::jsonb
+        END AS answer,
+    created_at
+   FROM public.idempotency_keys t
+  WHERE true;
+
+COMMENT ON VIEW masked.idempotency_keys IS 'Made from the comments of public.idempotency_keys for keys of the SQL proxy; never edited.';
+
+CREATE VIEW masked.ledger_proof WITH (security_barrier=f) AS
+ SELECT user_id,
+    balance,
+    ledger_sum,
+    ledger_seq,
+    ledger_rows,
+    newest_balance,
+    held_credits,
+    hold_sum,
+    is_proved
+   FROM ( SELECT a.user_id,
+            ((a.available_credits + a.held_credits) - a.debt_credits) AS balance,
+            COALESCE(l.ledger_sum, (0)::bigint) AS ledger_sum,
+            a.ledger_seq,
+            COALESCE(l.ledger_rows, (0)::bigint) AS ledger_rows,
+            COALESCE(l.newest_balance, 0) AS newest_balance,
+            a.held_credits,
+            COALESCE(h.hold_sum, (0)::bigint) AS hold_sum,
+            ((((a.available_credits + a.held_credits) - a.debt_credits) = COALESCE(l.ledger_sum, (0)::bigint)) AND (a.ledger_seq = COALESCE(l.ledger_rows, (0)::bigint)) AND (a.ledger_seq = COALESCE(l.newest_seq, (0)::bigint)) AND (((a.available_credits + a.held_credits) - a.debt_credits) = COALESCE(l.newest_balance, 0)) AND (a.held_credits = COALESCE(h.hold_sum, (0)::bigint))) AS is_proved
+           FROM ((public.user_credits a
+             LEFT JOIN ( SELECT t_1.user_id,
+                    sum(t_1.amount) AS ledger_sum,
+                    count(*) AS ledger_rows,
+                    max(t_1.seq) AS newest_seq,
+                    (array_agg(t_1.balance_after ORDER BY t_1.seq DESC))[1] AS newest_balance
+                   FROM public.credit_transactions t_1
+                  GROUP BY t_1.user_id) l ON (((a.user_id)::text = (l.user_id)::text)))
+             LEFT JOIN ( SELECT o.user_id,
+                    sum(c.hold_credits) AS hold_sum
+                   FROM (public.open_calls o
+                     JOIN public.calls c ON ((((o.user_id)::text = (c.user_id)::text) AND ((o.call_id)::text = (c.id)::text))))
+                  GROUP BY o.user_id) h ON (((a.user_id)::text = (h.user_id)::text)))) t
+  WHERE true;
+
+COMMENT ON VIEW masked.ledger_proof IS 'Made from the comments of public.ledger_proof for keys of the SQL proxy; never edited.';
+
+CREATE VIEW masked.monthly_spend WITH (security_barrier=f) AS
+ SELECT user_id,
+    month,
+    spend_cents,
+    calls,
+    avg_duration_seconds
+   FROM ( SELECT c.user_id,
+            COALESCE(c.local_month, (date_trunc('month'::text, (c.created_at AT TIME ZONE 'UTC'::text)))::date) AS month,
+            sum(COALESCE(b.total_cost_cents, (0)::numeric)) AS spend_cents,
+            count(*) AS calls,
+            avg(c.duration_seconds) AS avg_duration_seconds
+           FROM (public.calls c
+             LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
+          GROUP BY c.user_id, COALESCE(c.local_month, (date_trunc('month'::text, (c.created_at AT TIME ZONE 'UTC'::text)))::date)) t
+  WHERE true;
+
+COMMENT ON VIEW masked.monthly_spend IS 'Made from the comments of public.monthly_spend for keys of the SQL proxy; never edited.';
+
+CREATE VIEW masked.one_time_tokens WITH (security_barrier=f) AS
+ SELECT user_id,
+    purpose,
+    expires_at,
+    used_at,
+    created_at
+   FROM public.one_time_tokens t
+  WHERE true;
+
+COMMENT ON VIEW masked.one_time_tokens IS 'Made from the comments of public.one_time_tokens for keys of the SQL proxy; never edited.';
+
+CREATE TABLE public.payment_events (
+    id text NOT NULL,
+    type text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    state text NOT NULL,
+    effect text,
+    user_id public.id,
+    attempts integer DEFAULT 1 NOT NULL,
+    retry_at timestamp with time zone,
+    payload jsonb,
+    CONSTRAINT payment_events_attempts CHECK ((attempts > 0)),
+    CONSTRAINT payment_events_state CHECK ((state = ANY (ARRAY['applied'::text, 'ignored'::text, 'unmatched'::text])))
+);
+
+COMMENT ON TABLE public.payment_events IS 'Every signed event of the payment provider by its id, with what it did; unmatched ones are tried again.';
+
+COMMENT ON COLUMN public.payment_events.payload IS 'pii:content. The event; emptied when the person is erased.';
+
+CREATE VIEW masked.payment_events WITH (security_barrier=f) AS
+ SELECT id,
+    type,
+    created_at,
+    received_at,
+    state,
+    effect,
+    user_id,
+    attempts,
+    retry_at,
+        CASE
+            WHEN (payload IS NOT NULL) THEN '"***"'::jsonb
+            ELSE NULL::jsonb
+        END AS payload
+   FROM public.payment_events t
+  WHERE true;
+
+COMMENT ON VIEW masked.payment_events IS 'Made from the comments of public.payment_events for keys of the SQL proxy; never edited.';
+
+CREATE VIEW masked.personas WITH (security_barrier=f) AS
+ SELECT id,
+    owner_user_id,
+    name,
+    description,
+        CASE
+            WHEN (core_system_prompt IS NOT NULL) THEN '***'::text
+            ELSE NULL::text
+        END AS core_system_prompt,
+    default_voice_id,
+    default_voice_settings,
+    avatar_url,
+    category,
+    llm_model,
+    max_tokens,
+    temperature,
+    max_call_duration_seconds,
+    phone_number,
+    is_active,
+    is_system_persona,
+    created_at,
+    updated_at
+   FROM public.personas t
+  WHERE true;
+
+COMMENT ON VIEW masked.personas IS 'Made from the comments of public.personas for keys of the SQL proxy; never edited.';
+
+CREATE VIEW masked.phones WITH (security_barrier=f) AS
+ SELECT user_id,
+        CASE
+            WHEN (number IS NOT NULL) THEN ('***'::text || "right"(number, 2))
+            ELSE NULL::text
+        END AS number,
+    verified_at,
+    code_expires_at,
+    code_attempts,
+    created_at
+   FROM public.phones t
+  WHERE true;
+
+COMMENT ON VIEW masked.phones IS 'Made from the comments of public.phones for keys of the SQL proxy; never edited.';
+
+CREATE TABLE public.scheduled_calls (
+    id public.id NOT NULL,
+    user_id public.id NOT NULL,
+    persona_id public.id NOT NULL,
+    phone_number text NOT NULL,
+    scheduled_time timestamp with time zone NOT NULL,
+    status text DEFAULT 'scheduled'::text NOT NULL,
+    executed_at timestamp with time zone,
+    call_id public.id,
+    schedule_id public.id,
+    occurrence timestamp with time zone,
+    latest_start_at timestamp with time zone,
+    claimed_by text,
+    lease_until timestamp with time zone,
+    outcome text,
+    call_pretext text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT scheduled_calls_status CHECK ((status = ANY (ARRAY['scheduled'::text, 'executing'::text, 'executed'::text, 'failed'::text, 'canceled'::text, 'missed'::text])))
+);
+
+COMMENT ON TABLE public.scheduled_calls IS 'One row per call to come. Dialled once, or missed and shown.';
+
+COMMENT ON COLUMN public.scheduled_calls.phone_number IS 'pii:phone. E.164.';
+
+COMMENT ON COLUMN public.scheduled_calls.occurrence IS 'Which occurrence of the schedule this is; each exists once.';
+
+COMMENT ON COLUMN public.scheduled_calls.latest_start_at IS 'Past this it is missed, not dialled.';
+
+COMMENT ON COLUMN public.scheduled_calls.lease_until IS 'Until then the worker that claimed it is trusted to act.';
+
+COMMENT ON COLUMN public.scheduled_calls.outcome IS 'What became of it, a stable word.';
+
+COMMENT ON COLUMN public.scheduled_calls.call_pretext IS 'pii:content. Context layer of the prompt.';
+
+CREATE VIEW masked.scheduled_calls WITH (security_barrier=f) AS
+ SELECT id,
+    user_id,
+    persona_id,
+        CASE
+            WHEN (phone_number IS NOT NULL) THEN ('***'::text || "right"(phone_number, 2))
+            ELSE NULL::text
+        END AS phone_number,
+    scheduled_time,
+    status,
+    executed_at,
+    call_id,
+    schedule_id,
+    occurrence,
+    latest_start_at,
+    claimed_by,
+    lease_until,
+    outcome,
+        CASE
+            WHEN (call_pretext IS NOT NULL) THEN '***'::text
+            ELSE NULL::text
+        END AS call_pretext,
+    created_at,
+    updated_at
+   FROM public.scheduled_calls t
+  WHERE true;
+
+COMMENT ON VIEW masked.scheduled_calls IS 'Made from the comments of public.scheduled_calls for keys of the SQL proxy; never edited.';
+
+CREATE TABLE public.transcripts (
+    user_id public.id NOT NULL,
+    call_id public.id NOT NULL,
+    seq integer NOT NULL,
+    speaker text NOT NULL,
+    text text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT transcripts_seq CHECK ((seq >= 0)),
+    CONSTRAINT transcripts_speaker CHECK ((speaker = ANY (ARRAY['persona'::text, 'user'::text])))
+);
+
+COMMENT ON TABLE public.transcripts IS 'Who said what, turn by turn, as it was heard.';
+
+COMMENT ON COLUMN public.transcripts.text IS 'pii:content. Words of the call.';
+
+CREATE VIEW masked.transcripts WITH (security_barrier=f) AS
+ SELECT user_id,
+    call_id,
+    seq,
+    speaker,
+        CASE
+            WHEN (text IS NOT NULL) THEN '***'::text
+            ELSE NULL::text
+        END AS text,
+    at
+   FROM public.transcripts t
+  WHERE true;
+
+COMMENT ON VIEW masked.transcripts IS 'Made from the comments of public.transcripts for keys of the SQL proxy; never edited.';
+
+CREATE TABLE public.unknown_caller_attempts (
+    phone_number text NOT NULL,
+    persona_id public.id,
+    first_call_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_call_at timestamp with time zone DEFAULT now() NOT NULL,
+    attempts integer DEFAULT 1 NOT NULL,
+    converted_user_id public.id,
+    blocked_at timestamp with time zone,
+    notes text,
+    CONSTRAINT unknown_caller_attempts_count CHECK ((attempts > 0))
+);
+
+COMMENT ON TABLE public.unknown_caller_attempts IS 'Numbers without an account that rang a persona.';
+
+COMMENT ON COLUMN public.unknown_caller_attempts.phone_number IS 'pii:phone. E.164.';
+
+COMMENT ON COLUMN public.unknown_caller_attempts.notes IS 'pii:content. The operator''s note.';
+
+CREATE VIEW masked.unknown_caller_attempts WITH (security_barrier=f) AS
+ SELECT
+        CASE
+            WHEN (phone_number IS NOT NULL) THEN ('***'::text || "right"(phone_number, 2))
+            ELSE NULL::text
+        END AS phone_number,
+    persona_id,
+    first_call_at,
+    last_call_at,
+    attempts,
+    converted_user_id,
+    blocked_at,
+        CASE
+            WHEN (notes IS NOT NULL) THEN '***'::text
+            ELSE NULL::text
+        END AS notes
+   FROM public.unknown_caller_attempts t
+  WHERE true;
+
+COMMENT ON VIEW masked.unknown_caller_attempts IS 'Made from the comments of public.unknown_caller_attempts for keys of the SQL proxy; never edited.';
+
+CREATE VIEW masked.user_persona_relationships WITH (security_barrier=f) AS
+ SELECT id,
+    user_id,
+    persona_id,
+    relationship_type,
+        CASE
+            WHEN (custom_system_prompt IS NOT NULL) THEN '***'::text
+            ELSE NULL::text
+        END AS custom_system_prompt,
+    voice_id,
+    voice_settings,
+    total_calls,
+    total_duration_seconds,
+    last_call_at,
+    is_favorite,
+    is_archived,
+    created_at,
+    updated_at
+   FROM public.user_persona_relationships t
+  WHERE true;
+
+COMMENT ON VIEW masked.user_persona_relationships IS 'Made from the comments of public.user_persona_relationships for keys of the SQL proxy; never edited.';
+
+CREATE TABLE public.user_preferences (
+    user_id public.id NOT NULL,
+    email_notifications boolean DEFAULT true NOT NULL,
+    sms_notifications boolean DEFAULT false NOT NULL,
+    call_reminder_minutes integer DEFAULT 5 NOT NULL,
+    voicemail_policy text DEFAULT 'hang_up'::text NOT NULL,
+    memory_enabled boolean DEFAULT false NOT NULL,
+    memory text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT user_preferences_memory_length CHECK ((length(memory) <= 4000)),
+    CONSTRAINT user_preferences_reminder CHECK (((call_reminder_minutes >= 0) AND (call_reminder_minutes <= 1440))),
+    CONSTRAINT user_preferences_voicemail CHECK ((voicemail_policy = ANY (ARRAY['hang_up'::text, 'leave_message'::text])))
+);
+
+COMMENT ON TABLE public.user_preferences IS 'How a person wants to be reached and reminded. No row means the defaults.';
+
+COMMENT ON COLUMN public.user_preferences.voicemail_policy IS 'What a machine that answers gets: an uncharged hang-up, or a message.';
+
+COMMENT ON COLUMN public.user_preferences.memory_enabled IS 'Whether personas are told what the person wrote in memory.';
+
+COMMENT ON COLUMN public.user_preferences.memory IS 'pii:content. Facts that the person lets every persona know; seen and edited by the person.';
+
+CREATE VIEW masked.user_preferences WITH (security_barrier=f) AS
+ SELECT user_id,
+    email_notifications,
+    sms_notifications,
+    call_reminder_minutes,
+    voicemail_policy,
+    memory_enabled,
+        CASE
+            WHEN (memory IS NOT NULL) THEN '***'::text
+            ELSE NULL::text
+        END AS memory,
+    created_at,
+    updated_at
+   FROM public.user_preferences t
+  WHERE true;
+
+COMMENT ON VIEW masked.user_preferences IS 'Made from the comments of public.user_preferences for keys of the SQL proxy; never edited.';
+
+CREATE VIEW masked.users WITH (security_barrier=f) AS
+ SELECT id,
+        CASE
+            WHEN (email IS NOT NULL) THEN '***'::text
+            ELSE NULL::text
+        END AS email,
+        CASE
+            WHEN (name IS NOT NULL) THEN '***'::text
+            ELSE NULL::text
+        END AS name,
+        CASE
+            WHEN (phone IS NOT NULL) THEN ('***'::text || "right"(phone, 2))
+            ELSE NULL::text
+        END AS phone,
+    stripe_customer_id,
+    timezone,
+    locale,
+    email_verified_at,
+    terms_accepted_at,
+    tokens_valid_from,
+    blocked_at,
+    erased_at,
+    last_login_at,
+    created_at,
+    updated_at
+   FROM public.users t
+  WHERE true;
+
+COMMENT ON VIEW masked.users IS 'Made from the comments of public.users for keys of the SQL proxy; never edited.';
+
+CREATE TABLE public.admin_users (
+    user_id public.id NOT NULL,
+    role text DEFAULT 'admin'::text NOT NULL,
+    granted_by text NOT NULL,
+    granted_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT admin_users_role CHECK ((role = 'admin'::text))
+);
+
+COMMENT ON TABLE public.admin_users IS 'Who may use the admin routes. Granted by the command line only; there is no second password.';
+
+COMMENT ON COLUMN public.admin_users.granted_by IS 'The system account that ran the command.';
+
+CREATE TABLE public.api_keys (
+    id text NOT NULL,
+    name text NOT NULL,
+    scope_id text NOT NULL,
+    mode text NOT NULL,
+    secret_hash bytea NOT NULL,
+    other_secret_hash bytea,
+    other_secret_until timestamp with time zone,
+    expires_at timestamp with time zone,
+    cidrs cidr[] DEFAULT '{}'::cidr[] NOT NULL,
+    rate_per_second integer,
+    concurrency integer,
+    learning_until timestamp with time zone,
+    revoked_at timestamp with time zone,
+    version bigint DEFAULT 0 NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT api_keys_concurrency CHECK ((concurrency > 0)),
+    CONSTRAINT api_keys_id_form CHECK ((id ~ '^[0-9a-z]{16}$'::text)),
+    CONSTRAINT api_keys_mode CHECK ((mode = ANY (ARRAY['named'::text, 'exact'::text, 'policy'::text, 'admin'::text]))),
+    CONSTRAINT api_keys_name_length CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+    CONSTRAINT api_keys_only_exact_learns CHECK (((learning_until IS NULL) OR (mode = 'exact'::text))),
+    CONSTRAINT api_keys_other_ends CHECK (((other_secret_hash IS NULL) = (other_secret_until IS NULL))),
+    CONSTRAINT api_keys_other_length CHECK ((octet_length(other_secret_hash) = 32)),
+    CONSTRAINT api_keys_rate CHECK ((rate_per_second > 0)),
+    CONSTRAINT api_keys_secret_length CHECK ((octet_length(secret_hash) = 32))
+);
+
+COMMENT ON TABLE public.api_keys IS 'Keys of the SQL proxy. Revoked ones stay, so that an old audit line still has a name.';
+
+COMMENT ON COLUMN public.api_keys.mode IS 'What the key may send: registered statements, known texts, whatever the policy allows, or (loopback only) anything.';
+
+COMMENT ON COLUMN public.api_keys.secret_hash IS 'secret. SHA-256 of the 256 random bits, as text, that the key ends with.';
+
+COMMENT ON COLUMN public.api_keys.other_secret_hash IS 'secret. The one before the last rotation, until other_secret_until.';
+
+COMMENT ON COLUMN public.api_keys.other_secret_until IS 'When the secret before the last rotation stops working.';
+
+COMMENT ON COLUMN public.api_keys.cidrs IS 'Networks that the key may come from; empty is any.';
+
+COMMENT ON COLUMN public.api_keys.rate_per_second IS 'Requests a second, with a burst of as many; NULL is unlimited.';
+
+COMMENT ON COLUMN public.api_keys.concurrency IS 'Requests at a time; NULL is unlimited.';
+
+COMMENT ON COLUMN public.api_keys.learning_until IS 'Until then an unknown text of an exact key is run and remembered.';
+
+COMMENT ON COLUMN public.api_keys.revoked_at IS 'Set once, for good.';
+
+COMMENT ON COLUMN public.api_keys.version IS 'Value of proxy_state.version at the last change of the key or its statements.';
+
+COMMENT ON COLUMN public.api_keys.created_by IS 'The system account that ran the command.';
+
+CREATE TABLE public.call_cost_events (
+    call_month date NOT NULL,
+    user_id public.id NOT NULL,
+    call_id public.id NOT NULL,
+    seq integer NOT NULL,
+    event_type text NOT NULL,
+    twilio_duration_seconds integer NOT NULL,
+    cerebras_input_tokens integer NOT NULL,
+    cerebras_output_tokens integer NOT NULL,
+    elevenlabs_characters integer NOT NULL,
+    fallback_input_tokens integer NOT NULL,
+    fallback_output_tokens integer NOT NULL,
+    local_characters integer NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    deepgram_audio_seconds numeric(14,4) NOT NULL,
+    twilio_cost_cents numeric(20,10) NOT NULL,
+    deepgram_cost_cents numeric(20,10) NOT NULL,
+    cerebras_cost_cents numeric(20,10) NOT NULL,
+    elevenlabs_cost_cents numeric(20,10) NOT NULL,
+    total_cost_cents numeric(20,10) NOT NULL,
+    metadata jsonb,
+    CONSTRAINT call_cost_events_type CHECK ((event_type = ANY (ARRAY['turn'::text, 'interval'::text, 'finish'::text, 'late'::text])))
+)
+PARTITION BY RANGE (call_month);
+
+COMMENT ON TABLE public.call_cost_events IS 'Differences of two cumulative states of a breakdown; their sum is the breakdown. By month of the call (UTC), kept 90 days. No foreign key, on purpose: a month is dropped at once.';
+
+COMMENT ON COLUMN public.call_cost_events.call_month IS 'First day of the UTC month in which the call was placed.';
+
+CREATE TABLE public.call_cost_events_default (
+    call_month date CONSTRAINT call_cost_events_call_month_not_null NOT NULL,
+    user_id public.id CONSTRAINT call_cost_events_user_id_not_null NOT NULL,
+    call_id public.id CONSTRAINT call_cost_events_call_id_not_null NOT NULL,
+    seq integer CONSTRAINT call_cost_events_seq_not_null NOT NULL,
+    event_type text CONSTRAINT call_cost_events_event_type_not_null NOT NULL,
+    twilio_duration_seconds integer CONSTRAINT call_cost_events_twilio_duration_seconds_not_null NOT NULL,
+    cerebras_input_tokens integer CONSTRAINT call_cost_events_cerebras_input_tokens_not_null NOT NULL,
+    cerebras_output_tokens integer CONSTRAINT call_cost_events_cerebras_output_tokens_not_null NOT NULL,
+    elevenlabs_characters integer CONSTRAINT call_cost_events_elevenlabs_characters_not_null NOT NULL,
+    fallback_input_tokens integer CONSTRAINT call_cost_events_fallback_input_tokens_not_null NOT NULL,
+    fallback_output_tokens integer CONSTRAINT call_cost_events_fallback_output_tokens_not_null NOT NULL,
+    local_characters integer CONSTRAINT call_cost_events_local_characters_not_null NOT NULL,
+    created_at timestamp with time zone DEFAULT now() CONSTRAINT call_cost_events_created_at_not_null NOT NULL,
+    deepgram_audio_seconds numeric(14,4) CONSTRAINT call_cost_events_deepgram_audio_seconds_not_null NOT NULL,
+    twilio_cost_cents numeric(20,10) CONSTRAINT call_cost_events_twilio_cost_cents_not_null NOT NULL,
+    deepgram_cost_cents numeric(20,10) CONSTRAINT call_cost_events_deepgram_cost_cents_not_null NOT NULL,
+    cerebras_cost_cents numeric(20,10) CONSTRAINT call_cost_events_cerebras_cost_cents_not_null NOT NULL,
+    elevenlabs_cost_cents numeric(20,10) CONSTRAINT call_cost_events_elevenlabs_cost_cents_not_null NOT NULL,
+    total_cost_cents numeric(20,10) CONSTRAINT call_cost_events_total_cost_cents_not_null NOT NULL,
+    metadata jsonb,
+    CONSTRAINT call_cost_events_type CHECK ((event_type = ANY (ARRAY['turn'::text, 'interval'::text, 'finish'::text, 'late'::text])))
+);
+
+COMMENT ON TABLE public.call_cost_events_default IS 'Catches a month without a partition; the doctor is red if it holds a row.';
+
+CREATE VIEW public.call_logs WITH (security_invoker='true') AS
+ SELECT c.id,
+    c.user_id,
+    c.persona_id,
+    c.twilio_call_sid,
+    c.phone_number,
+    COALESCE(c.duration_seconds, b.twilio_duration_seconds, 0) AS duration_seconds,
+    c.status,
+    c.error_message,
+    COALESCE(b.deepgram_cost_cents, (0)::numeric) AS cost_stt,
+    COALESCE(b.cerebras_cost_cents, (0)::numeric) AS cost_llm,
+    COALESCE(b.elevenlabs_cost_cents, (0)::numeric) AS cost_tts,
+    COALESCE(b.twilio_cost_cents, (0)::numeric) AS cost_twilio,
+    COALESCE(b.total_cost_cents, (0)::numeric) AS cost_total,
+    COALESCE(c.turn_count, 0) AS turn_count,
+    COALESCE(c.interrupt_count, 0) AS interrupt_count,
+    c.avg_response_time_ms,
+    c.start_time AS started_at,
+    c.end_time AS ended_at,
+    c.created_at
+   FROM (public.calls c
+     LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))));
+
+COMMENT ON VIEW public.call_logs IS 'The specification''s log of calls, over what was measured. Costs in cents, exact.';
+
+COMMENT ON COLUMN public.call_logs.phone_number IS 'pii:phone. As in calls.';
+
+CREATE TABLE public.carrier_events (
+    user_id public.id NOT NULL,
+    call_id public.id NOT NULL,
+    kind text NOT NULL,
+    event_key text NOT NULL,
+    carrier_status text,
+    verdict text NOT NULL,
+    reason text,
+    received_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT carrier_events_key_length CHECK (((length(event_key) >= 1) AND (length(event_key) <= 128))),
+    CONSTRAINT carrier_events_kind CHECK ((kind = ANY (ARRAY['status'::text, 'voice'::text, 'amd'::text, 'stream'::text, 'lookup'::text]))),
+    CONSTRAINT carrier_events_verdict CHECK ((verdict = ANY (ARRAY['applied'::text, 'ignored'::text])))
+);
+
+COMMENT ON TABLE public.carrier_events IS 'What the carrier told us of a call, each once, with what it did.';
+
+COMMENT ON COLUMN public.carrier_events.event_key IS 'The carrier''s sequence number, or a hash of the body where it sends none.';
+
+COMMENT ON COLUMN public.carrier_events.reason IS 'Why it was ignored.';
+
+CREATE TABLE public.credit_grants (
+    user_id public.id NOT NULL,
+    id public.id NOT NULL,
+    credits integer NOT NULL,
+    cause text NOT NULL,
+    granted_seq bigint NOT NULL,
+    granted_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    expired_at timestamp with time zone,
+    CONSTRAINT credit_grants_credits CHECK ((credits > 0))
+);
+
+COMMENT ON TABLE public.credit_grants IS 'Promotional credits that expire, earliest first.';
+
+COMMENT ON COLUMN public.credit_grants.granted_seq IS 'The ledger row that gave them.';
+
+COMMENT ON COLUMN public.credit_grants.expired_at IS 'When the rest was taken back.';
+
+CREATE VIEW public.daily_margin WITH (security_invoker='true') AS
+ SELECT day,
+    sum(calls) AS calls,
+    sum(revenue_cents) AS revenue_cents,
+    sum(cost_cents) AS cost_cents,
+    (sum(revenue_cents) - sum(cost_cents)) AS margin_cents
+   FROM ( SELECT ((c.created_at AT TIME ZONE 'UTC'::text))::date AS day,
+            1 AS calls,
+            (0)::numeric AS revenue_cents,
+            COALESCE(b.total_cost_cents, (0)::numeric) AS cost_cents
+           FROM (public.calls c
+             LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
+        UNION ALL
+         SELECT ((p.completed_at AT TIME ZONE 'UTC'::text))::date AS day,
+            0 AS calls,
+            p.amount_cents AS revenue_cents,
+            (0)::numeric AS cost_cents
+           FROM public.purchases p
+          WHERE ((p.status = 'completed'::text) AND (p.completed_at IS NOT NULL))) d
+  GROUP BY day;
+
+COMMENT ON VIEW public.daily_margin IS 'Revenue, vendors'' cost and margin by UTC day: three figures. Days are the house''s.';
+
+CREATE TABLE public.dial_buckets (
+    carrier text NOT NULL,
+    calls_per_second numeric(10,3) NOT NULL,
+    burst integer NOT NULL,
+    tokens numeric(20,6) NOT NULL,
+    refilled_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT dial_buckets_burst CHECK ((burst >= 1)),
+    CONSTRAINT dial_buckets_rate CHECK ((calls_per_second > (0)::numeric)),
+    CONSTRAINT dial_buckets_tokens CHECK ((tokens >= (0)::numeric))
+);
+
+COMMENT ON TABLE public.dial_buckets IS 'How many calls a second the carrier takes, shared by every process that dials.';
+
+CREATE VIEW public.double_entry WITH (security_invoker='true') AS
+ SELECT t.user_id,
+    t.seq,
+    t.created_at,
+    e.account,
+    e.credits
+   FROM (public.credit_transactions t
+     CROSS JOIN LATERAL ( VALUES ('liabilities:credits'::text,t.amount), (
+                CASE t.type
+                    WHEN 'purchase'::text THEN 'assets:payments'::text
+                    WHEN 'subscription_refill'::text THEN 'assets:subscriptions'::text
+                    WHEN 'refund'::text THEN 'assets:payments'::text
+                    WHEN 'call_deduction'::text THEN 'revenue:calls'::text
+                    WHEN 'admin_adjustment'::text THEN 'equity:adjustments'::text
+                    WHEN 'promotion'::text THEN 'expenses:promotions'::text
+                    WHEN 'expiry'::text THEN 'expenses:promotions'::text
+                    ELSE NULL::text
+                END,(- t.amount))) e(account, credits));
+
+COMMENT ON VIEW public.double_entry IS 'The ledger as a journal of two legs; the contra account follows from the type.';
+
+CREATE VIEW public.effective_limits WITH (security_invoker='true') AS
+ SELECT a.user_id,
+    a.subscription_tier,
+    t.charges_credits,
+    COALESCE(a.monthly_credit_allowance, t.monthly_credit_allowance) AS monthly_credit_allowance,
+    COALESCE(a.max_calls_per_day, t.max_calls_per_day) AS max_calls_per_day,
+    COALESCE(a.max_call_duration_seconds, t.max_call_duration_seconds) AS max_call_duration_seconds,
+    COALESCE(b.max_cost_per_call_cents, (1000)::numeric) AS max_cost_per_call_cents,
+    COALESCE(b.max_monthly_spend_cents, (10000)::numeric) AS max_monthly_spend_cents,
+    COALESCE(b.warn_at_percent_per_call, 75) AS warn_at_percent_per_call,
+    COALESCE(b.enable_auto_cutoff, true) AS enable_auto_cutoff
+   FROM ((public.user_credits a
+     JOIN public.subscription_tiers t ON ((a.subscription_tier = t.tier)))
+     LEFT JOIN public.user_budget_settings b ON (((a.user_id)::text = (b.user_id)::text)));
+
+COMMENT ON VIEW public.effective_limits IS 'What holds for an account: its own figures, else the tier''s; its budget, else the defaults.';
+
+CREATE VIEW public.effective_voices WITH (security_invoker='true') AS
+ SELECT u.id AS user_id,
+    p.id AS persona_id,
+    COALESCE(r.voice_id, p.default_voice_id) AS voice_id,
+    (p.default_voice_settings || COALESCE(r.voice_settings, '{}'::jsonb)) AS voice_settings
+   FROM ((public.users u
+     CROSS JOIN public.personas p)
+     LEFT JOIN public.user_persona_relationships r ON ((((u.id)::text = (r.user_id)::text) AND ((p.id)::text = (r.persona_id)::text))))
+  WHERE ((p.owner_user_id IS NULL) OR ((p.owner_user_id)::text = (u.id)::text));
+
+COMMENT ON VIEW public.effective_voices IS 'Voice of each persona for each person who may talk to it: what the relationship says, else the persona''s own.';
+
+CREATE TABLE public.erasures (
+    user_id public.id NOT NULL,
+    requested_by text NOT NULL,
+    erased_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT erasures_requested_by CHECK ((requested_by = ANY (ARRAY['person'::text, 'operator'::text])))
+);
+
+COMMENT ON TABLE public.erasures IS 'Who was erased and when; kept outside the database too, and applied again after every restore.';
 
 CREATE VIEW public.ledger_proof WITH (security_invoker='true') AS
  SELECT a.user_id,
@@ -2344,56 +3984,29 @@ CREATE VIEW public.monthly_spend WITH (security_invoker='true') AS
 
 COMMENT ON VIEW public.monthly_spend IS 'The one definition of spending: every call, whatever its end, in the person''s month of its start.';
 
-CREATE TABLE public.one_time_tokens (
-    token_hash bytea NOT NULL,
-    user_id public.id NOT NULL,
-    purpose text NOT NULL,
-    expires_at timestamp with time zone NOT NULL,
-    used_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT one_time_tokens_purpose CHECK ((purpose = ANY (ARRAY['email_verification'::text, 'password_reset'::text])))
-);
-
-COMMENT ON TABLE public.one_time_tokens IS 'Links sent by mail: each opens once.';
-
-COMMENT ON COLUMN public.one_time_tokens.token_hash IS 'secret. SHA-256 of the token; the token itself is only in the mail.';
-
-CREATE TABLE public.payment_events (
+CREATE TABLE public.named_statements (
+    key_id text NOT NULL,
     id text NOT NULL,
-    type text NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    received_at timestamp with time zone DEFAULT now() NOT NULL,
-    state text NOT NULL,
-    effect text,
-    user_id public.id,
-    attempts integer DEFAULT 1 NOT NULL,
-    retry_at timestamp with time zone,
-    payload jsonb,
-    CONSTRAINT payment_events_attempts CHECK ((attempts > 0)),
-    CONSTRAINT payment_events_state CHECK ((state = ANY (ARRAY['applied'::text, 'ignored'::text, 'unmatched'::text])))
-);
-
-COMMENT ON TABLE public.payment_events IS 'Every signed event of the payment provider by its id, with what it did; unmatched ones are tried again.';
-
-COMMENT ON COLUMN public.payment_events.payload IS 'pii:content. The event; emptied when the person is erased.';
-
-CREATE TABLE public.phones (
-    user_id public.id NOT NULL,
-    number text NOT NULL,
-    verified_at timestamp with time zone,
-    code_hash bytea,
-    code_expires_at timestamp with time zone,
-    code_attempts integer DEFAULT 0 NOT NULL,
+    kind text NOT NULL,
+    statement text NOT NULL,
+    text_hash bytea NOT NULL,
+    parameter_types text[],
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT phones_code_attempts CHECK ((code_attempts >= 0)),
-    CONSTRAINT phones_number_e164 CHECK ((number ~ '^\+[1-9][0-9]{6,14}$'::text))
+    CONSTRAINT named_statements_hash_length CHECK ((octet_length(text_hash) = 32)),
+    CONSTRAINT named_statements_id_form CHECK ((id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text)),
+    CONSTRAINT named_statements_kind CHECK ((kind = ANY (ARRAY['named'::text, 'exact'::text]))),
+    CONSTRAINT named_statements_length CHECK (((octet_length(statement) >= 1) AND (octet_length(statement) <= 1048576)))
 );
 
-COMMENT ON TABLE public.phones IS 'Numbers of a person. A verified number belongs to one person only.';
+COMMENT ON TABLE public.named_statements IS 'Statements that a key may run: by name, or by their exact text.';
 
-COMMENT ON COLUMN public.phones.number IS 'pii:phone. E.164.';
+COMMENT ON COLUMN public.named_statements.id IS 'The name in the address of a named one; made from the hash of a learned one.';
 
-COMMENT ON COLUMN public.phones.code_hash IS 'secret. Keyed hash of the six digits that were sent by text.';
+COMMENT ON COLUMN public.named_statements.statement IS 'pii:content. One statement; a learned one may hold literals.';
+
+COMMENT ON COLUMN public.named_statements.text_hash IS 'SHA-256 of the text in UTF-8.';
+
+COMMENT ON COLUMN public.named_statements.parameter_types IS 'Types of the parameters in order, by name; NULL where they are left to each request.';
 
 ALTER TABLE public.price_versions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.price_versions_id_seq
@@ -2404,40 +4017,30 @@ ALTER TABLE public.price_versions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTI
     CACHE 1
 );
 
-CREATE TABLE public.scheduled_calls (
-    id public.id NOT NULL,
-    user_id public.id NOT NULL,
-    persona_id public.id NOT NULL,
-    phone_number text NOT NULL,
-    scheduled_time timestamp with time zone NOT NULL,
-    status text DEFAULT 'scheduled'::text NOT NULL,
-    executed_at timestamp with time zone,
-    call_id public.id,
-    schedule_id public.id,
-    occurrence timestamp with time zone,
-    latest_start_at timestamp with time zone,
-    claimed_by text,
-    lease_until timestamp with time zone,
-    outcome text,
-    call_pretext text,
+CREATE TABLE public.proxy_answers (
+    key_id text NOT NULL,
+    idempotency_key text NOT NULL,
+    request_hash bytea NOT NULL,
+    answer bytea,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT scheduled_calls_status CHECK ((status = ANY (ARRAY['scheduled'::text, 'executing'::text, 'executed'::text, 'failed'::text, 'canceled'::text, 'missed'::text])))
+    CONSTRAINT proxy_answers_idempotency_length CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 200)))
 );
 
-COMMENT ON TABLE public.scheduled_calls IS 'One row per call to come. Dialled once, or missed and shown.';
+COMMENT ON TABLE public.proxy_answers IS 'First answers to batches that carried an Idempotency-Key, written in their own transactions. Kept two days.';
 
-COMMENT ON COLUMN public.scheduled_calls.phone_number IS 'pii:phone. E.164.';
+COMMENT ON COLUMN public.proxy_answers.idempotency_key IS 'pii:content. Chosen by the client.';
 
-COMMENT ON COLUMN public.scheduled_calls.occurrence IS 'Which occurrence of the schedule this is; each exists once.';
+COMMENT ON COLUMN public.proxy_answers.answer IS 'pii:content. The body of the answer, JSON in UTF-8.';
 
-COMMENT ON COLUMN public.scheduled_calls.latest_start_at IS 'Past this it is missed, not dialled.';
+CREATE TABLE public.proxy_state (
+    is_only boolean DEFAULT true NOT NULL,
+    version bigint NOT NULL,
+    CONSTRAINT proxy_state_one_row CHECK (is_only)
+);
 
-COMMENT ON COLUMN public.scheduled_calls.lease_until IS 'Until then the worker that claimed it is trusted to act.';
+COMMENT ON TABLE public.proxy_state IS 'One row, changed with every change of a key, so that a proxy sees within its next look that there is one.';
 
-COMMENT ON COLUMN public.scheduled_calls.outcome IS 'What became of it, a stable word.';
-
-COMMENT ON COLUMN public.scheduled_calls.call_pretext IS 'pii:content. Context layer of the prompt.';
+COMMENT ON COLUMN public.proxy_state.is_only IS 'Keeps this table to one row.';
 
 CREATE TABLE public.schema_migrations (
     version integer NOT NULL,
@@ -2481,6 +4084,35 @@ COMMENT ON COLUMN public.schema_repeatable.checksum IS 'SHA-256 of the file''s t
 
 COMMENT ON COLUMN public.schema_repeatable.applied_at IS 'When this text was applied.';
 
+CREATE TABLE public.sql_scopes (
+    id text NOT NULL,
+    role_name text NOT NULL,
+    pii boolean NOT NULL,
+    as_user_id public.id,
+    reads text[] NOT NULL,
+    writes text[] NOT NULL,
+    calls text[] NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT sql_scopes_id_form CHECK ((id ~ '^[0-9a-f]{16}$'::text)),
+    CONSTRAINT sql_scopes_role_of_id CHECK ((role_name = ('callmeback_key_'::text || id)))
+);
+
+COMMENT ON TABLE public.sql_scopes IS 'Sets of grants. Each is a login role of its own; keys with equal grants share it. Never changed, only made.';
+
+COMMENT ON COLUMN public.sql_scopes.id IS 'The beginning of the SHA-256 of the grants, so that equal grants are one scope, whoever makes it first.';
+
+COMMENT ON COLUMN public.sql_scopes.role_name IS 'The login role.';
+
+COMMENT ON COLUMN public.sql_scopes.pii IS 'Whether columns of a pii class are shown instead of masked.';
+
+COMMENT ON COLUMN public.sql_scopes.as_user_id IS 'The one person whose rows are seen; NULL is everybody''s.';
+
+COMMENT ON COLUMN public.sql_scopes.reads IS 'Tables and views, sorted; the word all stands for every one, those to come included.';
+
+COMMENT ON COLUMN public.sql_scopes.writes IS 'Tables, sorted.';
+
+COMMENT ON COLUMN public.sql_scopes.calls IS 'Functions, sorted.';
+
 CREATE TABLE public.token_blacklist (
     token_id text NOT NULL,
     user_id public.id NOT NULL,
@@ -2492,66 +4124,13 @@ COMMENT ON TABLE public.token_blacklist IS 'Revoked tokens until they would have
 
 COMMENT ON COLUMN public.token_blacklist.token_id IS 'The jti claim.';
 
-CREATE TABLE public.transcripts (
-    user_id public.id NOT NULL,
-    call_id public.id NOT NULL,
-    seq integer NOT NULL,
-    speaker text NOT NULL,
-    text text NOT NULL,
-    at timestamp with time zone NOT NULL,
-    CONSTRAINT transcripts_seq CHECK ((seq >= 0)),
-    CONSTRAINT transcripts_speaker CHECK ((speaker = ANY (ARRAY['persona'::text, 'user'::text])))
-);
-
-COMMENT ON TABLE public.transcripts IS 'Who said what, turn by turn, as it was heard.';
-
-COMMENT ON COLUMN public.transcripts.text IS 'pii:content. Words of the call.';
-
-CREATE TABLE public.unknown_caller_attempts (
-    phone_number text NOT NULL,
-    persona_id public.id,
-    first_call_at timestamp with time zone DEFAULT now() NOT NULL,
-    last_call_at timestamp with time zone DEFAULT now() NOT NULL,
-    attempts integer DEFAULT 1 NOT NULL,
-    converted_user_id public.id,
-    blocked_at timestamp with time zone,
-    notes text,
-    CONSTRAINT unknown_caller_attempts_count CHECK ((attempts > 0))
-);
-
-COMMENT ON TABLE public.unknown_caller_attempts IS 'Numbers without an account that rang a persona.';
-
-COMMENT ON COLUMN public.unknown_caller_attempts.phone_number IS 'pii:phone. E.164.';
-
-COMMENT ON COLUMN public.unknown_caller_attempts.notes IS 'pii:content. The operator''s note.';
-
-CREATE TABLE public.user_preferences (
-    user_id public.id NOT NULL,
-    email_notifications boolean DEFAULT true NOT NULL,
-    sms_notifications boolean DEFAULT false NOT NULL,
-    call_reminder_minutes integer DEFAULT 5 NOT NULL,
-    voicemail_policy text DEFAULT 'hang_up'::text NOT NULL,
-    memory_enabled boolean DEFAULT false NOT NULL,
-    memory text,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT user_preferences_memory_length CHECK ((length(memory) <= 4000)),
-    CONSTRAINT user_preferences_reminder CHECK (((call_reminder_minutes >= 0) AND (call_reminder_minutes <= 1440))),
-    CONSTRAINT user_preferences_voicemail CHECK ((voicemail_policy = ANY (ARRAY['hang_up'::text, 'leave_message'::text])))
-);
-
-COMMENT ON TABLE public.user_preferences IS 'How a person wants to be reached and reminded. No row means the defaults.';
-
-COMMENT ON COLUMN public.user_preferences.voicemail_policy IS 'What a machine that answers gets: an uncharged hang-up, or a message.';
-
-COMMENT ON COLUMN public.user_preferences.memory_enabled IS 'Whether personas are told what the person wrote in memory.';
-
-COMMENT ON COLUMN public.user_preferences.memory IS 'pii:content. Facts that the person lets every persona know; seen and edited by the person.';
-
 ALTER TABLE ONLY public.call_cost_events ATTACH PARTITION public.call_cost_events_default DEFAULT;
 
 ALTER TABLE ONLY public.admin_users
     ADD CONSTRAINT admin_users_pkey PRIMARY KEY (user_id);
+
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.blocked_numbers
     ADD CONSTRAINT blocked_numbers_pkey PRIMARY KEY (number);
@@ -2601,6 +4180,9 @@ ALTER TABLE ONLY public.idempotency_keys
 ALTER TABLE ONLY public.login_attempts
     ADD CONSTRAINT login_attempts_pkey PRIMARY KEY (bucket);
 
+ALTER TABLE ONLY public.named_statements
+    ADD CONSTRAINT named_statements_pkey PRIMARY KEY (key_id, id);
+
 ALTER TABLE ONLY public.one_time_tokens
     ADD CONSTRAINT one_time_tokens_pkey PRIMARY KEY (token_hash);
 
@@ -2622,6 +4204,12 @@ ALTER TABLE ONLY public.price_versions
 ALTER TABLE ONLY public.price_versions
     ADD CONSTRAINT price_versions_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.proxy_answers
+    ADD CONSTRAINT proxy_answers_pkey PRIMARY KEY (key_id, idempotency_key);
+
+ALTER TABLE ONLY public.proxy_state
+    ADD CONSTRAINT proxy_state_pkey PRIMARY KEY (is_only);
+
 ALTER TABLE ONLY public.purchases
     ADD CONSTRAINT purchases_pkey PRIMARY KEY (user_id, id);
 
@@ -2639,6 +4227,12 @@ ALTER TABLE ONLY public.schema_repeatable
 
 ALTER TABLE ONLY public.service_rates
     ADD CONSTRAINT service_rates_pkey PRIMARY KEY (vendor, model, unit, effective_from);
+
+ALTER TABLE ONLY public.sql_scopes
+    ADD CONSTRAINT sql_scopes_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.sql_scopes
+    ADD CONSTRAINT sql_scopes_role_key UNIQUE (role_name);
 
 ALTER TABLE ONLY public.subscription_tiers
     ADD CONSTRAINT subscription_tiers_pkey PRIMARY KEY (tier);
@@ -2669,6 +4263,8 @@ ALTER TABLE ONLY public.user_preferences
 
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
+
+CREATE INDEX idx_api_keys_scope ON public.api_keys USING btree (scope_id);
 
 CREATE INDEX idx_call_scenario_templates_user ON public.call_scenario_templates USING btree (user_id);
 
@@ -2712,6 +4308,8 @@ CREATE INDEX idx_personas_category_active ON public.personas USING btree (catego
 
 CREATE INDEX idx_personas_owner ON public.personas USING btree (owner_user_id) WHERE (owner_user_id IS NOT NULL);
 
+CREATE INDEX idx_proxy_answers_created ON public.proxy_answers USING btree (created_at);
+
 CREATE INDEX idx_purchases_payment_intent ON public.purchases USING btree (payment_intent_id) WHERE (payment_intent_id IS NOT NULL);
 
 CREATE INDEX idx_relationships_favorite ON public.user_persona_relationships USING btree (user_id, persona_id) WHERE is_favorite;
@@ -2730,6 +4328,8 @@ CREATE INDEX idx_scheduled_calls_scheduled_time ON public.scheduled_calls USING 
 
 CREATE INDEX idx_scheduled_calls_user_time ON public.scheduled_calls USING btree (user_id, scheduled_time DESC);
 
+CREATE INDEX idx_sql_scopes_user ON public.sql_scopes USING btree (as_user_id) WHERE (as_user_id IS NOT NULL);
+
 CREATE INDEX idx_token_blacklist_expires ON public.token_blacklist USING btree (expires_at);
 
 CREATE INDEX idx_token_blacklist_user ON public.token_blacklist USING btree (user_id);
@@ -2744,6 +4344,8 @@ CREATE INDEX idx_user_preferences_email ON public.user_preferences USING btree (
 
 CREATE INDEX idx_users_email ON public.users USING btree (email);
 
+CREATE UNIQUE INDEX named_statements_text_key ON public.named_statements USING btree (key_id, text_hash) WHERE (kind = 'exact'::text);
+
 CREATE UNIQUE INDEX phones_verified_number_key ON public.phones USING btree (number) WHERE (verified_at IS NOT NULL);
 
 CREATE UNIQUE INDEX purchases_stripe_session_key ON public.purchases USING btree (stripe_session_id) WHERE (stripe_session_id IS NOT NULL);
@@ -2756,6 +4358,8 @@ CREATE UNIQUE INDEX users_stripe_customer_key ON public.users USING btree (strip
 
 ALTER INDEX public.call_cost_events_pkey ATTACH PARTITION public.call_cost_events_default_pkey;
 
+CREATE TRIGGER api_keys_noted BEFORE INSERT OR DELETE OR UPDATE ON public.api_keys FOR EACH ROW EXECUTE FUNCTION public.note_key_change();
+
 CREATE TRIGGER call_scenario_templates_touch BEFORE UPDATE ON public.call_scenario_templates FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();
 
 CREATE TRIGGER call_schedules_touch BEFORE UPDATE ON public.call_schedules FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();
@@ -2763,6 +4367,8 @@ CREATE TRIGGER call_schedules_touch BEFORE UPDATE ON public.call_schedules FOR E
 CREATE TRIGGER credit_transactions_append_only BEFORE DELETE OR UPDATE ON public.credit_transactions FOR EACH ROW EXECUTE FUNCTION public.refuse_ledger_change();
 
 CREATE TRIGGER credit_transactions_no_truncate BEFORE TRUNCATE ON public.credit_transactions FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_ledger_change();
+
+CREATE TRIGGER named_statements_noted AFTER INSERT OR DELETE OR UPDATE ON public.named_statements FOR EACH ROW EXECUTE FUNCTION public.note_statement_change();
 
 CREATE TRIGGER personas_touch BEFORE UPDATE ON public.personas FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();
 
@@ -2780,6 +4386,9 @@ CREATE TRIGGER users_touch BEFORE UPDATE ON public.users FOR EACH ROW EXECUTE FU
 
 ALTER TABLE ONLY public.admin_users
     ADD CONSTRAINT admin_users_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
+
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_scope_fkey FOREIGN KEY (scope_id) REFERENCES public.sql_scopes(id);
 
 ALTER TABLE ONLY public.call_cost_breakdowns
     ADD CONSTRAINT call_cost_breakdowns_call_fkey FOREIGN KEY (user_id, call_id) REFERENCES public.calls(user_id, id) ON DELETE CASCADE;
@@ -2820,6 +4429,9 @@ ALTER TABLE ONLY public.erasures
 ALTER TABLE ONLY public.idempotency_keys
     ADD CONSTRAINT idempotency_keys_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.named_statements
+    ADD CONSTRAINT named_statements_key_fkey FOREIGN KEY (key_id) REFERENCES public.api_keys(id);
+
 ALTER TABLE ONLY public.one_time_tokens
     ADD CONSTRAINT one_time_tokens_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 
@@ -2835,6 +4447,9 @@ ALTER TABLE ONLY public.personas
 ALTER TABLE ONLY public.phones
     ADD CONSTRAINT phones_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.proxy_answers
+    ADD CONSTRAINT proxy_answers_key_fkey FOREIGN KEY (key_id) REFERENCES public.api_keys(id);
+
 ALTER TABLE ONLY public.purchases
     ADD CONSTRAINT purchases_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 
@@ -2849,6 +4464,9 @@ ALTER TABLE ONLY public.scheduled_calls
 
 ALTER TABLE ONLY public.scheduled_calls
     ADD CONSTRAINT scheduled_calls_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.sql_scopes
+    ADD CONSTRAINT sql_scopes_user_fkey FOREIGN KEY (as_user_id) REFERENCES public.users(id);
 
 ALTER TABLE ONLY public.token_blacklist
     ADD CONSTRAINT token_blacklist_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
@@ -2881,6 +4499,8 @@ ALTER TABLE ONLY public.user_preferences
     ADD CONSTRAINT user_preferences_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 
 ALTER TABLE public.admin_users ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.api_keys ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.blocked_numbers ENABLE ROW LEVEL SECURITY;
 
@@ -2918,6 +4538,8 @@ ALTER TABLE public.erasures ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY house ON public.admin_users TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
+CREATE POLICY house ON public.api_keys TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
 CREATE POLICY house ON public.blocked_numbers TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.call_cost_breakdowns TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
@@ -2946,6 +4568,8 @@ CREATE POLICY house ON public.idempotency_keys TO callmeback_worker, callmeback_
 
 CREATE POLICY house ON public.login_attempts TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
+CREATE POLICY house ON public.named_statements TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
 CREATE POLICY house ON public.one_time_tokens TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.open_calls TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
@@ -2958,6 +4582,10 @@ CREATE POLICY house ON public.phones TO callmeback_worker, callmeback_voice, cal
 
 CREATE POLICY house ON public.price_versions TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
+CREATE POLICY house ON public.proxy_answers TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.proxy_state TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
 CREATE POLICY house ON public.purchases TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.scheduled_calls TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
@@ -2967,6 +4595,8 @@ CREATE POLICY house ON public.schema_migrations TO callmeback_worker, callmeback
 CREATE POLICY house ON public.schema_repeatable TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.service_rates TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.sql_scopes TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.subscription_tiers TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
@@ -2989,6 +4619,8 @@ CREATE POLICY house ON public.users TO callmeback_worker, callmeback_voice, call
 ALTER TABLE public.idempotency_keys ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.login_attempts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.named_statements ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.one_time_tokens ENABLE ROW LEVEL SECURITY;
 
@@ -3054,6 +4686,10 @@ ALTER TABLE public.phones ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.price_versions ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.proxy_answers ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.proxy_state ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.purchases ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.scheduled_calls ENABLE ROW LEVEL SECURITY;
@@ -3063,6 +4699,8 @@ ALTER TABLE public.schema_migrations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.schema_repeatable ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.service_rates ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.sql_scopes ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.subscription_tiers ENABLE ROW LEVEL SECURITY;
 
@@ -3087,6 +4725,9 @@ GRANT USAGE ON SCHEMA public TO callmeback_api;
 GRANT USAGE ON SCHEMA public TO callmeback_worker;
 GRANT USAGE ON SCHEMA public TO callmeback_voice;
 GRANT USAGE ON SCHEMA public TO callmeback_readonly;
+GRANT USAGE ON SCHEMA public TO callmeback_proxy;
+
+REVOKE ALL ON FUNCTION public.acts_for(p_user_id text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.add_cost_event(p_user_id text, p_call_id text, p_call_month date, p_event_type text) FROM PUBLIC;
 
@@ -3113,6 +4754,8 @@ GRANT ALL ON FUNCTION public.carrier_event(p_user_id text, p_call_id text, p_kin
 
 REVOKE ALL ON FUNCTION public.check_session(p_user_id text, p_token_id text, p_issued_at timestamp with time zone, OUT is_valid boolean, OUT is_admin boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.check_session(p_user_id text, p_token_id text, p_issued_at timestamp with time zone, OUT is_valid boolean, OUT is_admin boolean) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.claim_answer(p_key_id text, p_idempotency_key text, p_request_hash bytea) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.claim_dials(p_carrier text, p_worker text, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.claim_dials(p_carrier text, p_worker text, p_limit integer) TO callmeback_voice;
@@ -3144,8 +4787,23 @@ REVOKE ALL ON FUNCTION public.follow_rates() FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.forget_attempts(p_bucket text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.forget_attempts(p_bucket text) TO callmeback_api;
 
+REVOKE ALL ON FUNCTION public.grant_problems(p_reads text[], p_writes text[], p_calls text[], p_as_user_id text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.grant_scope(p_scope_id text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.grant_scopes(p_again boolean) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.issue_one_time_token(p_email text, p_purpose text, p_token_hash bytea, p_valid_for interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.issue_one_time_token(p_email text, p_purpose text, p_token_hash bytea, p_valid_for interval) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.keep_answer(p_key_id text, p_idempotency_key text, p_answer bytea) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.key_functions() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.key_relations() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.learn_statement(p_key_id text, p_statement text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.learn_statement(p_key_id text, p_statement text) TO callmeback_proxy;
 
 REVOKE ALL ON FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval) TO callmeback_worker;
@@ -3153,13 +4811,30 @@ GRANT ALL ON FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval
 REVOKE ALL ON FUNCTION public.login_lookup(p_email text, OUT user_id text, OUT password_hash text, OUT is_blocked boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.login_lookup(p_email text, OUT user_id text, OUT password_hash text, OUT is_blocked boolean) TO callmeback_api;
 
+REVOKE ALL ON FUNCTION public.make_key_view(p_schema text, p_relation oid, p_is_masked boolean, p_condition text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.make_key_views() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.meter_calls(p_user_ids text[], p_call_ids text[], p_seqs integer[], p_carrier_seconds integer[], p_listener_seconds numeric[], p_input_tokens integer[], p_output_tokens integer[], p_characters integer[], p_fallback_input_tokens integer[], p_fallback_output_tokens integer[], p_local_characters integer[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.meter_calls(p_user_ids text[], p_call_ids text[], p_seqs integer[], p_carrier_seconds integer[], p_listener_seconds numeric[], p_input_tokens integer[], p_output_tokens integer[], p_characters integer[], p_fallback_input_tokens integer[], p_fallback_output_tokens integer[], p_local_characters integer[]) TO callmeback_voice;
 
 REVOKE ALL ON FUNCTION public.move_credits(p_user_id text, p_amount integer, p_type text, p_cause text, p_description text, p_payment_intent_id text, OUT moved boolean, OUT seq bigint, OUT balance_after integer) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.note_key_change() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.note_login(p_user_id text, p_rehashed text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.note_login(p_user_id text, p_rehashed text) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.note_statement_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.proxy_keys() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.proxy_keys() TO callmeback_proxy;
+
+REVOKE ALL ON FUNCTION public.proxy_statements(p_keys text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.proxy_statements(p_keys text[]) TO callmeback_proxy;
+
+REVOKE ALL ON FUNCTION public.proxy_version() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.proxy_version() TO callmeback_proxy;
 
 GRANT SELECT ON TABLE public.service_rates TO callmeback_api;
 
@@ -3200,6 +4875,8 @@ GRANT ALL ON FUNCTION public.start_call(p_call_id text, p_user_id text, p_person
 REVOKE ALL ON FUNCTION public.sweep_expired(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.sweep_expired(p_limit integer) TO callmeback_worker;
 
+REVOKE ALL ON FUNCTION public.take_scope(p_role_name text, p_is_for_good boolean) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.touch_updated_at() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.use_one_time_token(p_purpose text, p_token_hash bytea, p_password_hash text) FROM PUBLIC;
@@ -3208,19 +4885,6 @@ GRANT ALL ON FUNCTION public.use_one_time_token(p_purpose text, p_token_hash byt
 REVOKE ALL ON FUNCTION public.verify_phone(p_user_id text, p_number text, p_code_hash bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.verify_phone(p_user_id text, p_number text, p_code_hash bytea) TO callmeback_api;
 
-GRANT SELECT ON TABLE public.admin_users TO callmeback_api;
-
-GRANT SELECT(user_id, role, granted_by, granted_at) ON TABLE public.admin_users TO callmeback_readonly;
-
-GRANT SELECT(user_id, role, granted_by, granted_at) ON TABLE public.admin_users TO callmeback_worker;
-
-GRANT SELECT(user_id, role, granted_by, granted_at) ON TABLE public.admin_users TO callmeback_voice;
-
-GRANT SELECT(number, reason, created_at) ON TABLE public.blocked_numbers TO callmeback_readonly;
-
-GRANT SELECT(number, reason, created_at) ON TABLE public.blocked_numbers TO callmeback_worker;
-
-GRANT SELECT(number, reason, created_at) ON TABLE public.blocked_numbers TO callmeback_voice;
 GRANT SELECT ON TABLE public.call_cost_breakdowns TO callmeback_api;
 
 GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, seen_at, created_at, settled_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents) ON TABLE public.call_cost_breakdowns TO callmeback_readonly;
@@ -3228,19 +4892,6 @@ GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_
 GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, seen_at, created_at, settled_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents) ON TABLE public.call_cost_breakdowns TO callmeback_worker;
 
 GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, seen_at, created_at, settled_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents) ON TABLE public.call_cost_breakdowns TO callmeback_voice;
-GRANT SELECT ON TABLE public.call_cost_events TO callmeback_api;
-
-GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events TO callmeback_readonly;
-
-GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events TO callmeback_worker;
-
-GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events TO callmeback_voice;
-
-GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events_default TO callmeback_readonly;
-
-GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events_default TO callmeback_worker;
-
-GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events_default TO callmeback_voice;
 GRANT SELECT ON TABLE public.calls TO callmeback_api;
 
 GRANT SELECT(id, user_id, persona_id, phone_number, twilio_call_sid, status, payment_method, payment_intent_id, payment_status, estimated_cost_cents, actual_cost_cents, credits_used, start_time, end_time, duration_seconds, error_message, created_at, updated_at, answered_at, hold_credits, granted_seconds, hold_cents, price_version_id, local_day, local_month, hold_open, limited_by, answered_by, end_reason, carrier_duration_seconds, turn_count, interrupt_count, avg_response_time_ms, direction, call_pretext, call_scenario, custom_instructions, voice_id) ON TABLE public.calls TO callmeback_readonly;
@@ -3248,47 +4899,6 @@ GRANT SELECT(id, user_id, persona_id, phone_number, twilio_call_sid, status, pay
 GRANT SELECT(id, user_id, persona_id, phone_number, twilio_call_sid, status, payment_method, payment_intent_id, payment_status, estimated_cost_cents, actual_cost_cents, credits_used, start_time, end_time, duration_seconds, error_message, created_at, updated_at, answered_at, hold_credits, granted_seconds, hold_cents, price_version_id, local_day, local_month, hold_open, limited_by, answered_by, end_reason, carrier_duration_seconds, turn_count, interrupt_count, avg_response_time_ms, direction, call_pretext, call_scenario, custom_instructions, voice_id) ON TABLE public.calls TO callmeback_worker;
 
 GRANT SELECT(id, user_id, persona_id, phone_number, twilio_call_sid, status, payment_method, payment_intent_id, payment_status, estimated_cost_cents, actual_cost_cents, credits_used, start_time, end_time, duration_seconds, error_message, created_at, updated_at, answered_at, hold_credits, granted_seconds, hold_cents, price_version_id, local_day, local_month, hold_open, limited_by, answered_by, end_reason, carrier_duration_seconds, turn_count, interrupt_count, avg_response_time_ms, direction, call_pretext, call_scenario, custom_instructions, voice_id) ON TABLE public.calls TO callmeback_voice;
-GRANT SELECT ON TABLE public.call_logs TO callmeback_api;
-
-GRANT SELECT(id, user_id, persona_id, twilio_call_sid, phone_number, duration_seconds, status, error_message, cost_stt, cost_llm, cost_tts, cost_twilio, cost_total, turn_count, interrupt_count, avg_response_time_ms, started_at, ended_at, created_at) ON TABLE public.call_logs TO callmeback_readonly;
-
-GRANT SELECT(id, user_id, persona_id, twilio_call_sid, phone_number, duration_seconds, status, error_message, cost_stt, cost_llm, cost_tts, cost_twilio, cost_total, turn_count, interrupt_count, avg_response_time_ms, started_at, ended_at, created_at) ON TABLE public.call_logs TO callmeback_worker;
-
-GRANT SELECT(id, user_id, persona_id, twilio_call_sid, phone_number, duration_seconds, status, error_message, cost_stt, cost_llm, cost_tts, cost_twilio, cost_total, turn_count, interrupt_count, avg_response_time_ms, started_at, ended_at, created_at) ON TABLE public.call_logs TO callmeback_voice;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.call_scenario_templates TO callmeback_api;
-
-GRANT SELECT(id, user_id, name, scenario_text, icon, use_count, last_used_at, created_at, updated_at) ON TABLE public.call_scenario_templates TO callmeback_readonly;
-
-GRANT SELECT(id, user_id, name, scenario_text, icon, use_count, last_used_at, created_at, updated_at) ON TABLE public.call_scenario_templates TO callmeback_worker;
-
-GRANT SELECT(id, user_id, name, scenario_text, icon, use_count, last_used_at, created_at, updated_at) ON TABLE public.call_scenario_templates TO callmeback_voice;
-GRANT SELECT ON TABLE public.call_schedules TO callmeback_api;
-
-GRANT SELECT(user_id, id, persona_id, phone_number, rrule, starts_at_local, timezone, tzdata_version, ends_at, remaining_count, paused_at, call_pretext, created_at, updated_at) ON TABLE public.call_schedules TO callmeback_readonly;
-
-GRANT SELECT(user_id, id, persona_id, phone_number, rrule, starts_at_local, timezone, tzdata_version, ends_at, remaining_count, paused_at, call_pretext, created_at, updated_at) ON TABLE public.call_schedules TO callmeback_worker;
-
-GRANT SELECT(user_id, id, persona_id, phone_number, rrule, starts_at_local, timezone, tzdata_version, ends_at, remaining_count, paused_at, call_pretext, created_at, updated_at) ON TABLE public.call_schedules TO callmeback_voice;
-
-GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_readonly;
-
-GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_worker;
-
-GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_voice;
-GRANT SELECT ON TABLE public.credit_grants TO callmeback_api;
-
-GRANT SELECT(user_id, id, credits, cause, granted_seq, granted_at, expires_at, expired_at) ON TABLE public.credit_grants TO callmeback_readonly;
-
-GRANT SELECT(user_id, id, credits, cause, granted_seq, granted_at, expires_at, expired_at) ON TABLE public.credit_grants TO callmeback_worker;
-
-GRANT SELECT(user_id, id, credits, cause, granted_seq, granted_at, expires_at, expired_at) ON TABLE public.credit_grants TO callmeback_voice;
-GRANT SELECT ON TABLE public.credit_transactions TO callmeback_api;
-
-GRANT SELECT(id, user_id, seq, amount, balance_before, balance_after, type, cause, call_id, payment_intent_id, description, created_at) ON TABLE public.credit_transactions TO callmeback_readonly;
-
-GRANT SELECT(id, user_id, seq, amount, balance_before, balance_after, type, cause, call_id, payment_intent_id, description, created_at) ON TABLE public.credit_transactions TO callmeback_worker;
-
-GRANT SELECT(id, user_id, seq, amount, balance_before, balance_after, type, cause, call_id, payment_intent_id, description, created_at) ON TABLE public.credit_transactions TO callmeback_voice;
 GRANT SELECT ON TABLE public.purchases TO callmeback_api;
 
 GRANT SELECT(user_id, id, stripe_session_id, payment_intent_id, stripe_customer_id, sku, credits, amount_cents, discount_cents, currency, coupon, status, created_at, completed_at, updated_at) ON TABLE public.purchases TO callmeback_readonly;
@@ -3296,24 +4906,13 @@ GRANT SELECT(user_id, id, stripe_session_id, payment_intent_id, stripe_customer_
 GRANT SELECT(user_id, id, stripe_session_id, payment_intent_id, stripe_customer_id, sku, credits, amount_cents, discount_cents, currency, coupon, status, created_at, completed_at, updated_at) ON TABLE public.purchases TO callmeback_worker;
 
 GRANT SELECT(user_id, id, stripe_session_id, payment_intent_id, stripe_customer_id, sku, credits, amount_cents, discount_cents, currency, coupon, status, created_at, completed_at, updated_at) ON TABLE public.purchases TO callmeback_voice;
+GRANT SELECT ON TABLE public.credit_transactions TO callmeback_api;
 
-GRANT SELECT(day, calls, revenue_cents, cost_cents, margin_cents) ON TABLE public.daily_margin TO callmeback_readonly;
+GRANT SELECT(id, user_id, seq, amount, balance_before, balance_after, type, cause, call_id, payment_intent_id, description, created_at) ON TABLE public.credit_transactions TO callmeback_readonly;
 
-GRANT SELECT(day, calls, revenue_cents, cost_cents, margin_cents) ON TABLE public.daily_margin TO callmeback_worker;
+GRANT SELECT(id, user_id, seq, amount, balance_before, balance_after, type, cause, call_id, payment_intent_id, description, created_at) ON TABLE public.credit_transactions TO callmeback_worker;
 
-GRANT SELECT(day, calls, revenue_cents, cost_cents, margin_cents) ON TABLE public.daily_margin TO callmeback_voice;
-
-GRANT SELECT(carrier, calls_per_second, burst, tokens, refilled_at) ON TABLE public.dial_buckets TO callmeback_readonly;
-
-GRANT SELECT(carrier, calls_per_second, burst, tokens, refilled_at) ON TABLE public.dial_buckets TO callmeback_worker;
-
-GRANT SELECT(carrier, calls_per_second, burst, tokens, refilled_at) ON TABLE public.dial_buckets TO callmeback_voice;
-
-GRANT SELECT(user_id, seq, created_at, account, credits) ON TABLE public.double_entry TO callmeback_readonly;
-
-GRANT SELECT(user_id, seq, created_at, account, credits) ON TABLE public.double_entry TO callmeback_worker;
-
-GRANT SELECT(user_id, seq, created_at, account, credits) ON TABLE public.double_entry TO callmeback_voice;
+GRANT SELECT(id, user_id, seq, amount, balance_before, balance_after, type, cause, call_id, payment_intent_id, description, created_at) ON TABLE public.credit_transactions TO callmeback_voice;
 GRANT SELECT ON TABLE public.subscription_tiers TO callmeback_api;
 
 GRANT SELECT(tier, monthly_price_cents, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, charges_credits, "position") ON TABLE public.subscription_tiers TO callmeback_readonly;
@@ -3335,13 +4934,6 @@ GRANT SELECT(user_id, available_credits, held_credits, debt_credits, calls_in_da
 GRANT SELECT(user_id, available_credits, held_credits, debt_credits, calls_in_day, calls_day, spend_month, ledger_seq, spent_in_month_cents, subscription_tier, subscription_status, subscription_stripe_id, subscription_start_date, subscription_end_date, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, created_at, updated_at) ON TABLE public.user_credits TO callmeback_worker;
 
 GRANT SELECT(user_id, available_credits, held_credits, debt_credits, calls_in_day, calls_day, spend_month, ledger_seq, spent_in_month_cents, subscription_tier, subscription_status, subscription_stripe_id, subscription_start_date, subscription_end_date, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, created_at, updated_at) ON TABLE public.user_credits TO callmeback_voice;
-GRANT SELECT ON TABLE public.effective_limits TO callmeback_api;
-
-GRANT SELECT(user_id, subscription_tier, charges_credits, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff) ON TABLE public.effective_limits TO callmeback_readonly;
-
-GRANT SELECT(user_id, subscription_tier, charges_credits, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff) ON TABLE public.effective_limits TO callmeback_worker;
-
-GRANT SELECT(user_id, subscription_tier, charges_credits, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff) ON TABLE public.effective_limits TO callmeback_voice;
 GRANT SELECT ON TABLE public.personas TO callmeback_api;
 
 GRANT SELECT(id, owner_user_id, name, description, core_system_prompt, default_voice_id, default_voice_settings, avatar_url, category, llm_model, max_tokens, temperature, max_call_duration_seconds, phone_number, is_active, is_system_persona, created_at, updated_at) ON TABLE public.personas TO callmeback_readonly;
@@ -3368,25 +4960,6 @@ GRANT SELECT(id, email, name, phone, stripe_customer_id, timezone, locale, email
 GRANT SELECT(id, email, name, phone, stripe_customer_id, timezone, locale, email_verified_at, terms_accepted_at, tokens_valid_from, blocked_at, erased_at, last_login_at, created_at, updated_at) ON TABLE public.users TO callmeback_voice;
 
 GRANT SELECT(id, email, name, phone, stripe_customer_id, timezone, locale, email_verified_at, terms_accepted_at, blocked_at, erased_at, last_login_at, created_at, updated_at), UPDATE(name, timezone, locale, terms_accepted_at) ON TABLE public.users TO callmeback_api;
-GRANT SELECT ON TABLE public.effective_voices TO callmeback_api;
-
-GRANT SELECT(user_id, persona_id, voice_id, voice_settings) ON TABLE public.effective_voices TO callmeback_readonly;
-
-GRANT SELECT(user_id, persona_id, voice_id, voice_settings) ON TABLE public.effective_voices TO callmeback_worker;
-
-GRANT SELECT(user_id, persona_id, voice_id, voice_settings) ON TABLE public.effective_voices TO callmeback_voice;
-
-GRANT SELECT(user_id, requested_by, erased_at) ON TABLE public.erasures TO callmeback_readonly;
-
-GRANT SELECT(user_id, requested_by, erased_at) ON TABLE public.erasures TO callmeback_worker;
-
-GRANT SELECT(user_id, requested_by, erased_at) ON TABLE public.erasures TO callmeback_voice;
-
-GRANT SELECT(user_id, key, request_hash, state, resource_id, answer, created_at) ON TABLE public.idempotency_keys TO callmeback_readonly;
-
-GRANT SELECT(user_id, key, request_hash, state, resource_id, answer, created_at) ON TABLE public.idempotency_keys TO callmeback_worker;
-
-GRANT SELECT(user_id, key, request_hash, state, resource_id, answer, created_at) ON TABLE public.idempotency_keys TO callmeback_voice;
 
 GRANT SELECT(user_id, call_id, created_at, dial_before, dial_claimed_at, dial_claimed_by, reaper_leased_until) ON TABLE public.open_calls TO callmeback_readonly;
 
@@ -3396,36 +4969,11 @@ GRANT SELECT(user_id, call_id, created_at, dial_before, dial_claimed_at, dial_cl
 
 GRANT SELECT(user_id, call_id) ON TABLE public.open_calls TO callmeback_api;
 
-GRANT SELECT(user_id, balance, ledger_sum, ledger_seq, ledger_rows, newest_balance, held_credits, hold_sum, is_proved) ON TABLE public.ledger_proof TO callmeback_readonly;
-
-GRANT SELECT(user_id, balance, ledger_sum, ledger_seq, ledger_rows, newest_balance, held_credits, hold_sum, is_proved) ON TABLE public.ledger_proof TO callmeback_worker;
-
-GRANT SELECT(user_id, balance, ledger_sum, ledger_seq, ledger_rows, newest_balance, held_credits, hold_sum, is_proved) ON TABLE public.ledger_proof TO callmeback_voice;
-
-GRANT SELECT(bucket, window_started_at, attempts, expires_at) ON TABLE public.login_attempts TO callmeback_readonly;
-
-GRANT SELECT(bucket, window_started_at, attempts, expires_at) ON TABLE public.login_attempts TO callmeback_worker;
-
-GRANT SELECT(bucket, window_started_at, attempts, expires_at) ON TABLE public.login_attempts TO callmeback_voice;
-GRANT SELECT ON TABLE public.monthly_spend TO callmeback_api;
-
-GRANT SELECT(user_id, month, spend_cents, calls, avg_duration_seconds) ON TABLE public.monthly_spend TO callmeback_readonly;
-
-GRANT SELECT(user_id, month, spend_cents, calls, avg_duration_seconds) ON TABLE public.monthly_spend TO callmeback_worker;
-
-GRANT SELECT(user_id, month, spend_cents, calls, avg_duration_seconds) ON TABLE public.monthly_spend TO callmeback_voice;
-
 GRANT SELECT(user_id, purpose, expires_at, used_at, created_at) ON TABLE public.one_time_tokens TO callmeback_readonly;
 
 GRANT SELECT(user_id, purpose, expires_at, used_at, created_at) ON TABLE public.one_time_tokens TO callmeback_worker;
 
 GRANT SELECT(user_id, purpose, expires_at, used_at, created_at) ON TABLE public.one_time_tokens TO callmeback_voice;
-
-GRANT SELECT(id, type, created_at, received_at, state, effect, user_id, attempts, retry_at, payload) ON TABLE public.payment_events TO callmeback_readonly;
-
-GRANT SELECT(id, type, created_at, received_at, state, effect, user_id, attempts, retry_at, payload) ON TABLE public.payment_events TO callmeback_worker;
-
-GRANT SELECT(id, type, created_at, received_at, state, effect, user_id, attempts, retry_at, payload) ON TABLE public.payment_events TO callmeback_voice;
 
 GRANT SELECT(user_id, number, verified_at, code_expires_at, code_attempts, created_at) ON TABLE public.phones TO callmeback_readonly;
 
@@ -3434,6 +4982,38 @@ GRANT SELECT(user_id, number, verified_at, code_expires_at, code_attempts, creat
 GRANT SELECT(user_id, number, verified_at, code_expires_at, code_attempts, created_at) ON TABLE public.phones TO callmeback_voice;
 
 GRANT SELECT(user_id, number, verified_at, created_at) ON TABLE public.phones TO callmeback_api;
+
+GRANT SELECT(number, reason, created_at) ON TABLE public.blocked_numbers TO callmeback_readonly;
+
+GRANT SELECT(number, reason, created_at) ON TABLE public.blocked_numbers TO callmeback_worker;
+
+GRANT SELECT(number, reason, created_at) ON TABLE public.blocked_numbers TO callmeback_voice;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.call_scenario_templates TO callmeback_api;
+
+GRANT SELECT(id, user_id, name, scenario_text, icon, use_count, last_used_at, created_at, updated_at) ON TABLE public.call_scenario_templates TO callmeback_readonly;
+
+GRANT SELECT(id, user_id, name, scenario_text, icon, use_count, last_used_at, created_at, updated_at) ON TABLE public.call_scenario_templates TO callmeback_worker;
+
+GRANT SELECT(id, user_id, name, scenario_text, icon, use_count, last_used_at, created_at, updated_at) ON TABLE public.call_scenario_templates TO callmeback_voice;
+GRANT SELECT ON TABLE public.call_schedules TO callmeback_api;
+
+GRANT SELECT(user_id, id, persona_id, phone_number, rrule, starts_at_local, timezone, tzdata_version, ends_at, remaining_count, paused_at, call_pretext, created_at, updated_at) ON TABLE public.call_schedules TO callmeback_readonly;
+
+GRANT SELECT(user_id, id, persona_id, phone_number, rrule, starts_at_local, timezone, tzdata_version, ends_at, remaining_count, paused_at, call_pretext, created_at, updated_at) ON TABLE public.call_schedules TO callmeback_worker;
+
+GRANT SELECT(user_id, id, persona_id, phone_number, rrule, starts_at_local, timezone, tzdata_version, ends_at, remaining_count, paused_at, call_pretext, created_at, updated_at) ON TABLE public.call_schedules TO callmeback_voice;
+
+GRANT SELECT(user_id, key, request_hash, state, resource_id, answer, created_at) ON TABLE public.idempotency_keys TO callmeback_readonly;
+
+GRANT SELECT(user_id, key, request_hash, state, resource_id, answer, created_at) ON TABLE public.idempotency_keys TO callmeback_worker;
+
+GRANT SELECT(user_id, key, request_hash, state, resource_id, answer, created_at) ON TABLE public.idempotency_keys TO callmeback_voice;
+
+GRANT SELECT(id, type, created_at, received_at, state, effect, user_id, attempts, retry_at, payload) ON TABLE public.payment_events TO callmeback_readonly;
+
+GRANT SELECT(id, type, created_at, received_at, state, effect, user_id, attempts, retry_at, payload) ON TABLE public.payment_events TO callmeback_worker;
+
+GRANT SELECT(id, type, created_at, received_at, state, effect, user_id, attempts, retry_at, payload) ON TABLE public.payment_events TO callmeback_voice;
 GRANT SELECT ON TABLE public.scheduled_calls TO callmeback_api;
 
 GRANT SELECT(id, user_id, persona_id, phone_number, scheduled_time, status, executed_at, call_id, schedule_id, occurrence, latest_start_at, claimed_by, lease_until, outcome, call_pretext, created_at, updated_at) ON TABLE public.scheduled_calls TO callmeback_readonly;
@@ -3441,24 +5021,6 @@ GRANT SELECT(id, user_id, persona_id, phone_number, scheduled_time, status, exec
 GRANT SELECT(id, user_id, persona_id, phone_number, scheduled_time, status, executed_at, call_id, schedule_id, occurrence, latest_start_at, claimed_by, lease_until, outcome, call_pretext, created_at, updated_at) ON TABLE public.scheduled_calls TO callmeback_worker;
 
 GRANT SELECT(id, user_id, persona_id, phone_number, scheduled_time, status, executed_at, call_id, schedule_id, occurrence, latest_start_at, claimed_by, lease_until, outcome, call_pretext, created_at, updated_at) ON TABLE public.scheduled_calls TO callmeback_voice;
-
-GRANT SELECT(version, name, checksum, applied_at, execution_ms, state) ON TABLE public.schema_migrations TO callmeback_readonly;
-
-GRANT SELECT(version, name, checksum, applied_at, execution_ms, state) ON TABLE public.schema_migrations TO callmeback_worker;
-
-GRANT SELECT(version, name, checksum, applied_at, execution_ms, state) ON TABLE public.schema_migrations TO callmeback_voice;
-
-GRANT SELECT(file, checksum, applied_at) ON TABLE public.schema_repeatable TO callmeback_readonly;
-
-GRANT SELECT(file, checksum, applied_at) ON TABLE public.schema_repeatable TO callmeback_worker;
-
-GRANT SELECT(file, checksum, applied_at) ON TABLE public.schema_repeatable TO callmeback_voice;
-
-GRANT SELECT(token_id, user_id, expires_at, created_at) ON TABLE public.token_blacklist TO callmeback_readonly;
-
-GRANT SELECT(token_id, user_id, expires_at, created_at) ON TABLE public.token_blacklist TO callmeback_worker;
-
-GRANT SELECT(token_id, user_id, expires_at, created_at) ON TABLE public.token_blacklist TO callmeback_voice;
 GRANT SELECT ON TABLE public.transcripts TO callmeback_api;
 GRANT INSERT ON TABLE public.transcripts TO callmeback_voice;
 
@@ -3480,6 +5042,151 @@ GRANT SELECT(user_id, email_notifications, sms_notifications, call_reminder_minu
 GRANT SELECT(user_id, email_notifications, sms_notifications, call_reminder_minutes, voicemail_policy, memory_enabled, memory, created_at, updated_at) ON TABLE public.user_preferences TO callmeback_worker;
 
 GRANT SELECT(user_id, email_notifications, sms_notifications, call_reminder_minutes, voicemail_policy, memory_enabled, memory, created_at, updated_at) ON TABLE public.user_preferences TO callmeback_voice;
+GRANT SELECT ON TABLE public.admin_users TO callmeback_api;
+
+GRANT SELECT(user_id, role, granted_by, granted_at) ON TABLE public.admin_users TO callmeback_readonly;
+
+GRANT SELECT(user_id, role, granted_by, granted_at) ON TABLE public.admin_users TO callmeback_worker;
+
+GRANT SELECT(user_id, role, granted_by, granted_at) ON TABLE public.admin_users TO callmeback_voice;
+
+GRANT SELECT(id, name, scope_id, mode, other_secret_until, expires_at, cidrs, rate_per_second, concurrency, learning_until, revoked_at, version, created_by, created_at) ON TABLE public.api_keys TO callmeback_readonly;
+
+GRANT SELECT(id, name, scope_id, mode, other_secret_until, expires_at, cidrs, rate_per_second, concurrency, learning_until, revoked_at, version, created_by, created_at) ON TABLE public.api_keys TO callmeback_worker;
+
+GRANT SELECT(id, name, scope_id, mode, other_secret_until, expires_at, cidrs, rate_per_second, concurrency, learning_until, revoked_at, version, created_by, created_at) ON TABLE public.api_keys TO callmeback_voice;
+GRANT SELECT ON TABLE public.call_cost_events TO callmeback_api;
+
+GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events TO callmeback_readonly;
+
+GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events TO callmeback_worker;
+
+GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events TO callmeback_voice;
+
+GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events_default TO callmeback_readonly;
+
+GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events_default TO callmeback_worker;
+
+GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events_default TO callmeback_voice;
+GRANT SELECT ON TABLE public.call_logs TO callmeback_api;
+
+GRANT SELECT(id, user_id, persona_id, twilio_call_sid, phone_number, duration_seconds, status, error_message, cost_stt, cost_llm, cost_tts, cost_twilio, cost_total, turn_count, interrupt_count, avg_response_time_ms, started_at, ended_at, created_at) ON TABLE public.call_logs TO callmeback_readonly;
+
+GRANT SELECT(id, user_id, persona_id, twilio_call_sid, phone_number, duration_seconds, status, error_message, cost_stt, cost_llm, cost_tts, cost_twilio, cost_total, turn_count, interrupt_count, avg_response_time_ms, started_at, ended_at, created_at) ON TABLE public.call_logs TO callmeback_worker;
+
+GRANT SELECT(id, user_id, persona_id, twilio_call_sid, phone_number, duration_seconds, status, error_message, cost_stt, cost_llm, cost_tts, cost_twilio, cost_total, turn_count, interrupt_count, avg_response_time_ms, started_at, ended_at, created_at) ON TABLE public.call_logs TO callmeback_voice;
+
+GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_readonly;
+
+GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_worker;
+
+GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_voice;
+GRANT SELECT ON TABLE public.credit_grants TO callmeback_api;
+
+GRANT SELECT(user_id, id, credits, cause, granted_seq, granted_at, expires_at, expired_at) ON TABLE public.credit_grants TO callmeback_readonly;
+
+GRANT SELECT(user_id, id, credits, cause, granted_seq, granted_at, expires_at, expired_at) ON TABLE public.credit_grants TO callmeback_worker;
+
+GRANT SELECT(user_id, id, credits, cause, granted_seq, granted_at, expires_at, expired_at) ON TABLE public.credit_grants TO callmeback_voice;
+
+GRANT SELECT(day, calls, revenue_cents, cost_cents, margin_cents) ON TABLE public.daily_margin TO callmeback_readonly;
+
+GRANT SELECT(day, calls, revenue_cents, cost_cents, margin_cents) ON TABLE public.daily_margin TO callmeback_worker;
+
+GRANT SELECT(day, calls, revenue_cents, cost_cents, margin_cents) ON TABLE public.daily_margin TO callmeback_voice;
+
+GRANT SELECT(carrier, calls_per_second, burst, tokens, refilled_at) ON TABLE public.dial_buckets TO callmeback_readonly;
+
+GRANT SELECT(carrier, calls_per_second, burst, tokens, refilled_at) ON TABLE public.dial_buckets TO callmeback_worker;
+
+GRANT SELECT(carrier, calls_per_second, burst, tokens, refilled_at) ON TABLE public.dial_buckets TO callmeback_voice;
+
+GRANT SELECT(user_id, seq, created_at, account, credits) ON TABLE public.double_entry TO callmeback_readonly;
+
+GRANT SELECT(user_id, seq, created_at, account, credits) ON TABLE public.double_entry TO callmeback_worker;
+
+GRANT SELECT(user_id, seq, created_at, account, credits) ON TABLE public.double_entry TO callmeback_voice;
+GRANT SELECT ON TABLE public.effective_limits TO callmeback_api;
+
+GRANT SELECT(user_id, subscription_tier, charges_credits, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff) ON TABLE public.effective_limits TO callmeback_readonly;
+
+GRANT SELECT(user_id, subscription_tier, charges_credits, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff) ON TABLE public.effective_limits TO callmeback_worker;
+
+GRANT SELECT(user_id, subscription_tier, charges_credits, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff) ON TABLE public.effective_limits TO callmeback_voice;
+GRANT SELECT ON TABLE public.effective_voices TO callmeback_api;
+
+GRANT SELECT(user_id, persona_id, voice_id, voice_settings) ON TABLE public.effective_voices TO callmeback_readonly;
+
+GRANT SELECT(user_id, persona_id, voice_id, voice_settings) ON TABLE public.effective_voices TO callmeback_worker;
+
+GRANT SELECT(user_id, persona_id, voice_id, voice_settings) ON TABLE public.effective_voices TO callmeback_voice;
+
+GRANT SELECT(user_id, requested_by, erased_at) ON TABLE public.erasures TO callmeback_readonly;
+
+GRANT SELECT(user_id, requested_by, erased_at) ON TABLE public.erasures TO callmeback_worker;
+
+GRANT SELECT(user_id, requested_by, erased_at) ON TABLE public.erasures TO callmeback_voice;
+
+GRANT SELECT(user_id, balance, ledger_sum, ledger_seq, ledger_rows, newest_balance, held_credits, hold_sum, is_proved) ON TABLE public.ledger_proof TO callmeback_readonly;
+
+GRANT SELECT(user_id, balance, ledger_sum, ledger_seq, ledger_rows, newest_balance, held_credits, hold_sum, is_proved) ON TABLE public.ledger_proof TO callmeback_worker;
+
+GRANT SELECT(user_id, balance, ledger_sum, ledger_seq, ledger_rows, newest_balance, held_credits, hold_sum, is_proved) ON TABLE public.ledger_proof TO callmeback_voice;
+
+GRANT SELECT(bucket, window_started_at, attempts, expires_at) ON TABLE public.login_attempts TO callmeback_readonly;
+
+GRANT SELECT(bucket, window_started_at, attempts, expires_at) ON TABLE public.login_attempts TO callmeback_worker;
+
+GRANT SELECT(bucket, window_started_at, attempts, expires_at) ON TABLE public.login_attempts TO callmeback_voice;
+GRANT SELECT ON TABLE public.monthly_spend TO callmeback_api;
+
+GRANT SELECT(user_id, month, spend_cents, calls, avg_duration_seconds) ON TABLE public.monthly_spend TO callmeback_readonly;
+
+GRANT SELECT(user_id, month, spend_cents, calls, avg_duration_seconds) ON TABLE public.monthly_spend TO callmeback_worker;
+
+GRANT SELECT(user_id, month, spend_cents, calls, avg_duration_seconds) ON TABLE public.monthly_spend TO callmeback_voice;
+
+GRANT SELECT(key_id, id, kind, statement, text_hash, parameter_types, created_at) ON TABLE public.named_statements TO callmeback_readonly;
+
+GRANT SELECT(key_id, id, kind, statement, text_hash, parameter_types, created_at) ON TABLE public.named_statements TO callmeback_worker;
+
+GRANT SELECT(key_id, id, kind, statement, text_hash, parameter_types, created_at) ON TABLE public.named_statements TO callmeback_voice;
+
+GRANT SELECT(key_id, idempotency_key, request_hash, answer, created_at) ON TABLE public.proxy_answers TO callmeback_readonly;
+
+GRANT SELECT(key_id, idempotency_key, request_hash, answer, created_at) ON TABLE public.proxy_answers TO callmeback_worker;
+
+GRANT SELECT(key_id, idempotency_key, request_hash, answer, created_at) ON TABLE public.proxy_answers TO callmeback_voice;
+
+GRANT SELECT(is_only, version) ON TABLE public.proxy_state TO callmeback_readonly;
+
+GRANT SELECT(is_only, version) ON TABLE public.proxy_state TO callmeback_worker;
+
+GRANT SELECT(is_only, version) ON TABLE public.proxy_state TO callmeback_voice;
+
+GRANT SELECT(version, name, checksum, applied_at, execution_ms, state) ON TABLE public.schema_migrations TO callmeback_readonly;
+
+GRANT SELECT(version, name, checksum, applied_at, execution_ms, state) ON TABLE public.schema_migrations TO callmeback_worker;
+
+GRANT SELECT(version, name, checksum, applied_at, execution_ms, state) ON TABLE public.schema_migrations TO callmeback_voice;
+
+GRANT SELECT(file, checksum, applied_at) ON TABLE public.schema_repeatable TO callmeback_readonly;
+
+GRANT SELECT(file, checksum, applied_at) ON TABLE public.schema_repeatable TO callmeback_worker;
+
+GRANT SELECT(file, checksum, applied_at) ON TABLE public.schema_repeatable TO callmeback_voice;
+
+GRANT SELECT(id, role_name, pii, as_user_id, reads, writes, calls, created_at) ON TABLE public.sql_scopes TO callmeback_readonly;
+
+GRANT SELECT(id, role_name, pii, as_user_id, reads, writes, calls, created_at) ON TABLE public.sql_scopes TO callmeback_worker;
+
+GRANT SELECT(id, role_name, pii, as_user_id, reads, writes, calls, created_at) ON TABLE public.sql_scopes TO callmeback_voice;
+
+GRANT SELECT(token_id, user_id, expires_at, created_at) ON TABLE public.token_blacklist TO callmeback_readonly;
+
+GRANT SELECT(token_id, user_id, expires_at, created_at) ON TABLE public.token_blacklist TO callmeback_worker;
+
+GRANT SELECT(token_id, user_id, expires_at, created_at) ON TABLE public.token_blacklist TO callmeback_voice;
 ALTER DEFAULT PRIVILEGES FOR ROLE callmeback_owner REVOKE ALL ON FUNCTIONS FROM PUBLIC;
 
 --

@@ -1,5 +1,7 @@
 """Whether the process lives, and whether it can serve."""
 
+from typing import Final
+
 import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
@@ -7,6 +9,9 @@ from litestar.di import NamedDependency
 from callmeback import errors
 from callmeback.pg import home
 from callmeback.web.services import Services
+
+# The services beside this one that note their life in the home.
+BEATING: Final = ("proxy", "worker")
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -36,8 +41,9 @@ async def ready(services: NamedDependency[Services]) -> Response[Readiness]:
         "calls": "draining" if services.draining else "ok",
     }
     # Under `up` this address speaks for the whole house; a web process on its own only for itself.
-    if "worker" in home.read_run(services.settings.home).get("services", ()):
-        parts["worker"] = "ok" if home.is_beating(services.settings.home, "worker") else "silent"
+    for service in home.read_run(services.settings.home).get("services", ()):
+        if service in BEATING:
+            parts[service] = "ok" if home.is_beating(services.settings.home, service) else "silent"
     is_ready = all(state == "ok" for state in parts.values())
 
     return Response(Readiness("ready" if is_ready else "unready", parts), status_code=200 if is_ready else 503)

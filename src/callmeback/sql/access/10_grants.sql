@@ -1,9 +1,11 @@
 -- Who may do what. Everything is taken first, then the least is given; run again at every change of this set.
 
-REVOKE ALL ON ALL TABLES IN SCHEMA public FROM callmeback_api, callmeback_worker, callmeback_voice, callmeback_readonly, PUBLIC;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM callmeback_api, callmeback_worker, callmeback_voice, callmeback_readonly, PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA public
+FROM callmeback_api, callmeback_worker, callmeback_voice, callmeback_readonly, callmeback_proxy, PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public
+FROM callmeback_api, callmeback_worker, callmeback_voice, callmeback_readonly, callmeback_proxy, PUBLIC;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
-GRANT USAGE ON SCHEMA public TO callmeback_api, callmeback_worker, callmeback_voice, callmeback_readonly;
+GRANT USAGE ON SCHEMA public TO callmeback_api, callmeback_worker, callmeback_voice, callmeback_readonly, callmeback_proxy;
 
 -- A column whose comment begins with "secret" is readable by its functions only.
 DO $$
@@ -12,7 +14,8 @@ DECLARE
 BEGIN
     EXECUTE format('REVOKE TEMPORARY, CREATE ON DATABASE %I FROM PUBLIC', current_database());
     EXECUTE format(
-        'GRANT CONNECT ON DATABASE %I TO callmeback_api, callmeback_worker, callmeback_voice, callmeback_readonly',
+        'GRANT CONNECT ON DATABASE %I '
+        || 'TO callmeback_api, callmeback_worker, callmeback_voice, callmeback_readonly, callmeback_proxy',
         current_database()
     );
     FOR v IN

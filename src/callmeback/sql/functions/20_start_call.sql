@@ -35,7 +35,7 @@ DECLARE
     v_month_left numeric;
     v_limited_by text;
 BEGIN
-    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+    IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
     IF p_local_day IS NULL

@@ -99,7 +99,7 @@ SECURITY DEFINER
 SET search_path = public, pg_temp
 AS $$
 BEGIN
-    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+    IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
     -- Tokens carry whole seconds; one issued later in this very second is revoked with the others.
@@ -216,7 +216,7 @@ SECURITY DEFINER
 SET search_path = public, pg_temp
 AS $$
 BEGIN
-    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+    IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     ELSIF EXISTS (SELECT FROM blocked_numbers AS n WHERE n.number = p_number) THEN
         RAISE EXCEPTION 'phone number is blocked' USING ERRCODE = 'CM013';
@@ -244,7 +244,7 @@ DECLARE
     v_now timestamptz := clock_timestamp();
     v_phone phones;
 BEGIN
-    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+    IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
     UPDATE phones AS h
@@ -281,7 +281,7 @@ SECURITY DEFINER
 SET search_path = public, pg_temp
 AS $$
 BEGIN
-    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+    IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
     DELETE FROM phones AS h WHERE h.user_id = p_user_id AND h.number = p_number;
@@ -309,7 +309,7 @@ SECURITY DEFINER
 SET search_path = public, pg_temp
 AS $$
 BEGIN
-    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+    IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
     PERFORM FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
@@ -356,6 +356,10 @@ BEGIN
         default_voice_id = NULL, default_voice_settings = '{}', llm_model = NULL, phone_number = NULL, is_active = false
     WHERE x.owner_user_id = p_user_id;
     UPDATE payment_events AS x SET payload = NULL WHERE x.user_id = p_user_id;
+    UPDATE api_keys AS x
+    SET revoked_at = clock_timestamp()
+    FROM sql_scopes AS s
+    WHERE x.scope_id = s.id AND s.as_user_id = p_user_id AND x.revoked_at IS NULL;
     UPDATE purchases AS x SET stripe_customer_id = NULL WHERE x.user_id = p_user_id;
     RETURN true;
 END

@@ -113,6 +113,16 @@ BEGIN
         LIMIT p_limit
     );
     GET DIAGNOSTICS v_rows = ROW_COUNT;
+    v_swept := v_swept + v_rows;
+    DELETE FROM proxy_answers AS a
+    WHERE (a.key_id, a.idempotency_key) IN (
+        SELECT x.key_id, x.idempotency_key
+        FROM proxy_answers AS x
+        WHERE x.created_at < v_now - interval '2 days'
+        ORDER BY x.created_at
+        LIMIT p_limit
+    );
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
     RETURN v_swept + v_rows;
 END
 $$;

@@ -8,8 +8,10 @@ SELECT
     p.default_voice_settings || coalesce(r.voice_settings, '{}') AS voice_settings
 FROM users AS u
 CROSS JOIN personas AS p
-LEFT JOIN user_persona_relationships AS r ON u.id = r.user_id AND p.id = r.persona_id;
-COMMENT ON VIEW effective_voices IS 'Voice of each persona for each person: what the relationship says, else the persona''s own.';
+LEFT JOIN user_persona_relationships AS r ON u.id = r.user_id AND p.id = r.persona_id
+WHERE p.owner_user_id IS NULL OR p.owner_user_id = u.id;
+COMMENT ON VIEW effective_voices IS
+'Voice of each persona for each person who may talk to it: what the relationship says, else the persona''s own.';
 
 CREATE OR REPLACE VIEW effective_limits WITH (security_invoker = true) AS
 SELECT
@@ -52,6 +54,7 @@ SELECT
 FROM calls AS c
 LEFT JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id;
 COMMENT ON VIEW call_logs IS 'The specification''s log of calls, over what was measured. Costs in cents, exact.';
+COMMENT ON COLUMN call_logs.phone_number IS 'pii:phone. As in calls.';
 
 CREATE OR REPLACE VIEW monthly_spend WITH (security_invoker = true) AS
 SELECT

@@ -1,0 +1,1 @@
+"""The claim `sqlproxy`: what a statement over HTTP costs."""

@@ -1,0 +1,88 @@
+"""`callmeback proxy`: SQL over HTTP. On SIGTERM it answers what it has begun, and stops."""
+
+import contextlib
+import gc
+import resource
+from typing import Final
+
+import click
+import msgspec
+import uvicorn
+
+from callmeback.cli.installation import service_settings
+from callmeback.pg import server
+from callmeback.settings import MAX_PORT, Settings
+from callmeback.sqlproxy.app import App
+from callmeback.sqlproxy.http import Door
+from callmeback.sqlproxy.service import Service
+from callmeback.sqlproxy.services import Services
+from callmeback.sqlproxy.socket import Sockets
+
+GRACE_SECONDS: Final = 12
+"""Longer than any request may take."""
+
+BACKLOG: Final = 2_048
+CONNECTIONS_MAX: Final = 4_000
+FILES_WANTED: Final = 16_384
+# A frame may join messages, of which each may have as many bytes as a body.
+FRAME_BYTES_MAX: Final = 2 << 20
+PING_SECONDS: Final = 20.0
+# A request makes some hundred objects and almost no cycles; looking for those at every 700th object cost a tenth.
+GC_THRESHOLDS: Final = (50_000, 20, 50)
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, MAX_PORT), help="Instead of CALLMEBACK_PROXY_PORT.")
+def command(port: int | None) -> None:
+    """Answer SQL over HTTP on CALLMEBACK_HOST and CALLMEBACK_PROXY_PORT."""
+    settings = service_settings()
+    run(settings if port is None else msgspec.structs.replace(settings, proxy_port=port))
+
+
+def run(settings: Settings) -> None:
+    """Serve until a signal; returns when everything is closed. Exits with 3 when the application doesn't start."""
+    allow_files()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    running = uvicorn.Server(configuration(settings, Services(settings, near(settings))))
+    running.run()
+    if not running.started:
+        raise SystemExit(3)
+
+
+def near(settings: Settings) -> str | None:
+    """The embedded server's Unix socket, where the database is that server and we may use it."""
+    return None if settings.database_url is None else server.near_dsn(settings.home, settings.database_url)
+
+
+def configuration(settings: Settings, services: Services) -> uvicorn.Config:
+    """How uvicorn runs it: its loop, sockets and WebSockets, our HTTP, everything bounded."""
+    return uvicorn.Config(
+        App(services, Sockets().serve),
+        host=settings.host,
+        port=settings.proxy_port,
+        loop="uvloop",
+        http=Door(Service(services), CONNECTIONS_MAX),  # type: ignore[arg-type]  # called like the class it stands for
+        ws="websockets-sansio",
+        ws_max_size=FRAME_BYTES_MAX,
+        ws_per_message_deflate=False,
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PING_SECONDS,
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+def allow_files() -> None:
+    """Every client is a file; the usual 1,024 would be the real limit of connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(FILES_WANTED, hard)
+    if soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,353 @@
+"""HTTP/1.1 as the proxy speaks it: httptools parses, one task answers a connection's requests in their order.
+
+uvicorn starts it, listens, and ends it, and takes over a connection that becomes a WebSocket. Its own HTTP protocol and
+ASGI cost 35 µs a request, this 11 (docs/decisions has the measurement), of some 70 for everything.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from http import HTTPStatus
+from typing import Any, Final
+
+import httptools
+
+from callmeback import errors, logs
+from callmeback.sqlproxy.limits import BODY_BYTES_MAX
+from callmeback.sqlproxy.requests import Answer, Request, Stream
+from callmeback.sqlproxy.service import Service
+
+HEAD_BYTES_MAX: Final = 32 * 1024
+HEADERS_MAX: Final = 100
+PIPELINED_MAX: Final = 16
+# From the first byte of a request to its last, and between two requests.
+REQUEST_S: Final = 10.0
+KEEP_ALIVE_S: Final = 65.0
+# A reader that takes nothing for so long is gone.
+STALL_S: Final = 10.0
+SWEEP_S: Final = 1.0
+# What is still read of a body that was refused, so that its sender gets to read why.
+DISCARDED_BYTES_MAX: Final = 64 << 20
+WRITE_TOGETHER_BYTES_MAX: Final = 64 * 1024
+
+CORS: Final = (
+    b"access-control-allow-origin: *\r\naccess-control-expose-headers: retry-after, server-timing, x-request-id\r\n"
+)
+_STATUS: Final = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
+_NEVER: Final = float("inf")
+
+_log = logs.get_logger(__name__)
+
+
+class Door:
+    """Makes the protocol of each connection (uvicorn calls it like a class), and closes those that do nothing."""
+
+    def __init__(self, service: Service, connections_max: int) -> None:
+        self.service = service
+        self.connections_max = connections_max
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._state: Any = None
+
+    def __call__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> "Connection":
+        loop = _loop or asyncio.get_running_loop()
+        self._state = server_state
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(SWEEP_S, self._sweep, loop)
+
+        return Connection(self, config, server_state, app_state, loop)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for connection in list(self._state.connections):
+            if isinstance(connection, Connection) and connection.expires_at <= now:
+                connection.give_up()
+        self._sweeper = loop.call_later(SWEEP_S, self._sweep, loop) if self._state.connections else None
+
+
+class Connection(asyncio.Protocol):
+    """One client. `expires_at` is when its silence becomes too long."""
+
+    def __init__(
+        self, door: Door, config: Any, server_state: Any, app_state: Any, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.expires_at = _NEVER
+        self._door = door
+        self._service = door.service
+        self._uvicorn = (config, server_state, app_state)
+        self._loop = loop
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set when the connection is made
+        self._peer = ""
+        self._waiting: deque[tuple[Request, bool]] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._keep_alive = True
+        self._is_writable = True
+        self._reset()
+
+    # What the transport says.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # what TCP gives
+        """A client is there."""
+        self._transport = transport
+        connections = self._uvicorn[1].connections
+        connections.add(self)
+        address = transport.get_extra_info("peername")
+        self._peer = str(address[0]) if isinstance(address, tuple) else ""
+        self.expires_at = self._loop.time() + REQUEST_S
+        if len(connections) > self._door.connections_max:
+            self._refuse(503, b"too many connections")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client left: what runs for it is stopped."""
+        self._uvicorn[1].connections.discard(self)
+        self._waiting.clear()
+        if self._task is not None:
+            self._task.cancel()
+        self.resume_writing()
+        self._parser = None
+
+    def eof_received(self) -> bool:
+        """It will send no more, and is taken to be gone: a client that was killed looks the same."""
+        return False
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than we write."""
+        self._is_writable = False
+
+    def resume_writing(self) -> None:
+        """It caught up."""
+        self._is_writable = True
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a request."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._upgrade()
+        except httptools.HttpParserError:
+            if not self._transport.is_closing():
+                self._refuse(400, b"this is not HTTP/1.1")
+
+    def shutdown(self) -> None:
+        """The server ends: after the answer, if there is one to come."""
+        self._keep_alive = False
+        if self._task is None:
+            self._transport.close()
+
+    def give_up(self) -> None:
+        """Too long a silence: in the middle of a request it is told so, else the connection just ends."""
+        self.expires_at = _NEVER
+        if self._is_receiving and self._task is None:
+            self._refuse(408, b"the request did not arrive in time")
+        else:
+            self._transport.abort()
+
+    # What the parser says.
+
+    def on_message_begin(self) -> None:
+        """The first bytes of a request."""
+        self._reset()
+        self._is_receiving = True
+        if self._task is None:
+            self.expires_at = self._loop.time() + REQUEST_S
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the address."""
+        self._url += url
+        self._grow_head(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        self._headers.setdefault(name.lower(), value)
+        self._grow_head(len(name) + len(value))
+
+    def on_headers_complete(self) -> None:
+        """The body follows, or what is to be refused without it."""
+        headers = self._headers
+        length = headers.get(b"content-length")
+        if length is not None and int(length) > BODY_BYTES_MAX:
+            self._refuse_body()
+        elif headers.get(b"expect", b"").lower() == b"100-continue" and self._task is None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._size += len(body)
+        if self._is_refused:
+            if self._size > DISCARDED_BYTES_MAX:
+                self._transport.close()
+        elif self._size > BODY_BYTES_MAX:
+            self._refuse_body()
+        else:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._is_receiving = False
+        if self._is_refused or (self._parser.should_upgrade() and self._is_websocket()):
+            return
+        request = self._request()
+        request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._begin(request)
+
+    # Requests, one after another.
+
+    def _reset(self) -> None:
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._body: list[bytes] = []
+        self._size = 0
+        self._head_bytes = 0
+        self._is_receiving = False
+        self._is_refused = False
+
+    def _grow_head(self, count: int) -> None:
+        self._head_bytes += count
+        if (self._head_bytes > HEAD_BYTES_MAX or len(self._headers) > HEADERS_MAX) and not self._transport.is_closing():
+            self._refuse(431, b"the head of the request is too large")
+
+    def _request(self) -> Request:
+        path = self._url.partition(b"?")[0].decode("latin-1")
+
+        return Request(self._parser.get_method(), path, self._headers, self._peer)
+
+    def _begin(self, request: Request) -> None:
+        keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
+        if self._task is None:
+            self._start(request, keep_alive)
+        elif len(self._waiting) < PIPELINED_MAX:
+            self._waiting.append((request, keep_alive))
+        else:
+            self._transport.abort()
+
+    def _start(self, request: Request, keep_alive: bool) -> None:
+        self.expires_at = _NEVER
+        request.began = time.perf_counter()
+        request.expires_at = self._loop.time() + self._service.deadline_s
+        if not keep_alive:
+            self._keep_alive = False
+        self._task = self._loop.create_task(self._answer(request))
+
+    async def _answer(self, request: Request) -> None:
+        service = self._service
+        try:
+            answer = await service.answer(request)
+            if answer.stream is None:
+                self._write(request, answer)
+                service.finish(request, answer.status, len(answer.body))
+            else:
+                await self._stream(request, answer, answer.stream)
+        except asyncio.CancelledError:
+            service.finish(request, CLIENT_GONE, 0)
+            return
+        self._task = None
+        if self._transport.is_closing():
+            return
+        if not self._keep_alive:
+            self._transport.close()
+        elif self._waiting:
+            self._start(*self._waiting.popleft())
+        else:
+            self.expires_at = self._loop.time() + KEEP_ALIVE_S
+
+    def _write(self, request: Request, answer: Answer) -> None:
+        """The whole answer at once."""
+        body = answer.body
+        head = self._head(request, answer, b"content-length: %d\r\n" % len(body))
+        if request.method == b"HEAD":
+            self._transport.write(head)
+        elif len(body) <= WRITE_TOGETHER_BYTES_MAX:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
+            self._transport.write(body)
+
+    async def _stream(self, request: Request, answer: Answer, stream: Stream) -> None:
+        """Head first, then pieces as they come; whoever doesn't read them is let go."""
+        is_chunked = self._parser is not None and self._parser.get_http_version() != "1.0"
+        if not is_chunked:
+            self._keep_alive = False
+        self._transport.write(self._head(request, answer, b"transfer-encoding: chunked\r\n" if is_chunked else b""))
+        size = 0
+        async with contextlib.aclosing(stream):
+            with contextlib.suppress(StopAsyncIteration):
+                while True:
+                    piece = await anext(stream)
+                    size += len(piece)
+                    self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
+                    if not self._is_writable:
+                        await self._drain()
+        if is_chunked:
+            self._transport.write(b"0\r\n\r\n")
+        self._service.finish(request, answer.status, size)
+
+    async def _drain(self) -> None:
+        self._drained = self._loop.create_future()
+        try:
+            async with asyncio.timeout(STALL_S):
+                await self._drained
+        except TimeoutError:
+            self._transport.abort()
+            raise asyncio.CancelledError from None
+        finally:
+            self._drained = None
+
+    def _head(self, request: Request, answer: Answer, length: bytes) -> bytes:
+        record = request.record
+        return (
+            b"%bcontent-type: %b\r\n%bx-request-id: %b\r\nserver-timing: queue;dur=%.2f, db;dur=%.2f\r\n%b%b%b\r\n"
+            % (
+                _STATUS[answer.status],
+                answer.content_type,
+                length,
+                record.request.encode(),
+                record.queue_ms,
+                record.database_ms,
+                CORS,
+                answer.headers,
+                b"" if self._keep_alive else b"connection: close\r\n",
+            )
+        )
+
+    # What can't be answered by the service.
+
+    def _refuse_body(self) -> None:
+        """Answer at once; the rest of the body is read and dropped, so that the sender isn't cut off while sending."""
+        self._is_refused = True
+        self._body.clear()
+        request = self._request()
+        request.error = errors.BodyTooLarge(f"A body has at most {BODY_BYTES_MAX} bytes.")
+        self._begin(request)
+
+    def _refuse(self, status: int, reason: bytes) -> None:
+        """A short answer to what isn't even a request, and the end."""
+        self._transport.write(
+            b"%bcontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (_STATUS[status], len(reason), reason)
+        )
+        self._transport.close()
+
+    def _is_websocket(self) -> bool:
+        return self._headers.get(b"upgrade", b"").lower() == b"websocket"
+
+    def _upgrade(self) -> None:
+        """Hand the connection over to uvicorn's WebSocket protocol, with the request as it came."""
+        config, server_state, app_state = self._uvicorn
+        if not self._is_websocket() or config.ws_protocol_class is None or self._task is not None:
+            return
+        self.expires_at = _NEVER
+        server_state.connections.discard(self)
+        lines = [b"GET %b HTTP/1.1\r\n" % self._url]
+        lines += [b"%b: %b\r\n" % each for each in self._headers.items()]
+        protocol = config.ws_protocol_class(config=config, server_state=server_state, app_state=app_state)
+        protocol.connection_made(self._transport)
+        protocol.data_received(b"".join([*lines, b"\r\n"]))
+        self._transport.set_protocol(protocol)
+
+
+CLIENT_GONE: Final = 499
+"""In the log only: nobody is there to read a status."""

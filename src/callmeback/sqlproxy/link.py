@@ -1,0 +1,443 @@
+"""One connection of a scope's role: libpq with a reader that stays, statements prepared at their second use.
+
+Text goes in and text comes out. Rows are taken in chunks while they arrive, so that a cap is enforced while reading
+and a stream needs constant memory. A link that isn't idle after its request is never used again: whoever gives it back
+finds `is_idle` false and closes it, and the server rolls back.
+"""
+
+import array
+import asyncio
+import contextlib
+import fcntl
+import termios
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import psycopg
+from psycopg.pq import ConnStatus, ExecStatus, PipelineStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
+
+from callmeback import errors, logs
+from callmeback.sqlproxy.deadlines import Deadlines
+
+CONNECT_TIMEOUT_S: Final = 5
+# A cancel request that isn't answered by then is not waited for: the socket is closed.
+GRACE_S: Final = 1.0
+CHUNK_ROWS: Final = 250
+PREPARED_MAX: Final = 100
+SEEN_MAX: Final = 500
+PREPARED_TEXT_BYTES_MAX: Final = 16 * 1024
+# Bytes that may wait in libpq for a chunk to be complete. Only enormous values get there.
+UNFINISHED_BYTES_MAX: Final = 24 << 20
+# Reads without a complete result before anybody counts bytes; an ordinary answer takes fewer.
+READS_UNCOUNTED: Final = 4
+
+OPTIONS: Final = (
+    "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=1 -c bytea_output=hex "
+    "-c standard_conforming_strings=on"
+)
+
+_TUPLES: Final = ExecStatus.TUPLES_OK
+_ROWS: Final = (ExecStatus.TUPLES_CHUNK, _TUPLES)
+_DONE: Final = (ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY)
+_IDLE: Final = TransactionStatus.IDLE
+
+_log = logs.get_logger(__name__)
+
+
+class Sink(Protocol):
+    """Takes a statement's rows as they arrive; may raise a domain error, which ends the request and the link."""
+
+    def add(self, result: PGresult, statement: "Prepared | None") -> None:
+        """Some rows; the last call may bring none, but always the columns."""
+
+
+class Prepared:
+    """A statement that this link prepared, and what its results look like, kept by whoever encodes them."""
+
+    __slots__ = ("fields", "name", "shape")
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+        self.shape: Any = None
+        self.fields: bytes | None = None
+
+
+class Step:
+    """A statement to run, and then what came of it: its tag, or the error result."""
+
+    __slots__ = ("error", "key", "prepared", "sink", "tag", "text", "types", "values", "was_run")
+
+    def __init__(
+        self,
+        text: bytes,
+        values: Sequence[bytes | None] = (),
+        sink: Sink | None = None,
+        types: tuple[int, ...] | None = None,
+    ) -> None:
+        self.text = text
+        self.types = types
+        # The same text with other types is another statement.
+        self.key: object = text if types is None else (text, types)
+        self.values = values
+        self.sink = sink
+        self.prepared: Prepared | None = None
+        self.tag = b""
+        self.error: PGresult | None = None
+        self.was_run = False
+
+
+class _Upkeep:
+    """A message of our own between statements: prepare or close one."""
+
+    __slots__ = ("error", "sink")
+
+    def __init__(self) -> None:
+        self.error: PGresult | None = None
+        self.sink = None
+
+
+class Link:
+    """See the module. One request at a time; `expires_at` is the moment at which what runs is given up."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any], role: str, deadlines: Deadlines) -> None:
+        self.role = role
+        self.opened_at = self.used_at = asyncio.get_running_loop().time()
+        self.expires_at = 0.0
+        self.is_lost = False
+        self._is_tainted = False
+        self._connection = connection
+        self._pgconn = connection.pgconn
+        self._deadlines = deadlines
+        self._loop = asyncio.get_running_loop()
+        self._socket = self._pgconn.socket
+        self._waiter: asyncio.Future[None] | None = None
+        self._steps: Sequence[Step | _Upkeep] = ()
+        self._at = 0
+        self._is_pipeline = False
+        self._is_paused = False
+        self._reads = 0
+        self._unfinished_bytes = 0
+        self._prepared: OrderedDict[object, Prepared] = OrderedDict()
+        self._seen: OrderedDict[object, None] = OrderedDict()
+        self._stale: list[bytes] = []
+        self._number = 0
+        self._loop.add_reader(self._socket, self._on_readable)
+
+    @classmethod
+    async def open(cls, dsn: str, role: str, deadlines: Deadlines) -> "Link":
+        """Log in as the role; raises psycopg.Error."""
+        connection = await psycopg.AsyncConnection.connect(
+            dsn,
+            autocommit=True,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            client_encoding="UTF8",
+            application_name="callmeback sqlproxy",
+            options=OPTIONS,
+        )
+
+        return cls(connection, role, deadlines)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the next request may have it: nothing runs, and no transaction is open."""
+        return (
+            not (self.is_lost or self._is_tainted)
+            and self._waiter is None
+            and self._pgconn.transaction_status == _IDLE
+            and not self._steps
+        )
+
+    def now(self) -> float:
+        """The loop's time."""
+        return self._loop.time()
+
+    async def run(
+        self,
+        text: bytes,
+        values: Sequence[bytes | None],
+        sink: Sink | None,
+        expires_at: float,
+        types: tuple[int, ...] | None = None,
+    ) -> Step:
+        """Run one statement in a transaction of its own.
+
+        The Step has the tag or the error. Raises DeadlineExceeded, DatabaseUnavailable, and what the sink raises.
+        """
+        step = Step(text, values, sink, types)
+        prepared = self._prepared.get(step.key)
+        if prepared is None and step.key in self._seen:
+            await self._pipeline([step], expires_at)
+            return step
+        pgconn = self._pgconn
+        try:
+            if prepared is not None:
+                self._prepared.move_to_end(step.key)
+                step.prepared = prepared
+                pgconn.send_query_prepared(prepared.name, values)
+            else:
+                self._note(step)
+                pgconn.send_query_params(text, values, types)
+            if sink is not None:
+                pgconn.set_chunked_rows_mode(CHUNK_ROWS)
+        except psycopg.Error as exc:
+            raise self._lose() from exc
+        await self._wait([step], expires_at)
+
+        return step
+
+    async def pipeline(self, steps: Sequence[Step], expires_at: float) -> None:
+        """Run statements in one round trip; what follows a failed one is not run. Raises as `run` does."""
+        await self._pipeline(steps, expires_at)
+
+    async def close(self) -> None:
+        """End it: ask the server to stop what still runs, wait a moment for that, and close the socket."""
+        self._detach()
+        if not self.is_lost and self._pgconn.transaction_status == TransactionStatus.ACTIVE:
+            with contextlib.suppress(psycopg.Error):
+                await self._connection.cancel_safe(timeout=GRACE_S)
+        self.is_lost = True
+        await self._connection.close()
+
+    def taint(self) -> None:
+        """What ran may have changed the session, so nobody uses it again."""
+        self._is_tainted = True
+
+    def cut(self) -> None:
+        """End it without waiting for anything."""
+        self._detach()
+        self.is_lost = True
+        self._pgconn.finish()
+
+    def pause(self) -> None:
+        """Stop reading: the sink has enough for now."""
+        if not self._is_paused:
+            self._is_paused = True
+            self._loop.remove_reader(self._socket)
+
+    def resume(self) -> None:
+        """Go on reading, with what libpq already has."""
+        if self._is_paused and not self.is_lost:
+            self._is_paused = False
+            self._loop.add_reader(self._socket, self._on_readable)
+            self._loop.call_soon(self._advance)
+
+    def expire(self) -> None:
+        """The deadline passed: whoever waits learns it now; the link is not idle, and will be closed."""
+        self.fail(errors.DeadlineExceeded())
+
+    def fail(self, error: Exception) -> None:
+        """End the wait of the request that runs with an error; the link can't be used again."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+
+    async def _pipeline(self, steps: Sequence[Step], expires_at: float) -> None:
+        pgconn = self._pgconn
+        sent: list[Step | _Upkeep] = []
+        try:
+            pgconn.enter_pipeline_mode()
+            for step in steps:
+                self._send(step, sent)
+            first = sent[0]
+            pgconn.pipeline_sync()
+            if first.sink is not None:
+                pgconn.set_chunked_rows_mode(CHUNK_ROWS)
+        except psycopg.Error as exc:
+            raise self._lose() from exc
+        self._is_pipeline = True
+        await self._wait(sent, expires_at)
+        self._forget_failed(sent)
+
+    def _send(self, step: Step, sent: list[Step | _Upkeep]) -> None:
+        """Put one statement into the pipeline, prepared where it was seen before."""
+        text, key = step.text, step.key
+        prepared = self._prepared.get(key)
+        if prepared is None and key in self._seen:
+            if len(self._prepared) >= PREPARED_MAX:
+                self._stale.append(self._prepared.popitem(last=False)[1].name)
+            while self._stale:
+                self._pgconn.send_close_prepared(self._stale.pop())
+                sent.append(_Upkeep())
+            self._number += 1
+            prepared = self._prepared[key] = Prepared(b"s%d" % self._number)
+            self._pgconn.send_prepare(prepared.name, text, step.types)
+            sent.append(_Upkeep())
+        if prepared is not None:
+            self._prepared.move_to_end(key)
+            step.prepared = prepared
+            self._pgconn.send_query_prepared(prepared.name, step.values)
+        else:
+            self._note(step)
+            self._pgconn.send_query_params(text, step.values, step.types)
+        sent.append(step)
+
+    def _forget_failed(self, sent: Sequence[Step | _Upkeep]) -> None:
+        """What came of a pipeline that failed somewhere is not certain, so nothing new of it is taken for prepared."""
+        failed = False
+        for place, each in enumerate(sent):
+            if isinstance(each, _Upkeep):
+                failed = failed or each.error is not None
+                following = sent[place + 1] if place + 1 < len(sent) else None
+                if isinstance(following, Step) and (each.error is not None or not following.was_run):
+                    following.error = following.error or each.error
+                    self._prepared.pop(following.key, None)
+
+    def forget(self, step: Step) -> None:
+        """Prepare this statement anew at its next use: the tables behind it were changed."""
+        prepared = self._prepared.pop(step.key, None)
+        if prepared is not None:
+            self._stale.append(prepared.name)
+
+    def _note(self, step: Step) -> None:
+        if len(step.text) <= PREPARED_TEXT_BYTES_MAX:
+            self._seen[step.key] = None
+            if len(self._seen) > SEEN_MAX:
+                self._seen.popitem(last=False)
+
+    async def _wait(self, steps: Sequence[Step | _Upkeep], expires_at: float) -> None:
+        """Send what libpq holds, and sleep until every answer is there."""
+        self._steps = steps
+        self._at = self._reads = self._unfinished_bytes = 0
+        self._waiter = self._loop.create_future()
+        self.expires_at = expires_at
+        self._deadlines.watch(self)
+        self._flush()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            self._deadlines.forget(self)
+
+    def _flush(self) -> None:
+        try:
+            if self._pgconn.flush():
+                self._loop.add_writer(self._socket, self._on_writable)
+        except psycopg.Error:
+            self._lose()
+
+    def _on_writable(self) -> None:
+        self._loop.remove_writer(self._socket)
+        self._flush()
+
+    def _on_readable(self) -> None:
+        pgconn = self._pgconn
+        counted = self._reads >= READS_UNCOUNTED
+        before = self._pending() if counted else 0
+        try:
+            pgconn.consume_input()
+        except psycopg.Error:
+            self._lose()
+            return
+        if not self._steps:
+            # Nothing was asked: a notice, or the server's last words.
+            if pgconn.is_busy() == 0 and pgconn.status == ConnStatus.BAD:
+                self._lose()
+            return
+        self._reads += 1
+        if counted:
+            self._unfinished_bytes += max(0, before - self._pending())
+            if self._unfinished_bytes > UNFINISHED_BYTES_MAX:
+                self.fail(errors.AnswerTooLarge())
+                self._detach()
+                return
+        self._advance()
+
+    def _pending(self) -> int:
+        """Bytes that wait in the kernel."""
+        found = array.array("i", [0])
+        fcntl.ioctl(self._socket, termios.FIONREAD, found)
+
+        return found[0]
+
+    def _advance(self) -> None:
+        """Take every answer that is complete."""
+        pgconn = self._pgconn
+        try:
+            while self._steps and not self._is_paused and not pgconn.is_busy():
+                result = pgconn.get_result()
+                if result is None:
+                    self._next()
+                else:
+                    self._take(result)
+        except psycopg.Error:
+            self._lose()
+        except Exception as exc:
+            # What a sink raises is its request's; the rest of the answer is read by nobody.
+            self.fail(exc)
+            self._detach()
+
+    def _take(self, result: PGresult) -> None:
+        status = result.status
+        if status == ExecStatus.PIPELINE_SYNC:
+            self._pgconn.exit_pipeline_mode()
+            self._is_pipeline = False
+            self._finish()
+            return
+        step = self._steps[self._at]
+        if status in _ROWS:
+            self._reads = self._unfinished_bytes = 0
+            assert isinstance(step, Step)
+            if step.sink is not None:
+                step.sink.add(result, step.prepared)
+            # In a chunk that isn't full the tag came already, and the last, empty result lacks it.
+            step.tag = result.command_status or step.tag
+            step.was_run = status == _TUPLES
+        elif status in _DONE:
+            if isinstance(step, Step):
+                step.tag = result.command_status or b""
+                step.was_run = True
+        elif status == ExecStatus.PIPELINE_ABORTED:
+            pass
+        elif status == ExecStatus.FATAL_ERROR and self._pgconn.status == ConnStatus.OK:
+            step.error = result
+        else:
+            # COPY, which the policy refuses, or the end of the connection.
+            self._lose(result)
+
+    def _next(self) -> None:
+        """One statement's answers are complete."""
+        if not self._is_pipeline:
+            if self._pgconn.status == ConnStatus.OK:
+                self._finish()
+            else:
+                self._lose()
+            return
+        if self._pgconn.status != ConnStatus.OK:
+            self._lose()
+            return
+        if self._at + 1 < len(self._steps):
+            self._at += 1
+            # After a failure nothing more is run, so there are no rows to come in chunks.
+            is_aborted = self._pgconn.pipeline_status == PipelineStatus.ABORTED
+            if self._steps[self._at].sink is not None and not is_aborted:
+                self._pgconn.set_chunked_rows_mode(CHUNK_ROWS)
+
+    def _finish(self) -> None:
+        self._steps = ()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _lose(self, result: PGresult | None = None) -> errors.DatabaseUnavailable:
+        """The connection is gone, or can't be understood any more."""
+        error = errors.DatabaseUnavailable()
+        if not self.is_lost:
+            self.is_lost = True
+            self._detach()
+            self.fail(error)
+
+        return error
+
+    def _detach(self) -> None:
+        """The loop looks at the socket no longer."""
+        for remove in (self._loop.remove_reader, self._loop.remove_writer):
+            with contextlib.suppress(OSError, ValueError):
+                remove(self._socket)
+
+
+def tag(command: bytes) -> tuple[bytes, bytes]:
+    """Command and number of rows, as JSON, of a command tag such as `INSERT 0 1`, `SELECT 5` or `CREATE TABLE`."""
+    words = command.split(b" ")
+    count = words[-1]
+
+    return words[0], count if count.isdigit() else b"null"

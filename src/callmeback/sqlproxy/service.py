@@ -1,0 +1,145 @@
+"""Which endpoint answers a request, who may ask, and what is written about it at the end."""
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+from prometheus_client import generate_latest
+
+from callmeback import errors, logs
+from callmeback.sqlproxy import batch, gate, neon, problems, query, readiness
+from callmeback.sqlproxy.keyring import Key
+from callmeback.sqlproxy.requests import METRICS, PROBLEM, Answer, Request
+from callmeback.sqlproxy.services import Services
+
+Endpoint = Callable[[Services, Request, Key], Awaitable[Answer]]
+
+POSTS: Final[dict[str, Endpoint]] = {"/query": query.answer, "/batch": batch.answer, "/sql": neon.answer}
+GETS: Final = ("/health", "/ready", "/metrics")
+NAMED: Final = "/named/"
+UNKNOWN: Final = "unknown"
+
+PREFLIGHT: Final = (
+    b"access-control-allow-methods: POST, OPTIONS\r\n"
+    b"access-control-allow-headers: authorization, content-type, accept, idempotency-key, traceparent, "
+    b"neon-connection-string, neon-raw-text-output, neon-array-mode, neon-pool-opt-in, neon-batch-isolation-level, "
+    b"neon-batch-read-only, neon-batch-deferrable\r\n"
+    b"access-control-max-age: 86400\r\n"
+)
+REQUEST_ID_BYTES: Final = 6
+
+_log = logs.get_logger(__name__)
+
+
+class Service:
+    """Answers complete requests; `finish` is called once an answer was sent, or its reader had gone."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        # Unique without a system call for each: this process, then a count.
+        self._prefix = secrets.token_hex(REQUEST_ID_BYTES)
+        self._count = 0
+
+    @property
+    def deadline_s(self) -> float:
+        """How long a request may take from its last byte on."""
+        return self._services.deadline_s
+
+    async def answer(self, request: Request) -> Answer:
+        """The answer to anything; raises nothing but CancelledError."""
+        self._count += 1
+        record = request.record
+        record.request = f"{self._prefix}{self._count:08x}"
+        try:
+            if request.error is not None:
+                raise request.error
+            if request.method == b"POST":
+                return await self._post(request)
+            return self._other(request)
+        except errors.CallMeBackError as exc:
+            return self._refusal(request, exc)
+        except Exception as exc:
+            _log.error("request_crashed", endpoint=record.endpoint, request=record.request, exc_info=exc)
+            return self._refusal(request, errors.CallMeBackError())
+
+    def finish(self, request: Request, status: int, size: int) -> None:
+        """Count it and write its line. What is asked again and again by a supervisor is counted only."""
+        record = request.record
+        seconds = time.perf_counter() - request.began
+        endpoint = record.endpoint
+        self._services.figures.note(endpoint, status, seconds)
+        if endpoint in GETS and status < 500:
+            return
+        record.status = status
+        record.bytes = size
+        record.total_ms = round(seconds * 1_000, 3)
+        self._services.audit.write(record)
+
+    async def _post(self, request: Request) -> Answer:
+        services, path = self._services, request.path
+        endpoint = POSTS.get(path)
+        if endpoint is None:
+            if not path.startswith(NAMED):
+                raise self._no_such(request)
+            endpoint, request.record.endpoint = query.answer_named, NAMED
+        if services.is_draining:
+            raise errors.Draining()
+        key = await gate.key_of(services, request)
+        services.limits.admit(key)
+        is_held = True
+        try:
+            answer = await endpoint(services, request, key)
+            if answer.stream is not None:
+                answer.stream.on_close = partial(services.limits.leave, key)
+                is_held = False
+            return answer
+        finally:
+            if is_held:
+                services.limits.leave(key)
+
+    def _other(self, request: Request) -> Answer:
+        path, method = request.path, request.method
+        if method == b"OPTIONS":
+            request.record.endpoint = path if path in POSTS else UNKNOWN
+            return Answer(204, b"", headers=PREFLIGHT)
+        if method not in (b"GET", b"HEAD") or path not in GETS:
+            raise self._no_such(request)
+        if path == "/metrics":
+            return Answer(200, generate_latest(self._services.figures.registry), METRICS)
+        if path == "/health":
+            return Answer(200, readiness.HEALTHY)
+        status, body = readiness.report(self._services)
+
+        return Answer(status, body)
+
+    def _no_such(self, request: Request) -> errors.CallMeBackError:
+        path = request.path
+        is_known = path in POSTS or path in GETS or path.startswith(NAMED)
+        if not is_known:
+            # Never the path itself: there is no end of them, and one may hold anything.
+            request.record.endpoint = UNKNOWN
+        elif path.startswith(NAMED):
+            request.record.endpoint = NAMED
+
+        return errors.MethodNotAllowed() if is_known else errors.NotFound("There is no such address here.")
+
+    def _refusal(self, request: Request, error: errors.CallMeBackError) -> Answer:
+        record = request.record
+        record.sqlstate = problems.sqlstate_of(error)
+        if isinstance(error, errors.StatementRefused):
+            record.verdict, record.rule = "refused", str(error.extra.get("rule"))
+        is_neon = record.endpoint == "/sql"
+        status, body = problems.neon(error) if is_neon else problems.problem(error)
+        headers = b""
+        if status in (429, 503):
+            headers = b"retry-after: %d\r\n" % problems.retry_after(error)
+        elif status == 401:
+            headers = b"www-authenticate: Bearer\r\n"
+        elif status == 405:
+            headers = b"allow: %b, OPTIONS\r\n" % (b"GET, HEAD" if request.path in GETS else b"POST")
+        if status >= 500 and not isinstance(error, errors.Overloaded | errors.Draining):
+            self._services.figures.failures += 1
+
+        return Answer(status, body, content_type=b"application/json" if is_neon else PROBLEM, headers=headers)

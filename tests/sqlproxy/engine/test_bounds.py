@@ -1,0 +1,235 @@
+"""Caps, rates and concurrency; what is written about each request; what monitors see."""
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+from tests.sqlproxy.engine.running import Running
+from tests.sqlproxy.engine.test_faults import SLOW
+
+from callmeback import logs
+from callmeback.domain.keys import Limits
+from callmeback.sqlproxy.audit import Audit, Record
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_rows_have_a_cap(proxy: Running) -> None:
+    just = await proxy.ask("SELECT g FROM generate_series(1, 10000) AS g")
+    answer = await proxy.ask("SELECT g FROM generate_series(1, 10001) AS g")
+    neon = await proxy.post("/sql", {"query": "SELECT g FROM generate_series(1, 10001) AS g"})
+
+    assert just.json()["rowCount"] == 10_000
+    assert (answer.status_code, answer.json()["code"]) == (413, "answer_too_large")
+    assert (neon.status_code, neon.json()["code"]) == (400, "54000")
+
+
+async def test_a_batch_shares_one_cap(proxy: Running) -> None:
+    query = {"query": "SELECT g FROM generate_series(1, 4000) AS g"}
+
+    assert (await proxy.post("/batch", {"queries": [query] * 2})).status_code == 200
+    assert (await proxy.post("/batch", {"queries": [query] * 3})).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT repeat('x', 100000) AS x FROM generate_series(1, 5000)",
+        "SELECT repeat('x', 11000000) AS x",
+        "SELECT repeat('x', 200000000) AS x",
+        "SELECT repeat(chr(1), 3000000) AS x",
+    ],
+)
+async def test_bytes_have_a_cap_enforced_while_reading(proxy: Running, hand: psycopg.Connection, query: str) -> None:
+    """neondatabase/serverless#41 and the Data API's megabyte: ten of them here, and no more is read than needed."""
+    for path, status in (("/query", 413), ("/sql", 400), ("/query", 413)):
+        answer = await proxy.post(path, {"query": query})
+        assert answer.status_code == status, answer.text[:200]
+    await proxy.until(lambda: not proxy.backends(hand, "active"), "nothing is sent to nobody")
+    assert len((await proxy.ask("SELECT repeat('x', 10000000) AS x")).content) > 10_000_000
+
+
+async def test_a_rate_is_a_bucket(proxy: Running) -> None:
+    """postgrest#249: a burst of N, then N a second, and the rest hears when to come again."""
+    limited = await proxy.make_key(reads=("personas",), limits=Limits(rate=5))
+    answers = await asyncio.gather(*(proxy.ask("SELECT 1", token=limited.token) for _ in range(20)))
+    neon = await proxy.post("/sql", {"query": "SELECT 1"}, limited.token)
+    refused = [each for each in answers if each.status_code == 429]
+
+    assert 5 <= sum(each.status_code == 200 for each in answers) < 20
+    assert {each.json()["code"] for each in refused} == {"rate_limited"}
+    assert {each.headers["retry-after"] for each in refused} == {"1"}
+    assert (neon.status_code, neon.headers.get("retry-after")) in ((429, "1"), (200, None))
+    assert (await proxy.ask("SELECT 1")).status_code == 200
+
+
+async def test_concurrency_is_counted_and_given_back(proxy: Running, hand: psycopg.Connection) -> None:
+    limited = await proxy.make_key(reads=("personas",), limits=Limits(concurrency=1))
+    slow = asyncio.create_task(proxy.ask(SLOW, token=limited.token))
+    running = "SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = %s AND state = 'active'"
+    await proxy.until(lambda: hand.execute(running, [limited.line.role]).fetchone() == (True,), "the first one runs")
+    second = await proxy.ask("SELECT 1", token=limited.token)
+    slow.cancel()
+    await asyncio.gather(slow, return_exceptions=True)
+    await proxy.until(lambda: proxy.services.limits._uses[limited.id].running == 0, "its place is free")
+    stream = await proxy.post(
+        "/query", {"query": "SELECT 1"}, limited.token, headers={"Accept": "application/x-ndjson"}
+    )
+
+    assert (second.status_code, second.json()["code"]) == (429, "rate_limited")
+    assert stream.status_code == 200
+    for query in ("SELECT 1", "SELEC", "SELECT 1 / 0", "BEGIN", "SELECT 1"):
+        assert (await proxy.ask(query, token=limited.token)).status_code != 429
+
+
+async def test_a_revoked_key_is_refused_within_a_second(proxy: Running, hand: psycopg.Connection) -> None:
+    """eliza#11126: authorisation that was cached for too long."""
+    assert await proxy.value("SELECT 1") == 1
+    hand.execute("UPDATE api_keys SET revoked_at = now()")
+    await asyncio.sleep(1.0)
+
+    assert (await proxy.ask("SELECT 1")).status_code == 401
+
+
+# The audit.
+
+
+async def test_each_request_has_its_line(proxy: Running) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    answer = await proxy.post(
+        "/query",
+        {"query": "SELECT id FROM things WHERE id <= $1", "parameters": [3]},
+        headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"},
+    )
+    await proxy.ask("BEGIN")
+    await proxy.ask("SELECT 1 / 0")
+    await proxy.ask("SELECT 1", token="cmb_nothing")
+    await proxy.client.get("/health")
+    await proxy.client.get("/secret/path")
+    read, refused, failed, unknown, lost = proxy.records
+
+    assert read.request == answer.headers["x-request-id"]
+    assert (read.endpoint, read.status, read.verdict, read.rows, read.trace) == ("/query", 200, "allowed", 3, trace)
+    assert (read.key, read.role) == (proxy.token.split("_")[1], proxy.role)
+    assert len(read.hash or "") == 64
+    assert read.bytes == len(answer.content)
+    assert 0 < read.database_ms <= read.total_ms
+    assert (refused.status, refused.verdict, refused.sqlstate) == (403, "refused", "42501")
+    assert refused.rule
+    assert (failed.status, failed.sqlstate) == (400, "22012")
+    assert (unknown.status, unknown.key, unknown.sqlstate) == (401, None, "28P01")
+    assert (lost.status, lost.endpoint) == (404, "unknown")
+    assert len({each.request for each in proxy.records}) == 5
+
+
+async def test_server_timing_says_where_the_time_went(proxy: Running) -> None:
+    timing = (await proxy.ask("SELECT count(*) FROM generate_series(1, 100000)")).headers["server-timing"]
+    found = {part.split(";")[0].strip(): float(part.split("=")[1]) for part in timing.split(",")}
+
+    assert set(found) == {"queue", "db"}
+    assert found["db"] > 0
+
+
+async def test_s16_nothing_of_statements_and_rows_is_logged(proxy: Running, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    lines: list[bytes] = []
+    write, logs.write_lines = logs.write_lines, lines.extend  # type: ignore[assignment]  # kept instead of written
+    try:
+        for path in ("/query", "/sql", "/batch", "/named/hush-hush"):
+            await proxy.post(path, {"query": "SELECT 'hush-hush', $1", "parameters": ["+12025550101 hush-hush"]})
+            await proxy.post(path, b'{"query": "SELECT hush-hush')
+        string = f"postgresql://u:{proxy.token}@hush-hush/db"
+        await proxy.client.post("/sql", content=b"{}", headers={"Neon-Connection-String": string})
+        proxy.services.audit.flush()
+    finally:
+        logs.write_lines = write
+    ours = [each.getMessage() for each in caplog.records if each.name.startswith(("callmeback", "uvicorn", "asyncio"))]
+    text = b"\n".join(lines).decode() + "\n".join(ours)
+
+    assert len(lines) == 9
+    assert "hush-hush" not in text
+    assert "+1202555" not in text
+    assert proxy.token not in text
+
+
+def test_a_line_needs_no_redaction() -> None:
+    """Every field as it may be at its worst: the redaction would leave it as it is."""
+    record = Record(
+        request="0123456789ab0000ffff",
+        endpoint="/named/",
+        status=200,
+        key="0123456789abcdef",
+        role="callmeback_key_0123456789abcdef",
+        trace="4bf92f3577b34da6a3ce929d0e0e4736",
+        verdict="refused",
+        rule="one_statement",
+        hash="0" * 64,
+        named="one-word",
+        statements=1_000,
+        rows=10_000,
+        bytes=10_000_000,
+        queue_ms=1.5,
+        database_ms=2.5,
+        total_ms=9.0,
+        sqlstate="42501",
+    )
+    fields = msgspec.to_builtins(record)
+
+    assert set(fields) | {"parameters"} == set(Record.__struct_fields__)
+    assert logs.redact(None, "info", dict(fields)) == fields
+
+
+async def test_lines_are_written_soon_and_are_json(proxy: Running) -> None:
+    lines: list[bytes] = []
+    write, logs.write_lines = logs.write_lines, lines.extend  # type: ignore[assignment]  # kept instead of written
+    try:
+        await proxy.ask("SELECT 1")
+        await proxy.until(lambda: len(lines) == 1, "it is written")
+    finally:
+        logs.write_lines = write
+    line: dict[str, Any] = json.loads(lines[0])
+
+    assert (line["event"], line["level"], line["sql"]["rows"]) == ("sql", "info", 1)
+    assert line["timestamp"].endswith("Z")
+
+
+async def test_parameters_are_written_where_the_operator_wants_them(proxy: Running) -> None:
+    proxy.services.audit = Audit(with_parameters=True)
+    records: list[Record] = []
+    proxy.services.audit.write = records.append  # type: ignore[method-assign]  # kept instead of written
+    await proxy.ask("SELECT $1::text, $2::text, $3::text", "plain", None, "call +12025550101")
+
+    assert records[0].parameters == ["plain", "NULL", "call [hidden]"]
+
+
+# For monitors.
+
+
+async def test_health_readiness_and_figures(proxy: Running) -> None:
+    await proxy.ask("SELECT 1")
+    await proxy.ask("BEGIN")
+    health = await proxy.client.get("/health")
+    ready = await proxy.client.get("/ready")
+    figures = (await proxy.client.get("/metrics")).text
+
+    assert (health.status_code, health.json()) == (200, {"status": "ok"})
+    assert (ready.status_code, ready.json()["status"]) == (200, "ready")
+    for line in (
+        'callmeback_proxy_requests_total{endpoint="/query",status="200"} 1.0',
+        'callmeback_proxy_requests_total{endpoint="/query",status="403"} 1.0',
+        'callmeback_proxy_connections{state="idle"} 1.0',
+        'callmeback_proxy_connections{state="limit"} 4.0',
+        "callmeback_proxy_waiting 0.0",
+        'callmeback_proxy_request_seconds_bucket{endpoint="/query",le="+Inf"} 2.0',
+        'callmeback_proxy_request_seconds_count{endpoint="/query"} 2.0',
+    ):
+        assert line in figures.splitlines(), figures
+
+
+async def test_s02_it_beats_while_it_can_work(proxy: Running) -> None:
+    beat = proxy.services.settings.home / "proxy.beat"
+    await proxy.until(beat.exists, "it beats")
