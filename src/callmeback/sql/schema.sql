@@ -1551,7 +1551,7 @@ $$;
 
 COMMENT ON FUNCTION public.note_statement_change() IS 'A change of a statement is a change of its key.';
 
-CREATE FUNCTION public.proxy_keys() RETURNS TABLE(id text, name text, mode text, role_name text, is_masked boolean, secret_hash bytea, other_secret_hash bytea, other_secret_until timestamp with time zone, expires_at timestamp with time zone, cidrs text[], rate_per_second integer, concurrency integer, learning_until timestamp with time zone, version bigint)
+CREATE FUNCTION public.proxy_keys() RETURNS TABLE(id text, name text, mode text, role_name text, is_masked boolean, secret_hash bytea, other_secret_hash bytea, other_secret_until timestamp with time zone, expires_at timestamp with time zone, cidrs text[], rate_per_second integer, concurrency integer, learning_until timestamp with time zone, calls text[], version bigint)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $$
@@ -1560,7 +1560,7 @@ BEGIN
     SELECT
         k.id, k.name, k.mode, s.role_name, NOT s.pii, k.secret_hash, k.other_secret_hash,
         k.other_secret_until, k.expires_at, k.cidrs::text[], k.rate_per_second, k.concurrency,
-        k.learning_until, k.version
+        k.learning_until, s.calls, k.version
     FROM api_keys AS k
     INNER JOIN sql_scopes AS s ON k.scope_id = s.id
     WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp());
