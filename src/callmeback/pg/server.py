@@ -181,7 +181,7 @@ def find(home: Path) -> Endpoint | None:
 
 
 def near_dsn(home: Path, dsn: str) -> str | None:
-    """The same as `dsn` over the Unix socket, which costs half of what TCP does; None unless it is this home's server."""
+    """The same as `dsn` over the Unix socket, which costs half of what TCP does; None unless it is of this home."""
     endpoint = find(home)
     if endpoint is None or endpoint.owner_dsn != dsn:
         return None

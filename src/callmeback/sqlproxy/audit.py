@@ -1,8 +1,8 @@
 """The audit: one JSON line per request, and per statement of a WebSocket session.
 
-A line is made of ids, numbers and words from closed lists; nothing of a statement, a parameter or a row is in it, so the
-logger's redaction has nothing to hide in it (a test holds every field against it). That is why lines may go to the log's
-stream in bundles: through the logger, one costs as much as the whole request.
+A line is made of ids, numbers and words from closed lists; nothing of a statement, a parameter or a row is in it, so
+the logger's redaction has nothing to hide in it (a test holds every field against it). That is why lines may go to the
+log's stream in bundles: through the logger, one costs as much as the whole request.
 """
 
 import asyncio

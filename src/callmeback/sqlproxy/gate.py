@@ -156,8 +156,8 @@ def _token(headers: dict[bytes, bytes]) -> str | None:
 def peer_of(services: "Services", headers: dict[bytes, bytes], peer: str) -> str:
     """Where a request comes from, for keys that are bound to addresses.
 
-    A proxy in front is believed where the operator says that there is one and it runs on this machine; otherwise what it
-    forwards comes from nowhere in particular, and certainly not from here.
+    A proxy in front is believed where the operator says that there is one and it runs on this machine; otherwise what
+    it forwards comes from nowhere in particular, and certainly not from here.
     """
     forwarded = headers.get(b"x-forwarded-for")
     if forwarded is None or not _is_loopback(peer):

@@ -62,8 +62,8 @@ class Registered(msgspec.Struct, frozen=True):
 class Key(msgspec.Struct, frozen=True):
     """A key as a request meets it. `role` is the login role of its scope; `masked` says that it sees no personal data.
 
-    `calls` are the functions that it was granted. `statements` are by id, `texts` by the SHA-256 of the text in UTF-8. `proof` is the hash of the secret that was
-    shown, so that an open socket ends with the secret that it was opened with.
+    `calls` are the functions that it was granted, `statements` are by id, `texts` by the SHA-256 of the text in UTF-8.
+    `proof` is the hash of the secret that was shown: an open socket ends with the secret that it was opened with.
     """
 
     id: str

@@ -1,8 +1,8 @@
 """One connection of a scope's role: libpq with a reader that stays, statements prepared at their second use.
 
-Text goes in and text comes out. Rows are taken in chunks while they arrive, so that a cap is enforced while reading and
-a stream needs constant memory. A link that isn't idle after its request is never used again: whoever gives it back finds
-`is_idle` false and closes it, and the server rolls back.
+Text goes in and text comes out. Rows are taken in chunks while they arrive, so that a cap is enforced while reading
+and a stream needs constant memory. A link that isn't idle after its request is never used again: whoever gives it back
+finds `is_idle` false and closes it, and the server rolls back.
 """
 
 import array
@@ -38,8 +38,8 @@ OPTIONS: Final = (
     "-c standard_conforming_strings=on"
 )
 
-_CHUNK: Final = ExecStatus.TUPLES_CHUNK
 _TUPLES: Final = ExecStatus.TUPLES_OK
+_ROWS: Final = (ExecStatus.TUPLES_CHUNK, _TUPLES)
 _DONE: Final = (ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY)
 _IDLE: Final = TransactionStatus.IDLE
 
@@ -375,7 +375,7 @@ class Link:
             self._finish()
             return
         step = self._steps[self._at]
-        if status == _CHUNK or status == _TUPLES:
+        if status in _ROWS:
             self._reads = self._unfinished_bytes = 0
             assert isinstance(step, Step)
             if step.sink is not None:

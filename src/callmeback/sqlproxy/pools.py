@@ -62,7 +62,7 @@ class _Waiter:
 
 
 class Pools:
-    """All links of this process. `dsn_for` says how a role logs in; `limit` bounds connections of all roles together."""
+    """All links of this process. `dsn_for` says how a role logs in; `limit` bounds the connections of all together."""
 
     def __init__(
         self, dsn_for: Callable[[str], str], deadlines: Deadlines, *, limit: int, wait_s: float, idle_s: float

@@ -1,7 +1,7 @@
 """Errors as HTTP: the table from error class to status, SQLSTATEs to statuses, and the two bodies that clients expect.
 
-`/query`, `/batch` and `/named` answer RFC 9457 problem+json, `/sql` what Neon's driver parses, which is a flat object and
-status 400 for everything that has a SQLSTATE: of any other status the driver drops the code.
+`/query`, `/batch` and `/named` answer RFC 9457 problem+json, `/sql` what Neon's driver parses, which is a flat object
+and status 400 for everything that has a SQLSTATE: of any other status the driver drops the code.
 """
 
 from http import HTTPStatus

@@ -1,4 +1,4 @@
-"""What a proxy process holds while it lives: keys, verdicts, pools, limits, audit, figures. Built once, passed along."""
+"""What a proxy process holds while it lives: keys, verdicts, pools, limits, audit, figures. Built once."""
 
 import asyncio
 from typing import Final

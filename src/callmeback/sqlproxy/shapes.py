@@ -1,7 +1,7 @@
 """What a result looks like, and its rows as JSON: made once for a statement's columns, then used for every answer.
 
-psycopg's C loaders make the values of a whole chunk at once; msgspec writes them. A Struct of the columns' names costs a
-quarter of a dict, but making its class costs more than most answers, so only columns that come again get one.
+psycopg's C loaders make the values of a whole chunk at once; msgspec writes them. A Struct of the columns' names costs
+a quarter of a dict, but making its class costs more than most answers, so only columns that come again get one.
 """
 
 from collections import OrderedDict

@@ -1,8 +1,8 @@
 """Rows as they come, one JSON object a line: constant memory, however many there are.
 
-The last line is the trailer: `{"rowCount": n, "command": "SELECT"}`, or `{"error": {…}}`. A stream is a transaction of its
-own. It has no cap and lasts as long as rows come and are read; the server's timeout of a statement is switched off within
-it, because that would also count a slow reader's time.
+The last line is the trailer: `{"rowCount": n, "command": "SELECT"}`, or `{"error": {…}}`. A stream is a transaction of
+its own. It has no cap and lasts as long as rows come and are read; the server's timeout of a statement is switched off
+within it, because that would also count a slow reader's time.
 """
 
 import asyncio

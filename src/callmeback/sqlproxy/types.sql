@@ -8,4 +8,4 @@ SELECT
     t.typdelim,
     t.typcategory
 FROM pg_catalog.pg_type AS t
-WHERE t.oid = ANY(%(oids)s::oid[]);
+INNER JOIN unnest(%(oids)s::oid[]) AS wanted (oid) ON t.oid = wanted.oid;
