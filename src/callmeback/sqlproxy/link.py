@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import psycopg
-from psycopg.pq import ConnStatus, ExecStatus, PipelineStatus, TransactionStatus
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from callmeback import errors, logs
@@ -422,6 +422,8 @@ class Link:
         """The connection is gone, or can't be understood any more."""
         error = errors.DatabaseUnavailable()
         if not self.is_lost:
+            sqlstate = (result.error_field(DiagnosticField.SQLSTATE) if result is not None else None) or b""
+            _log.warning("connection_lost", role=self.role, sqlstate=sqlstate.decode(), in_use=bool(self._steps))
             self.is_lost = True
             self._detach()
             self.fail(error)

@@ -382,7 +382,7 @@ class Relay:
                 self._finish(self._pending[0], fields.get("C"))
             return
         if not self._pending:
-            out.append(message.raw)
+            out.append(frames.error(self._gate.tell(None, fields)))
             return
         entry = self._pending[0]
         if entry.refusal is not None:

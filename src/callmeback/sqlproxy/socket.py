@@ -35,6 +35,8 @@ PASSWORD_BYTES_MAX: Final = 1_024
 DECLINED_MAX: Final = 2
 # The watch looks at each session this often; with the keys' own 0.5 s it keeps "revoked within a second".
 WATCH_S: Final = 0.2
+# The statement_timeout of a key's role is as long as the deadline, and may come first: it hits nothing else.
+LEAD_S: Final = 0.5
 # After a deadline the statement is cancelled; this much later its session is ended.
 GRACE_S: Final = 1.0
 # How long one piece of an answer may wait for a client that doesn't read.
@@ -287,10 +289,11 @@ class Sockets:
     """Every session of this process; `serve` answers `GET /v2`."""
 
     def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = limits or Limits(rows=ROWS_MAX, bytes=ANSWER_BYTES_MAX, statement_s=DEADLINE_S)
+        self._limits = limits or Limits(ROWS_MAX, ANSWER_BYTES_MAX, DEADLINE_S + LEAD_S)
         self._strangers = 0
         self._sessions: dict[int, tuple[bytes, Session, Rules]] = {}
         self._watching: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -367,9 +370,9 @@ class Sockets:
         """The session itself, on a connection that lives as long as it does."""
         server = await upstream.log_in(services.dsn_for(key.role))
         process = self._new_process()
+        rules = Rules(key, services.verdicts, services.limits)
         try:
             secret = secrets.token_bytes(LONG_SECRET_BYTES if asked.minor >= LONG_SECRET_MINOR else SECRET_BYTES)
-            rules = Rules(key, services.verdicts, services.limits)
             relay = Relay(rules, self._limits, time.monotonic)
             relay.start(left_over)
             session = Session(wire, server, relay, Scribe(services, key))
@@ -380,6 +383,7 @@ class Sockets:
             return await session.run()
         finally:
             self._sessions.pop(process, None)
+            self._keep(services, rules)
             await server.close()
 
     def _new_process(self) -> int:
@@ -392,6 +396,13 @@ class Sockets:
         if self._watching is None or self._watching.done():
             self._watching = asyncio.create_task(self._look(services), name="sessions")
 
+    def _keep(self, services: Services, rules: Rules) -> None:
+        """Have what an exact key is to learn learnt, without waiting for it."""
+        if rules.learnt:
+            task = asyncio.create_task(_learn(services.keyring, rules))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
     async def _look(self, services: Services) -> None:
         """Look at every session now and then: its deadlines, and whether its key still stands."""
         while self._sessions:
@@ -400,7 +411,7 @@ class Sockets:
                 session.check()
                 if not rules.renew(services.keyring.current(rules.key)):
                     session.end(refusal("28000", "terminating connection: the key was revoked or changed", "FATAL"))
-                await _learn(services.keyring, rules)
+                self._keep(services, rules)
 
 
 def _note_refusal(services: Services, sqlstate: str) -> None:

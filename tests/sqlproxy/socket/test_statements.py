@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import pytest
 from tests.sqlproxy.socket.room import Room
 from tests.sqlproxy.socket.speaker import Closed, Message, code, error, kinds, rows
 
+from callmeback.domain import keys
 from callmeback.sqlproxy import frames, relay, upstream
 from callmeback.sqlproxy.frames import SYNC, Reader
 from callmeback.sqlproxy.upstream import Upstream
@@ -299,6 +301,23 @@ async def test_an_exact_key_runs_its_texts_only(room: Room):
             assert code(await client.query(other)) == "42501"
         for needed in ("BEGIN", "SAVEPOINT a", "COMMIT", ""):
             assert "E" not in kinds(await client.query(needed))
+
+
+async def test_an_exact_key_that_learns_keeps_what_it_sent(room: Room):
+    key = await room.key("exact")
+    await room.change(key, keys.learn, timedelta(minutes=5))
+    async with asyncio.timeout(10):
+        while True:
+            async with room.client(key) as client:
+                if "E" not in kinds(await client.query("SELECT 'learnt'")):
+                    break
+    async with room.client(key) as client:
+        assert code(await client.query("COPY things TO STDOUT")) == "42501"
+        async with asyncio.timeout(10):
+            while not room.books.execute("SELECT 1 FROM named_statements").fetchall():
+                await asyncio.sleep(0.02)
+    await room.change(key, keys.learn, None)
+    assert room.books.execute("SELECT statement FROM named_statements").fetchall() == [("SELECT 'learnt'",)]
 
 
 # Audit
