@@ -194,7 +194,7 @@ class Account(msgspec.Struct):
         """Cents and seconds after which a metered call must end."""
         spent = self.spent if self.month == call.month else Decimal(0)
         cents = [call.hold_cents, max(Decimal(0), self.month_budget - spent)]
-        if self.cutoff:
+        if self.cutoff or self.call_budget == 0:
             cents.append(self.call_budget)
         seconds = TIERS[self.tier].seconds if self.own_seconds is None else self.own_seconds
 

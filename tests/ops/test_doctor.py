@@ -170,6 +170,14 @@ FAULTS = {
         "UPDATE calls SET status = 'calling' WHERE id = 'call_1'",
         "calls end with a settlement", "call_1",
     ),
+    "open call whose price is gone": (
+        "DELETE FROM price_versions",
+        "calls end with a settlement", "call_2",
+    ),
+    "open call without a breakdown": (
+        "DELETE FROM call_cost_breakdowns WHERE call_id = 'call_2'",
+        "calls end with a settlement", "call_2",
+    ),
     "call that costs something else": (
         "UPDATE calls SET actual_cost_cents = 1 WHERE id = 'call_1'",
         "calls end with a settlement", "call_1",

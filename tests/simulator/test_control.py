@@ -96,3 +96,13 @@ async def test_whoever_comes_through_a_proxy_is_kept_out(control: httpx.AsyncCli
     answer = await control.get("/messages", headers={header: "for=203.0.113.9"})
 
     assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("evil.example", 403), ("127.0.0.1.evil.example:8000", 403), ("[", 403), ("localhost:8000", 200), ("[::1]", 200)],
+)
+async def test_a_site_whose_name_points_here_is_kept_out(control: httpx.AsyncClient, host: str, status: int) -> None:
+    answer = await control.get("/messages", headers={"Host": host})
+
+    assert answer.status_code == status

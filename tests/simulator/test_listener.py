@@ -214,6 +214,7 @@ async def test_nonsense_is_refused_at_the_door(base: str, query: dict[str, Any])
 
     assert refusal.value.response.status_code == 400
     assert refusal.value.response.headers["dg-error"]
+    assert refusal.value.response.headers["dg-request-id"]
 
 
 # Our provider against it.

@@ -146,6 +146,18 @@ async def test_unknown_context_is_opened_by_a_flush(base: str) -> None:
     assert messages[-1]["error"] == "max_active_conversations"
 
 
+@pytest.mark.parametrize("settings", ["voice_settings", "generation_config"])
+async def test_settings_after_a_phantom_context_end_the_socket(base: str, settings: str) -> None:
+    """A flush that overtook the opening has opened the context without them."""
+    async with plain(base) as socket:
+        await send(socket, flush=True, context_id="c1")
+        await send(socket, text=" ", context_id="c1", **{settings: {}})
+        messages = await until_closed(socket)
+
+    assert messages[-1]["code"] == 1008
+    assert socket.close_code == 1008
+
+
 async def test_silent_client_is_sent_away(base: str) -> None:
     async with plain(base, inactivity_timeout="1") as socket:
         messages = await until_closed(socket)

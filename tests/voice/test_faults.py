@@ -302,6 +302,25 @@ def test_a_carrier_that_never_confirms_is_left_to_its_own_limit(card):
     assert call.books.outcomes == [outcome]
 
 
+def test_a_report_of_the_end_confirms_what_a_deaf_carrier_does_not(card):
+    async def story():
+        call = call_of(card)
+        call.brain = Brain(["Bye! [end]"])
+        call.line.hang_up_failures = 10_000
+
+        async def person(call):
+            while call.line.hang_ups < 2:
+                await asyncio.sleep(0.1)
+            call.control.ended()
+
+        return call, await call.run(person)
+
+    call, outcome = virtually(story())
+
+    assert outcome.hang_up_confirmed
+    assert call.line.hang_ups <= 3
+
+
 def test_a_broken_stream_is_hung_up_by_rest(card):
     async def story():
         call = call_of(card)

@@ -107,6 +107,19 @@ async def test_s14_ten_failed_logins_lock_an_account_and_no_other(house: House):
     assert other.status_code == 200
 
 
+async def test_s14_a_reset_by_mail_ends_the_lockout(house: House, ann: Person):
+    client = house.client()
+    for _ in range(11):
+        locked = await client.post("/api/auth/login", json={"email": ann.email, "password": "wrong guess"})
+    await client.post("/api/auth/password/forgot", json={"email": ann.email.upper()})
+    token = await house.mail_token(ann.email)
+    await client.post("/api/auth/password/reset", json={"token": token, "password": "another horse"})
+    in_again = await client.post("/api/auth/login", json={"email": ann.email, "password": "another horse"})
+
+    assert problem(locked) == (429, "account_locked")
+    assert in_again.status_code == 200
+
+
 async def test_s14_a_login_clears_the_failures_before_it(house: House):
     await house.person()
     client = house.client()

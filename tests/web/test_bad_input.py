@@ -1,5 +1,8 @@
 """What clients send by mistake or on purpose: every answer is a problem with a code, never a 500."""
 
+import asyncio
+import re
+
 import pytest
 from tests.web.house import House, Person, problem
 
@@ -65,6 +68,26 @@ async def test_a_huge_body_is_413_whether_it_says_so_or_not(house: House, ann: P
     assert problem(unknown) == (413, "body_too_large")
 
 
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error_of_ours(house: House, ann: Person):
+    for path in ("/api/calls", "/login", "/webhooks/twilio/status"):
+        _, writer = await asyncio.open_connection("127.0.0.1", house.settings.port)
+        writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ann.token}\r\n".encode())
+        writer.write(b"Cookie: form=x\r\nContent-Length: 100\r\n\r\n{")
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.close()
+        await writer.wait_closed()
+
+    def answered(text: str) -> list[str]:
+        return [line for line in text.splitlines() if re.match(r"callmeback_requests_total.*status=\"[45]", line)]
+
+    async with asyncio.timeout(10):
+        while len(lines := answered((await house.client().get("/metrics")).text)) < 3:
+            await asyncio.sleep(0.05)
+
+    assert [line for line in lines if 'status="5' in line] == []
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -100,6 +123,33 @@ async def test_bad_header_values_are_400(ann: Person):
     for key in ("", "x" * 201):
         answer = await ann.client.post("/api/calls", json={"persona_id": "brad"}, headers={"Idempotency-Key": key})
         assert problem(answer) == (400, "validation_failed"), key
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/api/costs?from=2026-13-01&to=never", ["from", "to"]),
+        ("/api/calls?cursor=" + "x" * 301, ["cursor"]),
+        ("/api/analytics?days=0", ["days"]),
+    ],
+)
+async def test_a_wrong_parameter_has_the_name_that_the_client_gave_it(ann: Person, path: str, fields: list[str]):
+    answer = await ann.client.get(path)
+
+    assert problem(answer) == (400, "validation_failed")
+    assert [found["field"] for found in answer.json()["fields"]] == fields
+
+
+async def test_a_wrong_number_or_key_is_named_as_it_was_sent(house: House, ann: Person):
+    order = {"persona_id": "brad", "phone_number": "+15551234567"}
+    call = await ann.client.post("/api/calls", json=order)
+    key = await ann.client.post("/api/calls", json={"persona_id": "brad"}, headers={"Idempotency-Key": "x" * 201})
+    account = {"email": "ben@example.org", "password": "long enough", "phone": "+15551234567"}
+    register = await house.client().post("/api/auth/register", json=account)
+
+    assert (problem(call), call.json()["fields"][0]["field"]) == ((400, "phone_invalid"), "phone_number")
+    assert (problem(key), key.json()["fields"][0]["field"]) == ((400, "validation_failed"), "Idempotency-Key")
+    assert (problem(register), register.json()["fields"][0]["field"]) == ((400, "phone_invalid"), "phone")
 
 
 async def test_s06_nothing_of_the_inside_is_told(house: House, ann: Person):

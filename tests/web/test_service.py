@@ -101,6 +101,13 @@ async def test_metrics_count_requests_by_route_and_name_nobody(house: House, ann
     assert "2025550101" not in text
 
 
+async def test_metrics_say_their_type_once(house: House):
+    """Prometheus 3 refuses a type with a parameter that comes twice."""
+    answer = await house.client().get("/metrics")
+
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
 async def test_answers_are_kept_by_no_cache(house: House, ann: Person):
     for answer in (await ann.client.get("/api/auth/me"), await house.client().get("/api/auth/me")):
         assert answer.headers["cache-control"] == "no-store"

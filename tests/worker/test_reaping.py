@@ -237,3 +237,48 @@ async def test_two_reapers_settle_one_call_once(
     assert sum(settled) == 1
     rows = books.execute("SELECT count(*) AS rows FROM credit_transactions WHERE type = 'call_deduction'").fetchone()
     assert rows == {"rows": 1}
+
+
+@pytest.mark.parametrize(
+    ("policy", "answered_by", "charged"),
+    [(None, "machine", 0), ("hang_up", "fax", 0), ("leave_message", "machine", 2), ("hang_up", "human", 2)],
+)
+async def test_c12_lost_call_that_a_machine_answered_is_charged_by_the_person_s_policy(
+    books: psycopg.Connection[dict[str, Any]],
+    worker: Database,
+    simulator: tuple[Simulator, Carrier],
+    policy: str | None,
+    answered_by: str,
+    charged: int,
+) -> None:
+    """The process died before it could hang up on the machine; the carrier had told us who answered."""
+    if policy is not None:
+        books.execute("INSERT INTO user_preferences (user_id, voicemail_policy) VALUES (%s, %s)", (USER, policy))
+    await dial(books, simulator[1])
+    talk(books, 61)
+    books.execute("SELECT carrier_event(%s, %s, 'amd', 'a', NULL, p_answered_by => %s)", (USER, CALL, answered_by))
+    age(books, 11)
+
+    await reaping.reap(worker, Witness(simulator[1]), sleep=no_sleep)
+
+    assert (call(books)["end_reason"], call(books)["credits_used"]) == ("lost", charged)
+    assert account(books) == (10 - charged, 0)
+
+
+async def test_m16_a_call_that_cannot_be_settled_keeps_no_other_hold(
+    books: psycopg.Connection[dict[str, Any]], worker: Database, simulator: tuple[Simulator, Carrier]
+) -> None:
+    """The oldest call's price is gone, as no function of ours could have done it; a second person's call is settled."""
+    books.execute("SELECT register_user('user_2', 'bob@example.org', 'x', 'Bob', 'UTC', '+12025550124')")
+    books.execute("UPDATE phones SET verified_at = now()")
+    books.execute(
+        "SELECT start_call('call_2', 'user_2', 'brad', '+12025550124', %s, %s, 300)", (CARD, datetime.now(UTC).date())
+    )
+    age(books, 601)
+    books.execute("UPDATE open_calls SET created_at = created_at - interval '1 hour' WHERE user_id = %s", (USER,))
+    books.execute("UPDATE call_cost_breakdowns SET price_version_id = -1 WHERE user_id = %s", (USER,))
+
+    settled = await reaping.reap(worker, Witness(simulator[1]))
+
+    assert settled == 1
+    assert books.execute("SELECT user_id FROM open_calls").fetchall() == [{"user_id": USER}]

@@ -193,16 +193,23 @@ async def verify_email(tx: Session, token: str) -> None:
     )
 
 
-async def reset_password(db: Database, hasher: Hasher, token: str, password: str) -> None:
-    """Set a new password by a link and log out everywhere; raises InvalidToken."""
+async def reset_password(db: Database, hasher: Hasher, token: str, password: str) -> str | None:
+    """Set a new password by a link and log out everywhere; raises InvalidToken.
+
+    Answers the person's e-mail, None if an erasure came right after it.
+    """
     kept = await hasher.hash(passwords.check(password))
     async with db.transaction() as tx:
-        await tx.run(
+        user_id: str = await tx.value(
             SQL.use_one_time_token,
             purpose="password_reset",
             token_hash=tokens.one_time_hash(token),
             password_hash=kept,
         )
+    async with db.transaction(user_id, read_only=True) as tx:
+        email: str | None = await tx.value(SQL.own_email, user_id=user_id)
+
+    return email
 
 
 async def update_profile(

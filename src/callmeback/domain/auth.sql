@@ -46,8 +46,14 @@ SELECT revoke_all_tokens(%(user_id)s);
 SELECT issue_one_time_token(%(email)s, %(purpose)s, %(token_hash)s, %(valid_for)s);
 
 -- name: use_one_time_token
--- Open a link once; raises CM017.
+-- Open a link once and say whose it was; raises CM017.
 SELECT use_one_time_token(%(purpose)s, %(token_hash)s, %(password_hash)s);
+
+-- name: own_email
+-- The address of a person, by the person.
+SELECT u.email
+FROM users AS u
+WHERE u.id = %(user_id)s;
 
 -- name: update_profile
 -- Change what was given of one's own profile.

@@ -39,26 +39,27 @@ class Phone(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
-def normalise(number: str, allowed_regions: Collection[str]) -> str:
+def normalise(number: str, allowed_regions: Collection[str], *, field: str = "number") -> str:
     """The number in E.164, if it may be called.
 
-    Raises PhoneInvalid, PremiumNumber, RegionNotAllowed. Written with its country code and a plus; any separators.
+    Raises PhoneInvalid, PremiumNumber, RegionNotAllowed, each with the name of the `field` that the number came in.
+    Written with its country code and a plus; any separators.
     """
     if len(number) > LENGTH_MAX or not number.lstrip().startswith("+"):
-        raise errors.PhoneInvalid("Write the number with its country code, such as +12025550100.", field="number")
+        raise errors.PhoneInvalid("Write the number with its country code, such as +12025550100.", field=field)
     try:
         parsed = phonenumbers.parse(number)
     except phonenumbers.NumberParseException as exc:
-        raise errors.PhoneInvalid(field="number") from exc
+        raise errors.PhoneInvalid(field=field) from exc
     if parsed.extension or not phonenumbers.is_valid_number(parsed):
-        raise errors.PhoneInvalid(field="number")
+        raise errors.PhoneInvalid(field=field)
     kind = phonenumbers.number_type(parsed)
     if kind in _PREMIUM:
-        raise errors.PremiumNumber(field="number")
+        raise errors.PremiumNumber(field=field)
     if kind in _NOBODY:
-        raise errors.PhoneInvalid(field="number")
+        raise errors.PhoneInvalid(field=field)
     if phonenumbers.region_code_for_number(parsed) not in allowed_regions:
-        raise errors.RegionNotAllowed(field="number")
+        raise errors.RegionNotAllowed(field=field)
 
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
 

@@ -85,6 +85,11 @@ async def reap(db: Database, carrier: CarrierWitness, *, sleep: Sleep = asyncio.
             settled += await _reap_one(db, carrier, call)
         except errors.VendorFailed as exc:
             settled += await _without_carrier(db, call, exc)
+        except (errors.DatabaseUnavailable, errors.Overloaded):
+            raise
+        except errors.CallMeBackError as exc:
+            # One call that can't be settled keeps no other hold open; it is leased, and seen, again.
+            _log.error("reaping_failed", call_id=call.call_id, situation=call.situation, error=type(exc).__name__)
 
     return settled
 

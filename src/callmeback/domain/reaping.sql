@@ -51,8 +51,16 @@ FROM carrier_event(
 ) AS e;
 
 -- name: settle
--- Settles to the last metered second; false when somebody was faster.
+-- Settles to the last metered second; false when somebody was faster. A machine is charged as its person's policy says.
 SELECT f.settled
-FROM finish_call(
-    %(user_id)s, %(call_id)s, %(status)s, %(end_reason)s, p_error_message => %(error_message)s
-) AS f;
+FROM calls AS c
+LEFT JOIN user_preferences AS s ON c.user_id = s.user_id
+CROSS JOIN
+    LATERAL
+    finish_call(
+        c.user_id, c.id, %(status)s, %(end_reason)s,
+        p_is_charged => coalesce(c.answered_by, '') NOT IN ('machine', 'fax')
+        OR coalesce(s.voicemail_policy, 'hang_up') <> 'hang_up',
+        p_error_message => %(error_message)s
+    ) AS f
+WHERE c.user_id = %(user_id)s AND c.id = %(call_id)s;

@@ -230,23 +230,26 @@ ORDER BY a.user_id
 LIMIT %(most)s;
 
 -- name: unsettled
--- Calls that ended without a settlement, were settled without an end, or say another cost than their breakdown.
+-- Calls that ended without a settlement, were settled without an end, say another cost than their breakdown, or have no
+-- price, so that they can't be settled.
 -- returns: Symptom
 SELECT
     c.id AS object,
     format(
-        '%%s, hold %%s, %%s, cost %%s ¢, breakdown %%s ¢',
+        '%%s, hold %%s, %%s, cost %%s ¢, breakdown %%s ¢, price %%s',
         c.status,
         CASE WHEN c.hold_open THEN 'open' ELSE 'closed' END,
         CASE WHEN b.settled_at IS NULL THEN 'not settled' ELSE 'settled' END,
-        c.actual_cost_cents, b.total_cost_cents
+        c.actual_cost_cents, b.total_cost_cents, coalesce(r.id::text, 'gone')
     ) AS detail
 FROM calls AS c
 LEFT JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
+LEFT JOIN price_versions AS r ON b.price_version_id = r.id
 WHERE
     c.price_version_id IS NOT NULL
     AND CASE
-        WHEN c.hold_open THEN call_rank(c.status) = 4 OR b.call_id IS NULL OR b.settled_at IS NOT NULL
+        WHEN r.id IS NULL OR c.price_version_id <> r.id THEN true
+        WHEN c.hold_open THEN call_rank(c.status) = 4 OR b.settled_at IS NOT NULL
         ELSE
             call_rank(c.status) < 4 OR b.settled_at IS NULL OR c.credits_used IS NULL
             OR c.actual_cost_cents IS DISTINCT FROM b.total_cost_cents

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 from litestar import Response, WebSocket
 from litestar.connection import ASGIConnection
@@ -41,11 +42,26 @@ async def refuse(
 
 
 def loopback_only(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
-    """A guard: the simulator hears clients on this machine only, and none that came through a proxy on it."""
+    """A guard: the simulator hears clients on this machine only, and none that came through a proxy on it.
+
+    Nor a page of another site whose name was made to point here: a browser would let it read texts and mails. An
+    address without a name can't be made to point anywhere.
+    """
     client = connection.client
-    try:
-        local = client is not None and ipaddress.ip_address(client.host).is_loopback
-    except ValueError:
-        local = False
+    local = client is not None and (address := _address(client.host)) is not None and address.is_loopback
     if not local or "x-forwarded-for" in connection.headers or "forwarded" in connection.headers:
         raise PermissionDeniedException("The simulator is for this machine only.")
+    try:
+        host = urlsplit(f"//{connection.headers.get('host', '')}").hostname or ""
+    except ValueError:
+        host = "unreadable"
+    # Whoever names no host is no browser.
+    if host and host != "localhost" and not host.endswith(".localhost") and _address(host) is None:
+        raise PermissionDeniedException("The simulator is asked as localhost, or by its address.")
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None

@@ -134,14 +134,14 @@ async def listen(socket: WebSocket[Any, Any, Any], sim: Sim) -> None:
     """Hear one call."""
     scheme, _, key = socket.headers.get("authorization", "").partition(" ")
     if scheme.lower() not in {"token", "bearer"} or not key.strip():
-        await refuse(socket, 401, {"dg-error": "Invalid credentials."})
+        await _turn_away(socket, 401, "Invalid credentials.")
         return
     thresholds = _asked(socket)
     if isinstance(thresholds, str):
-        await refuse(socket, 400, {"dg-error": thresholds})
+        await _turn_away(socket, 400, thresholds)
         return
     if sim.manners.fails("listener"):
-        await refuse(socket, 500, {"dg-error": "Internal error."})
+        await _turn_away(socket, 500, "Internal error.")
         return
     await socket.accept()
     multi = socket.query_params.get("model") == "flux-general-multi"
@@ -151,6 +151,10 @@ async def listen(socket: WebSocket[Any, Any, Any], sim: Sim) -> None:
     except TimeoutError:
         # Left without a close frame, as by a broken line.
         return
+
+
+async def _turn_away(socket: WebSocket[Any, Any, Any], status: int, words: str) -> None:
+    await refuse(socket, status, {"dg-error": words, "dg-request-id": secrets.token_hex(16)})
 
 
 def _asked(socket: WebSocket[Any, Any, Any]) -> Thresholds | str:

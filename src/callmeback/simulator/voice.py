@@ -37,6 +37,7 @@ class _Message(msgspec.Struct):
     text: str | None = None
     context_id: str | None = None
     voice_settings: dict[str, Any] | None = None
+    generation_config: dict[str, Any] | None = None
     flush: bool = False
     close_context: bool = False
     close_socket: bool = False
@@ -113,8 +114,10 @@ class _Socket:
             return False
         name = (message.context_id or "default") if self.multi else "default"
         context = self.contexts.get(name)
-        if context is not None and message.voice_settings is not None and context.begun:
-            return await self._end("invalid_message", "voice_settings belong into the first message.")
+        configures = message.voice_settings is not None or message.generation_config is not None
+        if context is not None and configures:
+            # Also of a context that a flush or a keep-alive has opened before its own first message came.
+            return await self._end("invalid_message", "Settings belong into the first message.")
         if context is None:
             if len(self.contexts) >= CONTEXTS_MAX:
                 return await self._end("max_active_conversations", "Too many contexts at once.")

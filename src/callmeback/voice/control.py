@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 
 class Control:
     """Wishes from outside; the session looks at them ten times a second."""
 
-    __slots__ = ("answered_by", "drain_within_seconds", "hang_up_wanted")
+    __slots__ = ("answered_by", "carrier_ended", "drain_within_seconds", "hang_up_wanted")
 
     def __init__(self) -> None:
         self.answered_by: str | None = None
+        self.carrier_ended = asyncio.Event()
         self.hang_up_wanted = False
         self.drain_within_seconds: float | None = None
 
@@ -20,6 +23,10 @@ class Control:
     def answered(self, by: str) -> None:
         """The carrier found out who answered: its own word (`human`, `machine_start`, `machine_end_beep`, …)."""
         self.answered_by = by
+
+    def ended(self) -> None:
+        """The carrier reported the end of the call: a hang-up that it doesn't answer needs no further try."""
+        self.carrier_ended.set()
 
     def drain(self, within_seconds: float) -> None:
         """The process is to end: the call may go on for so long, and then says goodbye."""

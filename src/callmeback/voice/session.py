@@ -120,6 +120,7 @@ class Session:
                 self._call.carrier_sid,
                 gone=self._stopped_by_carrier,
                 over=self._over,
+                ended=self._control.carrier_ended,
             )
         except asyncio.CancelledError:
             # The process ends and the carrier didn't answer: its own time limit is left to it, the books are not.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Awaitable, Callable
 
@@ -35,9 +36,17 @@ def backoff_seconds(attempt: int) -> float:
 
 
 async def hang_up(
-    carrier: CarrierControl, stream: MediaStream, carrier_sid: str, *, gone: bool, over: Callable[[], None]
+    carrier: CarrierControl,
+    stream: MediaStream,
+    carrier_sid: str,
+    *,
+    gone: bool,
+    over: Callable[[], None],
+    ended: asyncio.Event,
 ) -> bool:
     """End the call by the carrier's REST side, again and again until it confirms; answers whether it did.
+
+    Its own report of the end, which sets `ended`, is as good as an answer.
 
     When the first attempt fails the media stream is closed too: the verb behind it hangs up. `gone` says that the
     carrier itself has ended the stream, so there is nothing to end. `over` is called once, when the person is off the
@@ -60,7 +69,9 @@ async def hang_up(
         if attempt == 1:
             await _close(stream)
             over()
-        await asyncio.sleep(backoff_seconds(attempt))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), backoff_seconds(attempt))
+            return True
     _log.error("hang_up_given_up", attempts=HANG_UP_ATTEMPTS_MAX)
     return False
 

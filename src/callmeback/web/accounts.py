@@ -46,9 +46,14 @@ async def forgot(services: Services, address: str, email: str) -> None:
 
 
 async def reset(services: Services, address: str, token: str, password: str) -> None:
-    """Set a new password by a mailed token; raises InvalidToken, RateLimited."""
+    """Set a new password by a mailed token; raises InvalidToken, RateLimited.
+
+    It ends a lockout too: who forgot a password has tried it often, and anybody can lock an address that is known.
+    """
     await attempts.require(services.api, services.keys, attempts.LINK_BY_ADDRESS, address)
-    await auth.reset_password(services.api, services.hasher, token, password)
+    email = await auth.reset_password(services.api, services.hasher, token, password)
+    if email is not None:
+        await attempts.forget(services.api, services.keys, attempts.LOGIN_BY_ACCOUNT, email)
 
 
 async def verify_email(services: Services, address: str, token: str) -> None:

@@ -4,13 +4,14 @@ The framework would read a body into dicts first and then be lenient about types
 """
 
 import re
+from collections.abc import AsyncGenerator
 from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
-from litestar.exceptions import ValidationException
+from litestar.exceptions import InternalServerException, ValidationException
 
 _PLACE: Final = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
 _MISSING: Final = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
@@ -20,6 +21,17 @@ _DECODERS_MAX: Final = 256
 
 class StrictRequest(Request[Any, Any, State]):
     """A request whose JSON is decoded as the type of its route's `data`."""
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """The body as it comes; raises ValidationException when the client goes away before its end.
+
+        That is the client's doing. The framework calls it an error of the server, which would wake somebody up.
+        """
+        try:
+            async for piece in super().stream():
+                yield piece
+        except InternalServerException as exc:
+            raise ValidationException(extra=[{"message": "It ended before it was complete.", "key": "body"}]) from exc
 
     async def json(self) -> Any:
         """The body; raises ValidationException that names the field."""

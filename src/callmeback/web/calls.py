@@ -15,7 +15,7 @@ async def place(services: Services, caller: Caller, order: CallOrder, idempotenc
     if services.draining:
         raise errors.Draining()
     regions = services.settings.allowed_regions
-    number = None if order.phone_number is None else phones.normalise(order.phone_number, regions)
+    number = None if order.phone_number is None else phones.normalise(order.phone_number, regions, field="phone_number")
     async with caller.transaction() as tx:
         timezone = caller.user.timezone
         try:

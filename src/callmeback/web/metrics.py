@@ -14,7 +14,8 @@ from prometheus_client.registry import Collector
 
 from callmeback.web.services import Services
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+# The framework adds the charset to a text.
+MEDIA_TYPE: Final = "text/plain; version=0.0.4"
 REQUEST_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 UNKNOWN_ROUTE: Final = "unknown"
 
@@ -100,10 +101,10 @@ class _State(Collector):
         yield streams
 
 
-@get("/metrics", tags=["service"], security=[{}], media_type=CONTENT_TYPE)
+@get("/metrics", tags=["service"], security=[{}], media_type=MEDIA_TYPE)
 async def show_metrics(metrics: NamedDependency[Metrics]) -> Response[bytes]:
     """Figures for Prometheus."""
-    return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE)
+    return Response(generate_latest(metrics.registry), media_type=MEDIA_TYPE)
 
 
 HANDLERS = (show_metrics,)

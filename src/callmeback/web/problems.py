@@ -165,7 +165,7 @@ def framework_error(request: Request[Any, Any, State], error: HTTPException) -> 
     kind = FRAMEWORK.get(error.status_code)
     if kind is None:
         return unforeseen(request, error)
-    fields = _fields(error)
+    fields = _fields(request, error)
     detail = f"{fields[0].field}: {fields[0].detail}" if fields else None
     if detail is None and kind is errors.ValidationFailed:
         detail = "The body is not the JSON that this address expects."
@@ -181,7 +181,7 @@ def unforeseen(request: Request[Any, Any, State], error: Exception) -> Response[
     return answer(problem_of(errors.CallMeBackError()))
 
 
-def _fields(error: HTTPException) -> list[FieldProblem]:
+def _fields(request: Request[Any, Any, State], error: HTTPException) -> list[FieldProblem]:
     if not isinstance(error, ValidationException) or not isinstance(error.extra, list):
         return []
     found = []
@@ -190,10 +190,20 @@ def _fields(error: HTTPException) -> list[FieldProblem]:
             field, message = str(item.get("key") or "body"), str(item.get("message", "not valid"))
             # The framework's name for a body that isn't there.
             found.append(
-                FieldProblem("body", "A JSON body is needed.") if field == "data" else FieldProblem(field, message)
+                FieldProblem("body", "A JSON body is needed.")
+                if field == "data"
+                else FieldProblem(_name_on_the_wire(request, field), message)
             )
 
     return found
+
+
+def _name_on_the_wire(request: Request[Any, Any, State], field: str) -> str:
+    """What a client calls a parameter: the framework knows it by our argument's name (`first` for `?from=`)."""
+    argument = request.route_handler.parsed_fn_signature.parameters.get(field)
+    definition = None if argument is None else argument.kwarg_definition
+
+    return getattr(definition, "name", None) or field
 
 
 HANDLERS: Final[dict[Any, Any]] = {

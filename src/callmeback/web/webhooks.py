@@ -101,6 +101,9 @@ async def status(request: Request[Any, Any, State], services: NamedDependency[Se
     hook = await verified(request, services)
     key = hook.get("SequenceNumber") or hook.digest[:32]
     await _note(services, hook, "status", key[:128], hook.get("CallStatus"))
+    control = services.host.admission.live.get(hook.call_id)
+    if control is not None and hook.get("CallStatus") in twilio.ENDED:
+        control.ended()
 
 
 @post("/webhooks/twilio/amd", status_code=204, include_in_schema=False)

@@ -99,7 +99,8 @@ async def test_a_file_is_kept_for_ever_under_its_version_only(stranger: Browser)
     assert "immutable" in versioned.headers["cache-control"]
     assert "immutable" not in bare.headers["cache-control"]
     assert (old.status_code, "immutable" in old.headers["cache-control"]) == (200, False)
-    assert bare.headers["content-type"].startswith("image/svg+xml")
+    assert versioned.headers["content-type"] == "text/css; charset=utf-8"
+    assert bare.headers["content-type"] == "image/svg+xml"
     assert bare.headers["x-content-type-options"] == "nosniff"
 
 

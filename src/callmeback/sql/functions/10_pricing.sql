@@ -82,7 +82,25 @@ BEGIN
         v_voice.price_cents, v_voice.per, v_fallback_in.price_cents, v_fallback_in.per,
         v_fallback_out.price_cents, v_fallback_out.per, v_local.price_cents, v_local.per,
         v_worst
-    ) ON CONFLICT (card, effective_from) DO NOTHING;
+    ) ON CONFLICT (card, effective_from) DO UPDATE
+    SET
+        carrier_second_cents = excluded.carrier_second_cents,
+        carrier_second_per = excluded.carrier_second_per,
+        listener_second_cents = excluded.listener_second_cents,
+        listener_second_per = excluded.listener_second_per,
+        brain_input_cents = excluded.brain_input_cents,
+        brain_input_per = excluded.brain_input_per,
+        brain_output_cents = excluded.brain_output_cents,
+        brain_output_per = excluded.brain_output_per,
+        voice_character_cents = excluded.voice_character_cents,
+        voice_character_per = excluded.voice_character_per,
+        fallback_input_cents = excluded.fallback_input_cents,
+        fallback_input_per = excluded.fallback_input_per,
+        fallback_output_cents = excluded.fallback_output_cents,
+        fallback_output_per = excluded.fallback_output_per,
+        local_character_cents = excluded.local_character_cents,
+        local_character_per = excluded.local_character_per,
+        worst_case_cents_per_minute = excluded.worst_case_cents_per_minute;
 END
 $$;
 COMMENT ON FUNCTION add_price_version(price_versions, timestamptz) IS
@@ -94,12 +112,14 @@ LANGUAGE plpgsql
 SET search_path = public, pg_temp
 AS $$
 DECLARE
-    v_now timestamptz := clock_timestamp();
+    v_now timestamptz;
     v_at timestamptz;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('price_versions', 0));
-    -- Versions to come are computed anew; those in the past stand, calls point at them.
-    DELETE FROM price_versions AS v WHERE v.card = p_version.card AND v.effective_from > v_now;
+    -- Read once the lock is ours: what another change of rates wrote meanwhile is the past, and stands.
+    v_now := clock_timestamp();
+    -- A version to come is computed anew in its place, never deleted: its time may come before we commit, and a call
+    -- that points at a row which is gone could neither be metered nor settled.
     PERFORM add_price_version(p_version, v_now);
     FOR v_at IN
         SELECT DISTINCT r.effective_from FROM service_rates AS r WHERE r.effective_from > v_now ORDER BY 1

@@ -38,7 +38,8 @@ BEGIN
     IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
-    IF p_local_day NOT BETWEEN (v_now AT TIME ZONE 'UTC')::date - 1 AND (v_now AT TIME ZONE 'UTC')::date + 1 THEN
+    IF p_local_day IS NULL
+        OR p_local_day NOT BETWEEN (v_now AT TIME ZONE 'UTC')::date - 1 AND (v_now AT TIME ZONE 'UTC')::date + 1 THEN
         RAISE EXCEPTION 'local day % is no zone''s today', p_local_day USING ERRCODE = 'CM021';
     END IF;
 
@@ -92,7 +93,9 @@ BEGIN
         LIMIT 1
     ) AS pv ON true
     WHERE a.user_id = p_user_id
-    FOR NO KEY UPDATE OF a;
+    -- The person's row is locked with the account's: who was blocked or erased while we waited is seen as such. Their
+    -- foreign key would lock it anyway.
+    FOR NO KEY UPDATE OF a FOR SHARE OF u;
 
     IF NOT FOUND THEN
         RAISE EXCEPTION 'user does not exist' USING ERRCODE = 'CM008';

@@ -86,7 +86,11 @@ BEGIN
         coalesce(d.total_cost_cents, b.total_cost_cents),
         least(
             c.hold_cents,
-            CASE WHEN coalesce(s.enable_auto_cutoff, true) THEN coalesce(s.max_cost_per_call_cents, 1000) END,
+            CASE
+                -- Cut-off or not, 0 means no spending.
+                WHEN coalesce(s.enable_auto_cutoff, true) OR s.max_cost_per_call_cents = 0
+                    THEN coalesce(s.max_cost_per_call_cents, 1000)
+            END,
             greatest(
                 0,
                 coalesce(s.max_monthly_spend_cents, 10000)

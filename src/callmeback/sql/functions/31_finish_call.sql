@@ -1,4 +1,5 @@
--- The one way a call ends: usage, charge, release, ledger and statistics in one commit. It never fails.
+-- The one way a call ends: usage, charge, release, ledger and statistics in one commit. Only a status that is no end is
+-- refused.
 
 CREATE OR REPLACE FUNCTION add_cost_event(p_user_id text, p_call_id text, p_call_month date, p_event_type text)
 RETURNS void
@@ -108,109 +109,105 @@ SET search_path = public, pg_temp
 AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
-    v_call calls;
-    v_cost_before numeric;
-    v_seconds integer;
+    v record;
     v_release integer;
-    v_repaid integer;
     v_balance integer;
     v_seq bigint;
 BEGIN
-    SELECT c.* INTO v_call
+    -- Call and breakdown are locked, and what was used is priced, in one look: each further statement is felt.
+    SELECT
+        c.status, c.hold_open, c.hold_credits, c.credits_used, c.persona_id, c.local_day, c.local_month, c.answered_at,
+        date_trunc('month', c.created_at AT TIME ZONE 'UTC')::date AS call_month,
+        b.total_cost_cents AS cost_before,
+        u.carrier_seconds, u.listener_seconds, u.input_tokens, u.output_tokens, u.characters,
+        u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters,
+        round(u.carrier_seconds * r.carrier_second_cents / r.carrier_second_per, 10) AS carrier_cents,
+        round(u.listener_seconds * r.listener_second_cents / r.listener_second_per, 10) AS listener_cents,
+        round(u.input_tokens * r.brain_input_cents / r.brain_input_per, 10)
+        + round(u.output_tokens * r.brain_output_cents / r.brain_output_per, 10)
+        + round(u.fallback_input_tokens * r.fallback_input_cents / r.fallback_input_per, 10)
+        + round(u.fallback_output_tokens * r.fallback_output_cents / r.fallback_output_per, 10) AS brain_cents,
+        round(u.characters * r.voice_character_cents / r.voice_character_per, 10)
+        + round(u.local_characters * r.local_character_cents / r.local_character_per, 10) AS voice_cents
+    INTO v
     FROM calls AS c
+    INNER JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
+    LEFT JOIN price_versions AS r ON b.price_version_id = r.id
+    CROSS JOIN LATERAL (
+        SELECT
+            greatest(b.twilio_duration_seconds, p_connected_seconds) AS carrier_seconds,
+            greatest(b.deepgram_audio_seconds, p_listener_seconds) AS listener_seconds,
+            greatest(b.cerebras_input_tokens, p_input_tokens) AS input_tokens,
+            greatest(b.cerebras_output_tokens, p_output_tokens) AS output_tokens,
+            greatest(b.elevenlabs_characters, p_characters) AS characters,
+            greatest(b.fallback_input_tokens, p_fallback_input_tokens) AS fallback_input_tokens,
+            greatest(b.fallback_output_tokens, p_fallback_output_tokens) AS fallback_output_tokens,
+            greatest(b.local_characters, p_local_characters) AS local_characters
+    ) AS u
     WHERE c.user_id = p_user_id AND c.id = p_call_id
-    FOR NO KEY UPDATE;
+    FOR NO KEY UPDATE OF c, b;
     IF NOT FOUND THEN
         settled := false;
         RETURN;
+    ELSIF coalesce(p_status, 'calling') IN ('initiating', 'calling', 'connected', 'in_progress') THEN
+        RAISE EXCEPTION 'a call cannot end as %', p_status USING ERRCODE = 'CM007';
     END IF;
-
-    SELECT b.total_cost_cents INTO v_cost_before
-    FROM call_cost_breakdowns AS b
-    WHERE b.user_id = p_user_id AND b.call_id = p_call_id
-    FOR NO KEY UPDATE;
+    cost_cents := v.carrier_cents + v.listener_cents + v.brain_cents + v.voice_cents;
 
     UPDATE call_cost_breakdowns AS b
     SET
         meter_seq = greatest(b.meter_seq, p_seq),
         seen_at = CASE WHEN p_seq IS NULL THEN b.seen_at ELSE v_now END,
         settled_at = coalesce(b.settled_at, v_now),
-        twilio_duration_seconds = q.carrier_seconds,
-        deepgram_audio_seconds = q.listener_seconds,
-        cerebras_input_tokens = q.input_tokens,
-        cerebras_output_tokens = q.output_tokens,
-        elevenlabs_characters = q.characters,
-        fallback_input_tokens = q.fallback_input_tokens,
-        fallback_output_tokens = q.fallback_output_tokens,
-        local_characters = q.local_characters,
-        twilio_cost_cents = q.carrier_cents,
-        deepgram_cost_cents = q.listener_cents,
-        cerebras_cost_cents = q.brain_cents,
-        elevenlabs_cost_cents = q.voice_cents,
-        total_cost_cents = q.carrier_cents + q.listener_cents + q.brain_cents + q.voice_cents
-    FROM (
-        SELECT
-            u.*,
-            round(u.carrier_seconds * v.carrier_second_cents / v.carrier_second_per, 10) AS carrier_cents,
-            round(u.listener_seconds * v.listener_second_cents / v.listener_second_per, 10) AS listener_cents,
-            round(u.input_tokens * v.brain_input_cents / v.brain_input_per, 10)
-            + round(u.output_tokens * v.brain_output_cents / v.brain_output_per, 10)
-            + round(u.fallback_input_tokens * v.fallback_input_cents / v.fallback_input_per, 10)
-            + round(u.fallback_output_tokens * v.fallback_output_cents / v.fallback_output_per, 10) AS brain_cents,
-            round(u.characters * v.voice_character_cents / v.voice_character_per, 10)
-            + round(u.local_characters * v.local_character_cents / v.local_character_per, 10) AS voice_cents
-        FROM (
-            SELECT
-                s.price_version_id,
-                greatest(s.twilio_duration_seconds, p_connected_seconds) AS carrier_seconds,
-                greatest(s.deepgram_audio_seconds, p_listener_seconds) AS listener_seconds,
-                greatest(s.cerebras_input_tokens, p_input_tokens) AS input_tokens,
-                greatest(s.cerebras_output_tokens, p_output_tokens) AS output_tokens,
-                greatest(s.elevenlabs_characters, p_characters) AS characters,
-                greatest(s.fallback_input_tokens, p_fallback_input_tokens) AS fallback_input_tokens,
-                greatest(s.fallback_output_tokens, p_fallback_output_tokens) AS fallback_output_tokens,
-                greatest(s.local_characters, p_local_characters) AS local_characters
-            FROM call_cost_breakdowns AS s
-            WHERE s.user_id = p_user_id AND s.call_id = p_call_id
-        ) AS u
-        INNER JOIN price_versions AS v ON u.price_version_id = v.id
-    ) AS q
-    WHERE b.user_id = p_user_id AND b.call_id = p_call_id
-    RETURNING b.total_cost_cents, b.twilio_duration_seconds INTO cost_cents, v_seconds;
+        twilio_duration_seconds = v.carrier_seconds,
+        deepgram_audio_seconds = v.listener_seconds,
+        cerebras_input_tokens = v.input_tokens,
+        cerebras_output_tokens = v.output_tokens,
+        elevenlabs_characters = v.characters,
+        fallback_input_tokens = v.fallback_input_tokens,
+        fallback_output_tokens = v.fallback_output_tokens,
+        local_characters = v.local_characters,
+        twilio_cost_cents = v.carrier_cents,
+        deepgram_cost_cents = v.listener_cents,
+        cerebras_cost_cents = v.brain_cents,
+        elevenlabs_cost_cents = v.voice_cents,
+        total_cost_cents = finish_call.cost_cents
+    WHERE b.user_id = p_user_id AND b.call_id = p_call_id;
 
-    IF NOT v_call.hold_open THEN
+    IF NOT v.hold_open THEN
         -- Settled before: what came later is the breakdown's and its month's, the person is not charged again.
-        IF cost_cents > v_cost_before THEN
+        IF cost_cents > v.cost_before THEN
             UPDATE user_credits AS a
-            SET spent_in_month_cents = a.spent_in_month_cents + (cost_cents - v_cost_before), updated_at = v_now
-            WHERE a.user_id = p_user_id AND a.spend_month = v_call.local_month;
+            SET spent_in_month_cents = a.spent_in_month_cents + (cost_cents - v.cost_before), updated_at = v_now
+            WHERE a.user_id = p_user_id AND a.spend_month = v.local_month;
             UPDATE calls AS c
             SET actual_cost_cents = cost_cents, updated_at = v_now
             WHERE c.user_id = p_user_id AND c.id = p_call_id;
-            PERFORM add_cost_event(
-                p_user_id, p_call_id, date_trunc('month', v_call.created_at AT TIME ZONE 'UTC')::date, 'late'
-            );
+            PERFORM add_cost_event(p_user_id, p_call_id, v.call_month, 'late');
         END IF;
         settled := false;
-        status := v_call.status;
-        credits_used := v_call.credits_used;
+        status := v.status;
+        credits_used := v.credits_used;
         RETURN;
     END IF;
 
-    credits_used := CASE WHEN p_is_charged THEN least((v_seconds + 59) / 60, v_call.hold_credits) ELSE 0 END;
-    v_release := v_call.hold_credits - credits_used;
+    credits_used := CASE
+        WHEN p_is_charged THEN least(v.carrier_seconds / 60 + (v.carrier_seconds % 60 > 0)::integer, v.hold_credits)
+        ELSE 0
+    END;
+    v_release := v.hold_credits - credits_used;
     UPDATE user_credits AS a
     SET
-        held_credits = a.held_credits - v_call.hold_credits,
+        held_credits = a.held_credits - v.hold_credits,
         available_credits = a.available_credits + v_release - least(a.debt_credits, v_release),
         debt_credits = a.debt_credits - least(a.debt_credits, v_release),
         ledger_seq = a.ledger_seq + CASE WHEN credits_used > 0 THEN 1 ELSE 0 END,
         spent_in_month_cents = a.spent_in_month_cents
-        + CASE WHEN a.spend_month = v_call.local_month THEN cost_cents ELSE 0 END,
+        + CASE WHEN a.spend_month = v.local_month THEN cost_cents ELSE 0 END,
         -- A call that the house couldn't place doesn't count towards the person's day.
         calls_in_day = a.calls_in_day
         - CASE
-            WHEN p_status = 'failed' AND v_call.answered_at IS NULL AND a.calls_day = v_call.local_day THEN 1
+            WHEN p_status = 'failed' AND v.answered_at IS NULL AND a.calls_day = v.local_day THEN 1
             ELSE 0
         END,
         updated_at = v_now
@@ -232,7 +229,7 @@ BEGIN
         status = p_status,
         end_reason = p_end_reason,
         end_time = v_now,
-        duration_seconds = v_seconds,
+        duration_seconds = v.carrier_seconds,
         credits_used = finish_call.credits_used,
         actual_cost_cents = cost_cents,
         payment_status = CASE WHEN finish_call.credits_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
@@ -245,9 +242,9 @@ BEGIN
         updated_at = v_now
     WHERE c.user_id = p_user_id AND c.id = p_call_id;
 
-    IF p_status = 'completed' AND v_seconds > 0 THEN
+    IF p_status = 'completed' AND v.carrier_seconds > 0 THEN
         INSERT INTO user_persona_relationships AS r (user_id, persona_id, total_calls, total_duration_seconds, last_call_at)
-        VALUES (p_user_id, v_call.persona_id, 1, v_seconds, v_now)
+        VALUES (p_user_id, v.persona_id, 1, v.carrier_seconds, v_now)
         ON CONFLICT (user_id, persona_id) DO UPDATE
         SET
             total_calls = r.total_calls + 1,
@@ -256,9 +253,7 @@ BEGIN
             updated_at = v_now;
     END IF;
     IF cost_cents > 0 THEN
-        PERFORM add_cost_event(
-            p_user_id, p_call_id, date_trunc('month', v_call.created_at AT TIME ZONE 'UTC')::date, 'finish'
-        );
+        PERFORM add_cost_event(p_user_id, p_call_id, v.call_month, 'finish');
     END IF;
     settled := true;
     status := p_status;

@@ -79,7 +79,7 @@ async def register(
         email=auth.check_email(data.email),
         password=data.password,
         name=auth.check_name(data.name),
-        phone=None if data.phone is None else phones.normalise(data.phone, regions),
+        phone=None if data.phone is None else phones.normalise(data.phone, regions, field="phone"),
         timezone="UTC" if data.timezone is None else auth.check_timezone(data.timezone),
     )
     claims, person = await accounts.register(services, client_address(request), order)

@@ -13,12 +13,13 @@ from litestar.params import FromPath
 
 from callmeback import errors
 
+# The framework adds the charset to a text.
 TYPES: Final = {
-    "css": "text/css; charset=utf-8",
-    "js": "text/javascript; charset=utf-8",
+    "css": "text/css",
+    "js": "text/javascript",
     "svg": "image/svg+xml",
-    "txt": "text/plain; charset=utf-8",
-    "md": "text/markdown; charset=utf-8",
+    "txt": "text/plain",
+    "md": "text/markdown",
 }
 VERSION_LETTERS: Final = 12
 # A versioned address never changes what it answers; a bare one, such as a persona's picture, may after an update.
