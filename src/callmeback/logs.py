@@ -151,5 +151,10 @@ def write_lines(lines: list[bytes]) -> None:
     """Write finished JSON lines to where records go. They must need no redaction: their maker proves that by a test."""
     handlers = logging.getLogger().handlers
     stream = next((each.stream for each in handlers if isinstance(each, logging.StreamHandler)), sys.stderr)
-    stream.write(b"\n".join(lines).decode() + "\n")
+    stream.flush()
+    binary = getattr(stream, "buffer", None)
+    if binary is None:
+        stream.write(b"\n".join(lines).decode() + "\n")
+    else:
+        binary.write(b"\n".join(lines) + b"\n")
     stream.flush()

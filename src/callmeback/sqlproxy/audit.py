@@ -61,7 +61,7 @@ class Audit:
         self._lines: list[bytes] = []
         self._handle: asyncio.TimerHandle | None = None
         self._stamp = ""
-        self._stamp_at = 0.0
+        self._second = 0
 
     def write(self, record: Record) -> None:
         """Note it; it is in the log within FLUSH_S."""
@@ -85,13 +85,14 @@ class Audit:
         self.flush()
 
     def _now(self) -> str:
-        """The time to a hundredth of a second, made once for all lines within it."""
+        """The time to a millisecond; of a second's first line the rest is kept for the others."""
         now = time.time()
-        if now - self._stamp_at >= 0.01:
-            self._stamp_at = now
-            self._stamp = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-4] + "Z"
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._stamp = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
-        return self._stamp
+        return f"{self._stamp}.{int((now - second) * 1_000):03d}Z"
 
 
 def readable(values: list[bytes | None]) -> list[str]:

@@ -34,6 +34,7 @@ WRITE_TOGETHER_BYTES_MAX: Final = 64 * 1024
 CORS: Final = (
     b"access-control-allow-origin: *\r\naccess-control-expose-headers: retry-after, server-timing, x-request-id\r\n"
 )
+TOO_LARGE_A_HEAD: Final = b"the head of the request is too large"
 _STATUS: Final = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 _NEVER: Final = float("inf")
 
@@ -84,6 +85,7 @@ class Connection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._keep_alive = True
         self._is_writable = True
+        self._received = 0
         self._reset()
 
     # What the transport says.
@@ -124,8 +126,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a request."""
+        self._received = len(data)
         try:
             self._parser.feed_data(data)
+            if self._is_head:
+                self._grow_head()
         except httptools.HttpParserUpgrade:
             self._upgrade()
         except httptools.HttpParserError:
@@ -151,23 +156,24 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """The first bytes of a request."""
         self._reset()
-        self._is_receiving = True
+        self._is_receiving = self._is_head = True
         if self._task is None:
             self.expires_at = self._loop.time() + REQUEST_S
 
     def on_url(self, url: bytes) -> None:
         """A piece of the address."""
         self._url += url
-        self._grow_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
         self._headers.setdefault(name.lower(), value)
-        self._grow_head(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
         """The body follows, or what is to be refused without it."""
         headers = self._headers
+        self._is_head = False
+        if len(headers) > HEADERS_MAX or (self._received > HEAD_BYTES_MAX and self._head_size() > HEAD_BYTES_MAX):
+            self._refuse(431, TOO_LARGE_A_HEAD)
         length = headers.get(b"content-length")
         if length is not None and int(length) > BODY_BYTES_MAX:
             self._refuse_body()
@@ -202,13 +208,17 @@ class Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._size = 0
         self._head_bytes = 0
-        self._is_receiving = False
+        self._is_head = self._is_receiving = False
         self._is_refused = False
 
-    def _grow_head(self, count: int) -> None:
-        self._head_bytes += count
-        if (self._head_bytes > HEAD_BYTES_MAX or len(self._headers) > HEADERS_MAX) and not self._transport.is_closing():
-            self._refuse(431, b"the head of the request is too large")
+    def _grow_head(self) -> None:
+        """A head that isn't complete after so many bytes is none that anybody needs."""
+        self._head_bytes += self._received
+        if self._head_bytes > HEAD_BYTES_MAX and not self._transport.is_closing():
+            self._refuse(431, TOO_LARGE_A_HEAD)
+
+    def _head_size(self) -> int:
+        return len(self._url) + sum(len(name) + len(value) for name, value in self._headers.items())
 
     def _request(self) -> Request:
         path = self._url.partition(b"?")[0].decode("latin-1")
@@ -216,6 +226,8 @@ class Connection(asyncio.Protocol):
         return Request(self._parser.get_method(), path, self._headers, self._peer)
 
     def _begin(self, request: Request) -> None:
+        if self._transport.is_closing():
+            return
         keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
         if self._task is None:
             self._start(request, keep_alive)

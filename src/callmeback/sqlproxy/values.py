@@ -75,11 +75,14 @@ FIRST_OF_USERS: Final = 16_384
 
 def timestamp(text: str) -> str:
     """PostgreSQL's timestamptz as RFC 3339; what that can't say (infinity, years before Christ) stays as it is."""
-    if len(text) < 22 or text[10] != " " or text.endswith("BC"):
+    if text[-3:] == "+00":
+        return text.replace(" ", "T") + ":00"
+    if " " not in text or text.endswith("BC"):
         return text
+    # A session of ours is in UTC, except an administrator's that said otherwise.
     offset = ":00" if text[-3] in "+-" else ""
 
-    return f"{text[:10]}T{text[11:]}{offset}"
+    return text.replace(" ", "T") + offset
 
 
 def integer(value: int) -> int | str:
