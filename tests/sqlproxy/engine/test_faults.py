@@ -313,4 +313,4 @@ async def test_many_requests_at_once_get_their_own_rows(proxy: Running) -> None:
         found = await proxy.rows("SELECT $1::int AS mine, g FROM generate_series(1, $2::int) AS g", number, size)
         return {row["mine"] for row in found} == {number} and len(found) == size
 
-    assert all(await asyncio.gather(*(ask(number) for number in range(300))))
+    assert all(await asyncio.gather(*(ask(number) for number in range(100))))

@@ -5,6 +5,7 @@
 The folder collects inputs that reached something new. A crash prints its input and ends with an error.
 """
 
+import resource
 import sys
 
 import atheris
@@ -15,6 +16,8 @@ with atheris.instrument_imports(include=["callmeback.sqlproxy.frames", "callmeba
     from callmeback.sqlproxy.relay import Limits, Relay, Ruling, refusal
 
 LIMIT = 1_000
+# The fuzzer's own limit counts the peak of whoever started it, too.
+MEMORY_BYTES_MAX = 2 << 30
 PIECES_MAX = 40
 READERS = (
     frames.read_startup,
@@ -96,5 +99,6 @@ def one(data: bytes) -> None:
 
 
 if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     atheris.Setup(sys.argv, one)
     atheris.Fuzz()
