@@ -107,6 +107,7 @@ class Link:
         self.expires_at = 0.0
         self.is_lost = False
         self._is_tainted = False
+        self._is_detached = False
         self._connection = connection
         self._pgconn = connection.pgconn
         self._deadlines = deadlines
@@ -212,13 +213,13 @@ class Link:
 
     def pause(self) -> None:
         """Stop reading: the sink has enough for now."""
-        if not self._is_paused:
+        if not self._is_paused and not self._is_detached:
             self._is_paused = True
             self._loop.remove_reader(self._socket)
 
     def resume(self) -> None:
         """Go on reading, with what libpq already has."""
-        if self._is_paused and not self.is_lost:
+        if self._is_paused and not self._is_detached:
             self._is_paused = False
             self._loop.add_reader(self._socket, self._on_readable)
             self._loop.call_soon(self._advance)
@@ -431,7 +432,10 @@ class Link:
         return error
 
     def _detach(self) -> None:
-        """The loop looks at the socket no longer."""
+        """The loop looks at the socket no longer. Once: libpq closes it, and then the number is somebody else's."""
+        if self._is_detached:
+            return
+        self._is_detached = True
         for remove in (self._loop.remove_reader, self._loop.remove_writer):
             with contextlib.suppress(OSError, ValueError):
                 remove(self._socket)

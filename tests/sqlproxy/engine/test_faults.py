@@ -110,6 +110,36 @@ async def test_idle_connections_that_died_are_passed_over(
     assert await asyncio.gather(*(proxy.value("SELECT 1") for _ in range(8))) == [1] * 8
 
 
+async def test_a_lost_connection_leaves_alone_who_has_its_number_now(
+    proxy: Running, hand: psycopg.Connection, superuser: psycopg.Connection
+) -> None:
+    """libpq closes the socket of a lost connection, and the next client or connection gets the same descriptor."""
+    link = await proxy.services.pools.take(proxy.role)
+    number = link._socket
+    await proxy.until(lambda: len(proxy.backends(hand)) == 1, "it alone is there")
+    superuser.execute("SELECT pg_terminate_backend(%s)", [proxy.backends(hand)[0]])
+    await proxy.until(lambda: link.is_lost, "the loss was noticed")
+    pair = socket.socketpair()
+    mine, other = pair if pair[0].fileno() != number else pair[::-1]
+    if other.fileno() != number:
+        os.dup2(other.fileno(), number)
+    loop, heard = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(number, heard.set)
+    try:
+        proxy.services.pools.give(link)
+        mine.send(b"x")
+        await asyncio.wait_for(heard.wait(), 5)
+    finally:
+        loop.remove_reader(number)
+        if other.fileno() != number:
+            os.close(number)
+        mine.close()
+        other.close()
+
+    assert proxy.services.pools.stats().busy == 0
+    assert await proxy.value("SELECT 1") == 1
+
+
 async def test_s05_a_stopped_server_is_given_up_at_the_deadline(proxy: Running, hand: psycopg.Connection) -> None:
     proxy.services.deadline_s = 0.3
     await proxy.ask("SELECT 1")
