@@ -126,6 +126,18 @@ async def test_each_request_has_its_line(proxy: Running) -> None:
     assert len({each.request for each in proxy.records}) == 5
 
 
+async def test_s16_an_unknown_address_is_kept_nowhere(proxy: Running) -> None:
+    """Also where the body is refused before anybody looks at the address: there is no end of addresses."""
+    big = b"x" * ((1 << 20) + 1)
+    answers = [await proxy.post(path, big) for path in ("/hidden", "/named/hidden", "/query")]
+    options = await proxy.client.options("/hidden")
+    figures = (await proxy.client.get("/metrics")).text
+
+    assert [answer.status_code for answer in (*answers, options)] == [413, 413, 413, 204]
+    assert [each.endpoint for each in proxy.records] == ["unknown", "/named/", "/query", "unknown"]
+    assert "hidden" not in figures
+
+
 async def test_server_timing_says_where_the_time_went(proxy: Running) -> None:
     timing = (await proxy.ask("SELECT count(*) FROM generate_series(1, 100000)")).headers["server-timing"]
     found = {part.split(";")[0].strip(): float(part.split("=")[1]) for part in timing.split(",")}
