@@ -8,11 +8,13 @@ from typing import Any
 import msgspec
 import psycopg
 import pytest
-from tests.sqlproxy.engine.running import Running
-from tests.sqlproxy.engine.test_faults import SLOW
+from tests.sqlproxy.conftest import MakeKey
+from tests.sqlproxy.engine.running import Running, serving
+from tests.sqlproxy.engine.test_faults import SLOW, raw
 
 from callmeback import logs
 from callmeback.domain.keys import Limits
+from callmeback.settings import Settings
 from callmeback.sqlproxy.audit import Audit, Record
 
 pytestmark = pytest.mark.anyio
@@ -124,6 +126,26 @@ async def test_each_request_has_its_line(proxy: Running) -> None:
     assert (unknown.status, unknown.key, unknown.sqlstate) == (401, None, "28P01")
     assert (lost.status, lost.endpoint) == (404, "unknown")
     assert len({each.request for each in proxy.records}) == 5
+
+
+async def test_s02_whoever_adds_a_line_has_the_last_word(
+    settings: Settings, make_key: MakeKey, hand: psycopg.Connection
+) -> None:
+    """HAProxy adds a line of its own to what the client sent, instead of a word to its line."""
+    behind = msgspec.structs.replace(settings, public_url="https://db.example.com")
+    async with serving(behind, make_key, reads=("personas",)) as proxy:
+        bound = await make_key(mode="policy", reads=("personas",), limits=Limits(cidrs=("10.0.0.0/8",)))
+        body = b'{"query": "SELECT 1 AS n"}'
+        lines = [
+            "POST /query HTTP/1.1", f"Authorization: Bearer {bound.token}", f"Content-Length: {len(body)}",
+            "Connection: close", "X-Forwarded-For: 10.0.0.1",
+        ]  # fmt: skip
+
+        async def answer(*more: str) -> bytes:
+            return (await raw(proxy, "\r\n".join([*lines, *more, "", ""]).encode() + body))[:12]
+
+        assert await answer() == b"HTTP/1.1 200"
+        assert await answer("X-Forwarded-For: 198.51.100.7") == b"HTTP/1.1 403"
 
 
 async def test_s16_an_unknown_address_is_kept_nowhere(proxy: Running) -> None:

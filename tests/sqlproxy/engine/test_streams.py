@@ -95,7 +95,7 @@ async def test_a_stream_doesn_t_expire_while_it_is_read(proxy: Running) -> None:
     assert size > 10_000_000
 
 
-async def test_s05_a_stream_ends_with_its_key(proxy: Running, hand: psycopg.Connection) -> None:
+async def test_s02_a_stream_ends_with_its_key(proxy: Running, hand: psycopg.Connection) -> None:
     """Within a second, as everything else does; not when the rows end, which is never."""
     endless = "WITH RECURSIVE t (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT n FROM t"
     body = json.dumps({"query": endless}).encode()
