@@ -55,6 +55,20 @@ async def test_bytes_have_a_cap_enforced_while_reading(proxy: Running, hand: psy
     assert len(await proxy.value("SELECT repeat('x', 10000000) AS x")) == 10_000_000
 
 
+async def test_s05_temporary_files_have_a_cap(proxy: Running, superuser: psycopg.Connection) -> None:
+    """A stream runs for an hour, and what it gathers meanwhile fills the disk of the whole database."""
+    made = await proxy.make_key(reads=("dial_buckets", "login_attempts", "purchases"))
+    superuser.execute(f"ALTER ROLE {made.line.role} SET temp_file_limit = '1MB'")
+    big = "SELECT repeat('x', 100000) AS v FROM generate_series(1, 1000)"
+    query = f"WITH big AS MATERIALIZED ({big}) SELECT length(v) FROM big"
+    answer = await proxy.ask(query, token=made.token)
+    stream = await proxy.post("/query", {"query": query}, made.token, headers={"Accept": "application/x-ndjson"})
+
+    assert (answer.status_code, answer.json()["sqlstate"]) == (413, "53400")
+    assert '"sqlstate":"53400"' in stream.text.splitlines()[-1]
+    assert (await proxy.ask("SELECT 1", token=made.token)).status_code == 200
+
+
 async def test_a_rate_is_a_bucket(proxy: Running) -> None:
     """postgrest#249: a burst of N, then N a second, and the rest hears when to come again."""
     limited = await proxy.make_key(reads=("personas",), limits=Limits(rate=5))
