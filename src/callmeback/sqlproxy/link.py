@@ -33,6 +33,11 @@ UNFINISHED_BYTES_MAX: Final = 24 << 20
 # Reads without a complete result before anybody counts bytes; an ordinary answer takes fewer.
 READS_UNCOUNTED: Final = 4
 
+# What a session of a role that was dropped answers: nothing is there, and nothing is allowed. An old session that
+# answers so isn't used again; a client that asks for what it may not have costs a login now and then.
+DOUBTFUL: Final = (b"42501", b"42P01", b"42704", b"42883", b"3F000")
+DOUBTED_AFTER_S: Final = 5.0
+
 OPTIONS: Final = (
     "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=1 -c bytea_output=hex "
     "-c standard_conforming_strings=on"
@@ -392,9 +397,16 @@ class Link:
             pass
         elif status == ExecStatus.FATAL_ERROR and self._pgconn.status == ConnStatus.OK:
             step.error = result
+            self._doubt(result)
         else:
             # COPY, which the policy refuses, or the end of the connection.
             self._lose(result)
+
+    def _doubt(self, result: PGresult) -> None:
+        """A refusal may be the session's own fault: its role was made anew, and it is still the old one's."""
+        state = result.error_field(DiagnosticField.SQLSTATE)
+        if state in DOUBTFUL and self.now() - self.opened_at > DOUBTED_AFTER_S:
+            self._is_tainted = True
 
     def _next(self) -> None:
         """One statement's answers are complete."""
