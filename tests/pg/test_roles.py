@@ -144,6 +144,33 @@ async def test_who_may_not_make_roles_is_told(cluster: Cluster, superuser: psyco
 
 
 @pytest.mark.anyio
+@pytest.mark.anyio
+async def test_without_a_superuser_the_disk_is_bounded_where_it_was_allowed(
+    cluster: Cluster, superuser: psycopg.Connection
+):
+    """On a managed server the user of DATABASE_URL has CREATEROLE, and perhaps SET on temp_file_limit."""
+    superuser.execute("CREATE ROLE maker LOGIN CREATEROLE PASSWORD 'made'")
+    maker = psycopg.conninfo.make_conninfo(cluster.superuser_dsn, user="maker", password="made")
+    wanted = {f"{roles.KEY_PREFIX}{'a' * 16}": roles.KEY_SETTINGS}
+    settings = "SELECT rolconfig FROM pg_roles WHERE rolname = %s"
+    try:
+        await roles.ensure(maker, cluster.role_secret, wanted)
+        before = superuser.execute(settings, [*wanted]).fetchone()
+        superuser.execute("GRANT SET ON PARAMETER temp_file_limit TO maker")
+        mended = await roles.ensure(maker, cluster.role_secret, wanted)
+        after = superuser.execute(settings, [*wanted]).fetchone()
+    finally:
+        superuser.execute("REVOKE ALL ON PARAMETER temp_file_limit FROM maker")
+        await roles.drop(cluster.superuser_dsn, [*wanted])
+        superuser.execute("DROP ROLE maker")
+
+    assert before is not None and after is not None
+    assert "work_mem=16MB" in before[0] and not any(each.startswith("temp_file_limit") for each in before[0])
+    assert mended == [*wanted]
+    assert "temp_file_limit=512MB" in after[0]
+
+
+@pytest.mark.anyio
 async def test_no_server_is_unavailable():
     with pytest.raises(errors.DatabaseUnavailable):
         await roles.ensure("postgresql://nobody@127.0.0.1:1/none", "s" * 32)

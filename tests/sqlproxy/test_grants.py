@@ -256,8 +256,8 @@ async def test_a_role_is_plain_and_starts_with_its_limits(books: psycopg.Connect
         shown = {
             name: (session.execute("SELECT current_setting(%s)", (name,)).fetchone() or ("",))[0]
             for name in (
-                "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "work_mem", "TimeZone",
-                "default_transaction_read_only", "search_path",
+                "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "work_mem",
+                "temp_file_limit", "TimeZone", "default_transaction_read_only", "search_path",
             )
         }  # fmt: skip
         path = writing.execute("SHOW search_path").fetchone()
@@ -272,7 +272,8 @@ async def test_a_role_is_plain_and_starts_with_its_limits(books: psycopg.Connect
 
     assert shown == {
         "statement_timeout": "10s", "lock_timeout": "2s", "idle_in_transaction_session_timeout": "10s",
-        "work_mem": "16MB", "TimeZone": "UTC", "default_transaction_read_only": "on", "search_path": "masked, public",
+        "work_mem": "16MB", "temp_file_limit": "512MB", "TimeZone": "UTC", "default_transaction_read_only": "on",
+        "search_path": "masked, public",
     }  # fmt: skip
     assert path == (f"scope_{writer.line.role.removeprefix('callmeback_key_')}, public",)
     assert is_reading_only == ("off",)

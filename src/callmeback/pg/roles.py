@@ -80,6 +80,8 @@ KEY_SETTINGS: Final[Mapping[str, str]] = {
     "lock_timeout": "2s",
     "idle_in_transaction_session_timeout": "10s",
     "work_mem": "16MB",
+    # Of what doesn't fit into that, on the disk that the whole database lives on.
+    "temp_file_limit": "512MB",
 }
 
 # Several programs may start at once on one cluster. Whoever loses a race for a row of pg_authid looks again.
@@ -202,7 +204,8 @@ async def _commands(
     present = dict(setting.lower().split("=", 1) for setting in (found.settings if found else []))
     for name, value in settings.items():
         if present.get(name) != value.lower():
-            commands.append(await _write(connection, SQL.setting_command, role=role, setting=name, value=value))
+            command = await _write(connection, SQL.setting_command, role=role, setting=name, value=value)
+            commands += [command] if command else []
 
     return commands
 

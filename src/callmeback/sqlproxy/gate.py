@@ -24,6 +24,8 @@ KNOWN_TEXT_LENGTH_MAX: Final = 16 * 1024
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 _NO_TRACE: Final = b"0" * 32
 FORWARDED: Final = "forwarded"
+# What a proxy says that doesn't say for whom, or not in the one way that is read.
+OTHER_SIGNS: Final = frozenset({b"forwarded", b"via", b"x-real-ip"})
 
 NO_KEY: Final = "An API key is needed: Authorization: Bearer cmb_…"
 ONLY_NAMED: Final = "This key may run its registered statements only, at /named/{id}."
@@ -157,19 +159,26 @@ def peer_of(services: "Services", headers: dict[bytes, bytes], peer: str) -> str
     """Where a request comes from, for keys that are bound to addresses.
 
     A proxy in front is believed where the operator says that there is one and it runs on this machine; otherwise what
-    it forwards comes from nowhere in particular, and certainly not from here.
+    it forwards comes from nowhere in particular. Nothing that was forwarded comes from this machine: the word of a
+    second proxy would make the whole world local.
     """
-    forwarded = headers.get(b"x-forwarded-for")
-    if forwarded is None or not _is_loopback(peer):
+    if not _is_loopback(peer):
         return peer
+    forwarded = headers.get(b"x-forwarded-for")
+    if forwarded is None:
+        return FORWARDED if headers.keys() & OTHER_SIGNS else peer
     if services.settings.public_url is None:
         return FORWARDED
+    last = forwarded.rpartition(b",")[2].strip().decode("latin-1")
 
-    return forwarded.rpartition(b",")[2].strip().decode("latin-1")
+    return FORWARDED if _is_loopback(last) else last
 
 
 def _is_loopback(peer: str) -> bool:
     try:
-        return ipaddress.ip_address(peer).is_loopback
+        address = ipaddress.ip_address(peer)
     except ValueError:
         return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+
+    return (mapped or address).is_loopback

@@ -20,6 +20,10 @@ from callmeback.sqlproxy.service import Service
 
 HEAD_BYTES_MAX: Final = 32 * 1024
 HEADERS_MAX: Final = 100
+# The parser keeps a header until it is whole, however long that takes, so what it was fed is counted too: beside the
+# body, one more read, and what the smallest chunks add to the body that they carry.
+READ_BYTES_MAX: Final = 256 * 1024
+CHUNK_OVERHEAD: Final = 8
 PIPELINED_MAX: Final = 16
 # From the first byte of a request to its last, and between two requests.
 REQUEST_S: Final = 10.0
@@ -34,7 +38,7 @@ WRITE_TOGETHER_BYTES_MAX: Final = 64 * 1024
 CORS: Final = (
     b"access-control-allow-origin: *\r\naccess-control-expose-headers: retry-after, server-timing, x-request-id\r\n"
 )
-TOO_LARGE_A_HEAD: Final = b"the head of the request is too large"
+FORWARDED_FOR: Final = b"x-forwarded-for"
 _STATUS: Final = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 _NEVER: Final = float("inf")
 
@@ -85,7 +89,8 @@ class Connection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._keep_alive = True
         self._is_writable = True
-        self._received = 0
+        # Said after all answers that are still to come; then nothing that arrives is looked at.
+        self._last_words = b""
         self._reset()
 
     # What the transport says.
@@ -126,16 +131,17 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a request."""
-        self._received = len(data)
+        if self._last_words:
+            return
         try:
             self._parser.feed_data(data)
-            if self._is_head:
-                self._grow_head()
-        except httptools.HttpParserUpgrade:
-            self._upgrade()
+        except httptools.HttpParserUpgrade as exc:
+            self._upgrade(data[exc.args[0] :])
         except httptools.HttpParserError:
-            if not self._transport.is_closing():
-                self._refuse(400, b"this is not HTTP/1.1")
+            self._refuse(400, b"this is not HTTP/1.1")
+        self._fed += len(data)
+        if self._is_receiving and self._fed - CHUNK_OVERHEAD * self._size > HEAD_BYTES_MAX + READ_BYTES_MAX:
+            self._refuse(431, TOO_LARGE)
 
     def shutdown(self) -> None:
         """The server ends: after the answer, if there is one to come."""
@@ -163,17 +169,25 @@ class Connection(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         """A piece of the address."""
         self._url += url
+        self._grow_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
-        self._headers.setdefault(name.lower(), value)
+        """One header; what follows a body has no say."""
+        self._grow_head(len(name) + len(value))
+        if not self._is_head:
+            return
+        name = name.lower()
+        known = self._headers.setdefault(name, value)
+        if known is not value and name == FORWARDED_FOR:
+            # Some proxies add a line instead of a word, and the last word is theirs.
+            self._headers[name] = b"%b, %b" % (known, value)
 
     def on_headers_complete(self) -> None:
         """The body follows, or what is to be refused without it."""
-        headers = self._headers
         self._is_head = False
-        if len(headers) > HEADERS_MAX or (self._received > HEAD_BYTES_MAX and self._head_size() > HEAD_BYTES_MAX):
-            self._refuse(431, TOO_LARGE_A_HEAD)
+        if self._last_words or self._is_upgrade():
+            return
+        headers = self._headers
         length = headers.get(b"content-length")
         if length is not None and int(length) > BODY_BYTES_MAX:
             self._refuse_body()
@@ -194,7 +208,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._is_receiving = False
-        if self._is_refused or (self._parser.should_upgrade() and self._is_websocket()):
+        if self._is_refused or self._last_words or self._is_upgrade():
             return
         request = self._request()
         request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
@@ -206,28 +220,27 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
-        self._size = 0
+        self._size = self._fed = 0
         self._head_bytes = 0
-        self._is_head = self._is_receiving = False
+        self._is_head = False
+        self._is_receiving = False
         self._is_refused = False
 
-    def _grow_head(self) -> None:
-        """A head that isn't complete after so many bytes is none that anybody needs."""
-        self._head_bytes += self._received
-        if self._head_bytes > HEAD_BYTES_MAX and not self._transport.is_closing():
-            self._refuse(431, TOO_LARGE_A_HEAD)
-
-    def _head_size(self) -> int:
-        return len(self._url) + sum(len(name) + len(value) for name, value in self._headers.items())
+    def _grow_head(self, count: int) -> None:
+        self._head_bytes += count
+        if self._head_bytes > HEAD_BYTES_MAX or len(self._headers) > HEADERS_MAX:
+            self._refuse(431, TOO_LARGE)
 
     def _request(self) -> Request:
-        path = self._url.partition(b"?")[0].decode("latin-1")
+        url = self._url
+        if not url.startswith(b"/"):
+            # With its origin before the path, as it is sent to a proxy (RFC 9112, 3.2.2).
+            url = b"/" + url.partition(b"://")[2].partition(b"/")[2]
+        path = url.partition(b"?")[0].decode("latin-1")
 
         return Request(self._parser.get_method(), path, self._headers, self._peer)
 
     def _begin(self, request: Request) -> None:
-        if self._transport.is_closing():
-            return
         keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
         if self._task is None:
             self._start(request, keep_alive)
@@ -263,13 +276,18 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         elif self._waiting:
             self._start(*self._waiting.popleft())
+        elif self._last_words:
+            self._transport.write(self._last_words)
+            self._transport.close()
         else:
             self.expires_at = self._loop.time() + KEEP_ALIVE_S
 
     def _write(self, request: Request, answer: Answer) -> None:
         """The whole answer at once."""
         body = answer.body
-        head = self._head(request, answer, b"content-length: %d\r\n" % len(body))
+        # RFC 9110, 8.6: what has no content by its status has no length of it either.
+        length = b"" if answer.status == HTTPStatus.NO_CONTENT else b"content-length: %d\r\n" % len(body)
+        head = self._head(request, answer, length)
         if request.method == b"HEAD":
             self._transport.write(head)
         elif len(body) <= WRITE_TOGETHER_BYTES_MAX:
@@ -336,30 +354,54 @@ class Connection(asyncio.Protocol):
         self._begin(request)
 
     def _refuse(self, status: int, reason: bytes) -> None:
-        """A short answer to what isn't even a request, and the end."""
-        self._transport.write(
-            b"%bcontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (_STATUS[status], len(reason), reason)
-        )
-        self._transport.close()
-
-    def _is_websocket(self) -> bool:
-        return self._headers.get(b"upgrade", b"").lower() == b"websocket"
-
-    def _upgrade(self) -> None:
-        """Hand the connection over to uvicorn's WebSocket protocol, with the request as it came."""
-        config, server_state, app_state = self._uvicorn
-        if not self._is_websocket() or config.ws_protocol_class is None or self._task is not None:
+        """A short answer to what isn't even a request, after the answers to what was; then the end."""
+        if self._last_words:
             return
+        self._last_words = b"%bcontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
+            _STATUS[status],
+            len(reason),
+            reason,
+        )
+        if self._task is None:
+            self._transport.write(self._last_words)
+            self._transport.close()
+
+    def _is_upgrade(self) -> bool:
+        """Whether the parser will stop after this head. (It also does for CONNECT, which nobody answers otherwise.)"""
+        return bool(self._parser.should_upgrade()) and self._parser.get_method() != b"CONNECT"
+
+    def _upgrade(self, rest: bytes) -> None:
+        """What was asked for with Upgrade, and `rest`, which came after that head."""
+        method, headers = self._parser.get_method(), self._headers
+        if self._last_words or method == b"CONNECT":
+            return
+        if headers.get(b"upgrade", b"").lower() != b"websocket":
+            # Anything else is passed over, as RFC 9110, 7.8, allows; the parser has left out the body.
+            del headers[b"upgrade"]
+            again = self._head_again(self._parser.get_http_version().encode()) + rest
+            self._parser = httptools.HttpRequestParser(self)
+            self.data_received(again)
+        elif method != b"GET" or headers.keys() & {b"content-length", b"transfer-encoding"} or self._task is not None:
+            self._refuse(400, b"a WebSocket begins with a GET without a body, on a connection of its own")
+        else:
+            self._hand_over(self._head_again(b"1.1") + rest)
+
+    def _head_again(self, version: bytes) -> bytes:
+        lines = [b"%b %b HTTP/%b\r\n" % (self._parser.get_method(), self._url, version)]
+
+        return b"".join([*lines, *(b"%b: %b\r\n" % each for each in self._headers.items()), b"\r\n"])
+
+    def _hand_over(self, data: bytes) -> None:
+        """The connection is uvicorn's from now on, with the request as it came."""
+        config, server_state, app_state = self._uvicorn
         self.expires_at = _NEVER
         server_state.connections.discard(self)
-        lines = [b"GET %b HTTP/1.1\r\n" % self._url]
-        lines += [b"%b: %b\r\n" % each for each in self._headers.items()]
         protocol = config.ws_protocol_class(config=config, server_state=server_state, app_state=app_state)
         protocol.connection_made(self._transport)
-        protocol.data_received(b"".join([*lines, b"\r\n"]))
+        protocol.data_received(data)
         self._transport.set_protocol(protocol)
 
 
+TOO_LARGE: Final = b"the head of the request is too large"
 CLIENT_GONE: Final = 499
 """In the log only: nobody is there to read a status."""

@@ -33,6 +33,11 @@ UNFINISHED_BYTES_MAX: Final = 24 << 20
 # Reads without a complete result before anybody counts bytes; an ordinary answer takes fewer.
 READS_UNCOUNTED: Final = 4
 
+# What a session of a role that was dropped answers: nothing is there, and nothing is allowed. An old session that
+# answers so isn't used again; a client that asks for what it may not have costs a login now and then.
+DOUBTFUL: Final = (b"42501", b"42P01", b"42704", b"42883", b"3F000")
+DOUBTED_AFTER_S: Final = 5.0
+
 OPTIONS: Final = (
     "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=1 -c bytea_output=hex "
     "-c standard_conforming_strings=on"
@@ -107,6 +112,7 @@ class Link:
         self.expires_at = 0.0
         self.is_lost = False
         self._is_tainted = False
+        self._is_detached = False
         self._connection = connection
         self._pgconn = connection.pgconn
         self._deadlines = deadlines
@@ -212,13 +218,13 @@ class Link:
 
     def pause(self) -> None:
         """Stop reading: the sink has enough for now."""
-        if not self._is_paused:
+        if not self._is_paused and not self._is_detached:
             self._is_paused = True
             self._loop.remove_reader(self._socket)
 
     def resume(self) -> None:
         """Go on reading, with what libpq already has."""
-        if self._is_paused and not self.is_lost:
+        if self._is_paused and not self._is_detached:
             self._is_paused = False
             self._loop.add_reader(self._socket, self._on_readable)
             self._loop.call_soon(self._advance)
@@ -391,9 +397,16 @@ class Link:
             pass
         elif status == ExecStatus.FATAL_ERROR and self._pgconn.status == ConnStatus.OK:
             step.error = result
+            self._doubt(result)
         else:
             # COPY, which the policy refuses, or the end of the connection.
             self._lose(result)
+
+    def _doubt(self, result: PGresult) -> None:
+        """A refusal may be the session's own fault: its role was made anew, and it is still the old one's."""
+        state = result.error_field(DiagnosticField.SQLSTATE)
+        if state in DOUBTFUL and self.now() - self.opened_at > DOUBTED_AFTER_S:
+            self._is_tainted = True
 
     def _next(self) -> None:
         """One statement's answers are complete."""
@@ -431,7 +444,10 @@ class Link:
         return error
 
     def _detach(self) -> None:
-        """The loop looks at the socket no longer."""
+        """The loop looks at the socket no longer. Once: libpq closes it, and then the number is somebody else's."""
+        if self._is_detached:
+            return
+        self._is_detached = True
         for remove in (self._loop.remove_reader, self._loop.remove_writer):
             with contextlib.suppress(OSError, ValueError):
                 remove(self._socket)

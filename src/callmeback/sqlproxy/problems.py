@@ -46,6 +46,8 @@ STATES: Final[dict[str, int]] = {
     "40001": 409,
     "40P01": 409,
     "42501": 403,
+    # More temporary files than the role may fill, or more of something else that is bounded: again won't help.
+    "53400": 413,
     "55P03": 503,
     "57014": 504,
     "CM006": 409,

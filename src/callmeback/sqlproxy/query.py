@@ -56,7 +56,7 @@ async def _answer(
 ) -> Answer:
     given = bind(raws, allowed)
     note(services, request.record, allowed, given)
-    if NDJSON in request.headers.get(b"accept", b""):
+    if NDJSON in request.headers.get(b"accept", b"").lower():
         return await stream.answer(services, request, key, allowed, given)
     rows = Objects(services.shapes, Cap())
     step = await run(services, request, key, allowed, given, rows)
@@ -125,8 +125,13 @@ def bind(raws: Sequence[msgspec.Raw] | None, allowed: Allowed) -> list[bytes | N
         raise errors.ValidationFailed(f"A statement has at most {PARAMETERS_MAX} parameters.")
     if b"\0" in allowed.text:
         raise errors.ValidationFailed(values.NOT_TEXT, sqlstate="22021")
+    given = values.parameters(raws)
+    if allowed.types is not None and len(given) != len(allowed.types):
+        raise errors.ValidationFailed(
+            f"The statement has {len(allowed.types)} parameters, not {len(given)}.", sqlstate="08P01"
+        )
 
-    return values.parameters(raws)
+    return given
 
 
 def note(services: Services, record: Record, allowed: Allowed, given: Sequence[bytes | None]) -> None:

@@ -54,6 +54,7 @@ class Service:
         record.request = f"{self._prefix}{self._count:08x}"
         try:
             if request.error is not None:
+                record.endpoint = _endpoint_of(request.path)
                 raise request.error
             if request.method == b"POST":
                 return await self._post(request)
@@ -102,7 +103,7 @@ class Service:
     def _other(self, request: Request) -> Answer:
         path, method = request.path, request.method
         if method == b"OPTIONS":
-            request.record.endpoint = path if path in POSTS else UNKNOWN
+            request.record.endpoint = _endpoint_of(path)
             return Answer(204, b"", headers=PREFLIGHT)
         if method not in (b"GET", b"HEAD") or path not in GETS:
             raise self._no_such(request)
@@ -115,15 +116,9 @@ class Service:
         return Answer(status, body)
 
     def _no_such(self, request: Request) -> errors.CallMeBackError:
-        path = request.path
-        is_known = path in POSTS or path in GETS or path.startswith(NAMED)
-        if not is_known:
-            # Never the path itself: there is no end of them, and one may hold anything.
-            request.record.endpoint = UNKNOWN
-        elif path.startswith(NAMED):
-            request.record.endpoint = NAMED
+        endpoint = request.record.endpoint = _endpoint_of(request.path)
 
-        return errors.MethodNotAllowed() if is_known else errors.NotFound("There is no such address here.")
+        return errors.MethodNotAllowed() if endpoint != UNKNOWN else errors.NotFound("There is no such address here.")
 
     def _refusal(self, request: Request, error: errors.CallMeBackError) -> Answer:
         record = request.record
@@ -143,3 +138,11 @@ class Service:
             self._services.figures.failures += 1
 
         return Answer(status, body, content_type=b"application/json" if is_neon else PROBLEM, headers=headers)
+
+
+def _endpoint_of(path: str) -> str:
+    """What logs and figures call an address: never an unknown path itself, since there is no end of them."""
+    if path.startswith(NAMED):
+        return NAMED
+
+    return path if path in POSTS or path in GETS else UNKNOWN

@@ -25,6 +25,7 @@ from callmeback.sqlproxy.shapes import Shape, lines
 # Chunks that wait for the reader before the server is read no further.
 CHUNKS_MAX: Final = 4
 STREAM_S_MAX: Final = 3_600.0
+ENDED: Final = "The API key was revoked, or has expired."
 
 
 async def answer(
@@ -98,8 +99,12 @@ class Lines:
         return self
 
     async def __anext__(self) -> bytes:
-        """Lines of one chunk; the trailer at last."""
+        """Lines of one chunk; the trailer at last, which may come early: the key has to work until then."""
         assert self._work is not None
+        if not self._is_over and self._services.keyring.current(self._key) is None:
+            self._chunks.clear()
+            self._is_over = True
+            return self._last(errors.Unauthorized(ENDED))
         while not self._chunks:
             if self._is_over:
                 raise StopAsyncIteration
@@ -163,12 +168,16 @@ class Lines:
         try:
             work.result()
         except errors.CallMeBackError as exc:
-            self._record.sqlstate = problems.sqlstate_of(exc)
-            _, body = problems.problem(exc)
-            return b'{"error":%b}\n' % body
+            return self._last(exc)
         command, count = tag(self._step.tag)
 
         return b'{"rowCount":%b,"command":"%b"}\n' % (count, command)
+
+    def _last(self, exc: errors.CallMeBackError) -> bytes:
+        self._record.sqlstate = problems.sqlstate_of(exc)
+        _, body = problems.problem(exc)
+
+        return b'{"error":%b}\n' % body
 
 
 def _nothing() -> None:

@@ -240,6 +240,8 @@ async def test_a_named_key_runs_what_it_was_given(proxy: Running, hand: psycopg.
         assert await named("one-word", b'{"parameters": [7]}') == (200, [{"word": "word 7"}])
     assert await named("all", b"") == (200, [{"n": 100}])
     assert await named("one-word", b'{"parameters": ["seven"]}') == (400, "statement_failed")
+    for body in (b"", b"{}", b'{"parameters": []}', b'{"parameters": [7, 8]}'):
+        assert await named("one-word", body) == (400, "validation_failed")
     assert await named("other", b"{}") == (404, "not_found")
     assert (await proxy.ask("SELECT count(*) AS n FROM things", token=made.token)).status_code == 403
     assert (await proxy.post("/sql", {"query": "SELECT 1"}, made.token)).json()["code"] == "42501"

@@ -8,6 +8,9 @@ import pytest
 from tests.sqlproxy.engine.conftest import share
 from tests.sqlproxy.engine.running import Running
 
+from callmeback.sqlproxy import batch as batches
+from callmeback.sqlproxy.requests import QueryBody, Request
+
 pytestmark = pytest.mark.anyio
 
 INSERT = {"query": "INSERT INTO things VALUES ($1, $2, 0)"}
@@ -134,6 +137,27 @@ async def test_a_long_batch_with_large_values_goes_through(proxy: Running) -> No
 
 
 # Idempotency.
+
+
+async def test_judging_a_batch_lets_others_have_their_turn(proxy: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "TURN_S", 0.0)
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    queries = [QueryBody(query=f"SELECT {n} AS n") for n in range(300)]
+    request = Request(b"POST", "/batch", {}, "127.0.0.1")
+    key = await proxy.services.keyring.authenticate(proxy.token, "127.0.0.1")
+    counting = asyncio.create_task(take_turns())
+    allowed, _ = await batches.permit(proxy.services, request, key, queries)
+    counting.cancel()
+
+    assert len(allowed) == 300
+    assert turns > 100
 
 
 async def test_a_repeated_batch_gives_the_first_answer(proxy: Running, hand: psycopg.Connection) -> None:

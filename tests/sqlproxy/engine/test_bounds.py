@@ -8,11 +8,13 @@ from typing import Any
 import msgspec
 import psycopg
 import pytest
-from tests.sqlproxy.engine.running import Running
-from tests.sqlproxy.engine.test_faults import SLOW
+from tests.sqlproxy.conftest import MakeKey
+from tests.sqlproxy.engine.running import Running, serving
+from tests.sqlproxy.engine.test_faults import SLOW, raw
 
 from callmeback import logs
 from callmeback.domain.keys import Limits
+from callmeback.settings import Settings
 from callmeback.sqlproxy.audit import Audit, Record
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +53,20 @@ async def test_bytes_have_a_cap_enforced_while_reading(proxy: Running, hand: psy
         assert answer.status_code == status, answer.text[:200]
     await proxy.until(lambda: not proxy.backends(hand, "active"), "nothing is sent to nobody")
     assert len(await proxy.value("SELECT repeat('x', 10000000) AS x")) == 10_000_000
+
+
+async def test_s05_temporary_files_have_a_cap(proxy: Running, superuser: psycopg.Connection) -> None:
+    """A stream runs for an hour, and what it gathers meanwhile fills the disk of the whole database."""
+    made = await proxy.make_key(reads=("dial_buckets", "login_attempts", "purchases"))
+    superuser.execute(f"ALTER ROLE {made.line.role} SET temp_file_limit = '1MB'")
+    big = "SELECT repeat('x', 100000) AS v FROM generate_series(1, 1000)"
+    query = f"WITH big AS MATERIALIZED ({big}) SELECT length(v) FROM big"
+    answer = await proxy.ask(query, token=made.token)
+    stream = await proxy.post("/query", {"query": query}, made.token, headers={"Accept": "application/x-ndjson"})
+
+    assert (answer.status_code, answer.json()["sqlstate"]) == (413, "53400")
+    assert '"sqlstate":"53400"' in stream.text.splitlines()[-1]
+    assert (await proxy.ask("SELECT 1", token=made.token)).status_code == 200
 
 
 async def test_a_rate_is_a_bucket(proxy: Running) -> None:
@@ -124,6 +140,38 @@ async def test_each_request_has_its_line(proxy: Running) -> None:
     assert (unknown.status, unknown.key, unknown.sqlstate) == (401, None, "28P01")
     assert (lost.status, lost.endpoint) == (404, "unknown")
     assert len({each.request for each in proxy.records}) == 5
+
+
+async def test_s02_whoever_adds_a_line_has_the_last_word(
+    settings: Settings, make_key: MakeKey, hand: psycopg.Connection
+) -> None:
+    """HAProxy adds a line of its own to what the client sent, instead of a word to its line."""
+    behind = msgspec.structs.replace(settings, public_url="https://db.example.com")
+    async with serving(behind, make_key, reads=("personas",)) as proxy:
+        bound = await make_key(mode="policy", reads=("personas",), limits=Limits(cidrs=("10.0.0.0/8",)))
+        body = b'{"query": "SELECT 1 AS n"}'
+        lines = [
+            "POST /query HTTP/1.1", f"Authorization: Bearer {bound.token}", f"Content-Length: {len(body)}",
+            "Connection: close", "X-Forwarded-For: 10.0.0.1",
+        ]  # fmt: skip
+
+        async def answer(*more: str) -> bytes:
+            return (await raw(proxy, "\r\n".join([*lines, *more, "", ""]).encode() + body))[:12]
+
+        assert await answer() == b"HTTP/1.1 200"
+        assert await answer("X-Forwarded-For: 198.51.100.7") == b"HTTP/1.1 403"
+
+
+async def test_s16_an_unknown_address_is_kept_nowhere(proxy: Running) -> None:
+    """Also where the body is refused before anybody looks at the address: there is no end of addresses."""
+    big = b"x" * ((1 << 20) + 1)
+    answers = [await proxy.post(path, big) for path in ("/hidden", "/named/hidden", "/query")]
+    options = await proxy.client.options("/hidden")
+    figures = (await proxy.client.get("/metrics")).text
+
+    assert [answer.status_code for answer in (*answers, options)] == [413, 413, 413, 204]
+    assert [each.endpoint for each in proxy.records] == ["unknown", "/named/", "/query", "unknown"]
+    assert "hidden" not in figures
 
 
 async def test_server_timing_says_where_the_time_went(proxy: Running) -> None:

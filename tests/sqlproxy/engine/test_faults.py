@@ -15,6 +15,7 @@ from tests.sqlproxy.engine.conftest import share
 from tests.sqlproxy.engine.running import Running, serving
 
 from callmeback.settings import Settings
+from callmeback.sqlproxy import link
 
 pytestmark = pytest.mark.anyio
 
@@ -83,6 +84,43 @@ async def test_s04_no_state_crosses_requests(proxy: Running, hand: psycopg.Conne
     assert hand.execute(f"{locks} WHERE datname = current_database())").fetchone() == (0,)
 
 
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "once"}])
+async def test_s04_no_state_of_a_failed_batch_crosses_requests(
+    proxy: Running, hand: psycopg.Connection, headers: dict[str, str]
+) -> None:
+    """What a rollback doesn't undo."""
+    token = await admin(proxy, hand)
+    queries = [
+        {"query": "SELECT pg_advisory_lock(1)"},
+        {"query": "PREPARE mine AS SELECT 1"},
+        {"query": "SELECT 1 / 0"},
+    ]
+    answer = await proxy.post("/batch", {"queries": queries}, token, headers)
+    locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database"
+
+    assert (answer.status_code, answer.json()["query"]) == (400, 2)
+    await proxy.until(
+        lambda: hand.execute(f"{locks} WHERE datname = current_database())").fetchone() == (0,), "its session ended"
+    )
+
+
+async def test_s04_a_session_whose_role_was_made_anew_is_given_up(
+    proxy: Running, hand: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `keys sync` an old session is still the old role's, and under load it would never be idle for long."""
+    monkeypatch.setattr(link, "DOUBTED_AFTER_S", 0.0)
+    assert await proxy.value("SELECT count(*) FROM things") == 100
+    hand.execute(f"REVOKE ALL ON things FROM {proxy.role}")
+    await proxy.until(lambda: len(proxy.backends(hand)) == 1, "the look whether the role can log in is over")
+    before = proxy.backends(hand)
+    refused = await proxy.ask("SELECT count(*) FROM things")
+    share(hand, proxy.role)
+
+    assert refused.status_code == 403
+    assert await proxy.value("SELECT count(*) FROM things") == 100
+    assert not set(before) & set(proxy.backends(hand))
+
+
 async def test_s03_a_terminated_backend_costs_one_request_at_most(
     proxy: Running, hand: psycopg.Connection, superuser: psycopg.Connection
 ) -> None:
@@ -108,6 +146,36 @@ async def test_idle_connections_that_died_are_passed_over(
     await asyncio.sleep(0.05)
 
     assert await asyncio.gather(*(proxy.value("SELECT 1") for _ in range(8))) == [1] * 8
+
+
+async def test_a_lost_connection_leaves_alone_who_has_its_number_now(
+    proxy: Running, hand: psycopg.Connection, superuser: psycopg.Connection
+) -> None:
+    """libpq closes the socket of a lost connection, and the next client or connection gets the same descriptor."""
+    held = await proxy.services.pools.take(proxy.role)
+    number = held._socket
+    await proxy.until(lambda: len(proxy.backends(hand)) == 1, "it alone is there")
+    superuser.execute("SELECT pg_terminate_backend(%s)", [proxy.backends(hand)[0]])
+    await proxy.until(lambda: held.is_lost, "the loss was noticed")
+    pair = socket.socketpair()
+    mine, other = pair if pair[0].fileno() != number else pair[::-1]
+    if other.fileno() != number:
+        os.dup2(other.fileno(), number)
+    loop, heard = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(number, heard.set)
+    try:
+        proxy.services.pools.give(held)
+        mine.send(b"x")
+        await asyncio.wait_for(heard.wait(), 5)
+    finally:
+        loop.remove_reader(number)
+        if other.fileno() != number:
+            os.close(number)
+        mine.close()
+        other.close()
+
+    assert proxy.services.pools.stats().busy == 0
+    assert await proxy.value("SELECT 1") == 1
 
 
 async def test_s05_a_stopped_server_is_given_up_at_the_deadline(proxy: Running, hand: psycopg.Connection) -> None:
@@ -140,8 +208,7 @@ async def test_s05_a_deadline_cancels_the_statement(proxy: Running, hand: psycop
 
 async def test_the_role_s_own_timeout_is_a_deadline_too(proxy: Running, hand: psycopg.Connection) -> None:
     hand.execute("CREATE FUNCTION slow() RETURNS bigint LANGUAGE sql SET statement_timeout = 1 AS $$ SELECT 1 $$")
-    link = await proxy.services.pools.take(proxy.role)
-    proxy.services.pools.give(link)
+    proxy.services.pools.give(await proxy.services.pools.take(proxy.role))
     token = await admin(proxy, hand)
     body = {"queries": [{"query": "SET LOCAL statement_timeout = 20"}, {"query": SLOW}]}
     answer = await proxy.post("/batch", body, token)

@@ -1,8 +1,10 @@
 """Bytes on the wire: what a client may send, and what it gets for what it may not."""
 
 import asyncio
+import contextlib
 import json
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -177,11 +179,94 @@ async def test_more_requests_at_once_than_anybody_needs_end_the_connection(proxy
         (b"GET /health HTTP/1.0\r\n\r\n", 200),
         (b"HEAD /health HTTP/1.1\r\nConnection: close\r\n\r\n", 200),
         (b"GET /health?x=%00 HTTP/1.1\r\nConnection: close\r\n\r\n", 200),
-        (b"GET /health HTTP/1.1\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n", 200),
+        (b"GET /health HTTP/1.1\r\nUpgrade: h2c\r\nConnection: Upgrade, close\r\n\r\n", 200),
+        (b"GET http://x:1/health?y HTTP/1.1\r\nConnection: close\r\n\r\n", 200),
+        (b"GET /v2 HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 5\r\n\r\nhello", 400),
+        (b"POST /v2 HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", 400),
+        (b"CONNECT x:1 HTTP/1.1\r\n\r\n", 404),
     ],
 )
 async def test_a_request_gets_its_status(proxy: Running, data: bytes, expected: int) -> None:
     assert await status(proxy, data) == expected
+
+
+async def test_another_protocol_is_passed_over_and_the_body_is_not(proxy: Running) -> None:
+    """Java's HttpClient asks for HTTP/2 in this way with every request."""
+    ask = head(
+        proxy, len(SELECT), "/query", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AA"
+    )
+    last = head(proxy, len(SELECT), "/query", CLOSE) + SELECT
+    together = await raw(proxy, ask + SELECT + ask + SELECT + last)
+    too_large = await raw_sending(proxy, head(proxy, 1 << 21, "/query", "Connection: Upgrade", "Upgrade: h2c"), 1 << 21)
+
+    assert together.count(b'"n":1') == 3
+    assert too_large.startswith(b"HTTP/1.1 413")
+    assert too_large.count(b"HTTP/1.1 ") == 1
+
+
+async def test_what_was_asked_before_nonsense_is_answered_first(proxy: Running) -> None:
+    """Else the client would take the refusal for the answer to what was run."""
+    asked = head(proxy, len(SELECT)) + SELECT
+    for nonsense, status in (
+        (b"\x16\x03\x01\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 40_000 + b"\r\n\r\n", b"431"),
+        (b"GET /v2 HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", b"400"),
+    ):
+        answer = await raw(proxy, asked + asked + nonsense + asked)
+        assert re.findall(rb"HTTP/1\.1 ([0-9]+)", answer) == [b"200", b"200", status]
+
+
+async def test_a_refused_head_runs_nothing(proxy: Running, hand: psycopg.Connection) -> None:
+    body = b'{"query": "DELETE FROM things WHERE id = 1"}'
+    answer = await raw(proxy, head(proxy, len(body), "/query", "X: " + "a" * 40_000) + body)
+
+    assert answer.startswith(b"HTTP/1.1 431")
+    assert hand.execute("SELECT count(*) FROM things").fetchone() == (100,)
+    assert not proxy.records
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"GET /health HTTP/1.1\r\nX: ",
+        b"GET /health HTTP/1.1\r\nX",
+        b"POST /query HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;",
+        b"POST /query HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",
+    ],
+)
+async def test_a_header_without_end_is_not_kept(proxy: Running, beginning: bytes) -> None:
+    """The parser would gather it, and copy all of it at every piece: one client would stop everybody."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(beginning)
+    sent = 0
+    with contextlib.suppress(ConnectionError):
+        for _ in range(500):
+            writer.write(b"a" * 65_536)
+            await writer.drain()
+            sent += 65_536
+            if writer.is_closing() or reader.at_eof():
+                break
+    answer = b""
+    with contextlib.suppress(ConnectionError):
+        answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+
+    assert sent < 8 << 20
+    assert not answer or answer.startswith(b"HTTP/1.1 431")
+
+
+async def test_what_follows_a_body_says_nothing_of_the_request(proxy: Running) -> None:
+    start = b"POST /query HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    chunks = b"%x\r\n%b\r\n0\r\nAuthorization: Bearer %b\r\n\r\n" % (len(SELECT), SELECT, proxy.token.encode())
+
+    assert await status(proxy, start + chunks) == 401
+
+
+async def test_no_content_has_no_length(proxy: Running) -> None:
+    answer = await raw(proxy, b"OPTIONS /query HTTP/1.1\r\nConnection: close\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 204")
+    assert b"content-length" not in answer.lower()
 
 
 async def test_head_has_no_body(proxy: Running) -> None:

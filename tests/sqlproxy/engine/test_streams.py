@@ -95,6 +95,27 @@ async def test_a_stream_doesn_t_expire_while_it_is_read(proxy: Running) -> None:
     assert size > 10_000_000
 
 
+async def test_s02_a_stream_ends_with_its_key(proxy: Running, hand: psycopg.Connection) -> None:
+    """Within a second, as everything else does; not when the rows end, which is never."""
+    endless = "WITH RECURSIVE t (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT n FROM t"
+    body = json.dumps({"query": endless}).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(head(proxy, len(body), "/query", "Accept: application/x-ndjson", "Connection: close") + body)
+    await asyncio.wait_for(reader.readuntil(b'{"n":1}\n'), 10)
+    hand.execute("UPDATE api_keys SET revoked_at = now()")
+    last = b""
+    async with asyncio.timeout(10):
+        while piece := await reader.read(1 << 16):
+            last = (last + piece)[-500:]
+    writer.close()
+    trailer = json.loads(last.split(b"\r\n")[-4].splitlines()[-1])
+
+    assert (trailer["error"]["status"], trailer["error"]["code"]) == (401, "unauthorized")
+    await proxy.until(lambda: not proxy.backends(hand, "active"), "nothing runs on")
+    await proxy.until(lambda: proxy.services.pools.stats().busy == 0, "no place is held")
+    assert proxy.records[-1].sqlstate == "28P01"
+
+
 async def test_a_reader_who_stops_is_let_go(
     proxy: Running, hand: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
