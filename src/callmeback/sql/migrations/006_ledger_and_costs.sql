@@ -63,6 +63,7 @@ CREATE TABLE call_cost_breakdowns (
     cerebras_cost_cents numeric(20, 10) NOT NULL DEFAULT 0,
     elevenlabs_cost_cents numeric(20, 10) NOT NULL DEFAULT 0,
     total_cost_cents numeric(20, 10) NOT NULL DEFAULT 0,
+    has_events boolean NOT NULL DEFAULT false,
     -- The call first: the specification's queries know a breakdown by its call alone.
     CONSTRAINT call_cost_breakdowns_pkey PRIMARY KEY (call_id, user_id),
     CONSTRAINT call_cost_breakdowns_call_fkey FOREIGN KEY (user_id, call_id)
@@ -80,6 +81,7 @@ COMMENT ON COLUMN call_cost_breakdowns.price_version_id IS 'Row of price_version
 COMMENT ON COLUMN call_cost_breakdowns.meter_seq IS 'Number of the newest state; an older one is dropped.';
 COMMENT ON COLUMN call_cost_breakdowns.seen_at IS 'Heartbeat: when a voice process last reported this call.';
 COMMENT ON COLUMN call_cost_breakdowns.settled_at IS 'When the call was settled; later usage still counts here and for its month.';
+COMMENT ON COLUMN call_cost_breakdowns.has_events IS 'Whether call_cost_events has rows of this call: without, the next is the whole state.';
 COMMENT ON COLUMN call_cost_breakdowns.twilio_duration_seconds IS 'Connected seconds so far.';
 COMMENT ON COLUMN call_cost_breakdowns.deepgram_audio_seconds IS 'Seconds of audio the listener was sent, or its socket''s life if longer.';
 COMMENT ON COLUMN call_cost_breakdowns.fallback_input_tokens IS 'Tokens of the second brain, priced by its own rate; part of cerebras_cost_cents.';
