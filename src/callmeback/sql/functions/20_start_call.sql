@@ -189,27 +189,32 @@ BEGIN
     hold_credits := CASE WHEN v_charges_credits THEN (granted_seconds + 59) / 60 ELSE 0 END;
     hold_cents := trunc(v_worst * granted_seconds / 60, 10);
 
-    UPDATE user_credits AS a
-    SET
-        available_credits = a.available_credits - hold_credits,
-        held_credits = a.held_credits + hold_credits,
-        calls_day = greatest(a.calls_day, p_local_day),
-        calls_in_day = v_calls_in_day + 1,
-        spent_in_month_cents = CASE WHEN v_month > a.spend_month THEN 0 ELSE a.spent_in_month_cents END,
-        spend_month = v_month,
-        updated_at = v_now
-    WHERE a.user_id = p_user_id;
-
-    INSERT INTO calls (
-        id, user_id, persona_id, phone_number, payment_method, payment_status, estimated_cost_cents,
-        start_time, created_at, updated_at, hold_credits, granted_seconds, hold_cents, price_version_id,
-        local_day, local_month, hold_open, limited_by, call_pretext, call_scenario
-    ) VALUES (
-        p_call_id, p_user_id, p_persona_id, p_phone_number,
-        CASE WHEN v_charges_credits THEN 'credit' WHEN v_tier_price > 0 THEN 'subscription' ELSE 'free' END,
-        'pending', hold_cents, v_now, v_now, v_now, hold_credits, granted_seconds, hold_cents, v_version_id,
-        greatest(v_calls_day, p_local_day), v_month, true, v_limited_by, p_pretext, p_scenario
-    );
+    -- One statement, since each further one is felt, and nothing here depends on another's row.
+    WITH
+    account AS (
+        UPDATE user_credits AS a
+        SET
+            available_credits = a.available_credits - hold_credits,
+            held_credits = a.held_credits + hold_credits,
+            calls_day = greatest(a.calls_day, p_local_day),
+            calls_in_day = v_calls_in_day + 1,
+            spent_in_month_cents = CASE WHEN v_month > a.spend_month THEN 0 ELSE a.spent_in_month_cents END,
+            spend_month = v_month,
+            updated_at = v_now
+        WHERE a.user_id = p_user_id
+    ),
+    placed AS (
+        INSERT INTO calls (
+            id, user_id, persona_id, phone_number, payment_method, payment_status, estimated_cost_cents,
+            start_time, created_at, updated_at, hold_credits, granted_seconds, hold_cents, price_version_id,
+            local_day, local_month, hold_open, limited_by, call_pretext, call_scenario
+        ) VALUES (
+            p_call_id, p_user_id, p_persona_id, p_phone_number,
+            CASE WHEN v_charges_credits THEN 'credit' WHEN v_tier_price > 0 THEN 'subscription' ELSE 'free' END,
+            'pending', hold_cents, v_now, v_now, v_now, hold_credits, granted_seconds, hold_cents, v_version_id,
+            greatest(v_calls_day, p_local_day), v_month, true, v_limited_by, p_pretext, p_scenario
+        )
+    )
     INSERT INTO call_cost_breakdowns (call_id, user_id, price_version_id, seen_at, created_at)
     VALUES (p_call_id, p_user_id, v_version_id, v_now, v_now);
     call_id := p_call_id;

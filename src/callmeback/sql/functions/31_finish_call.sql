@@ -232,6 +232,7 @@ BEGIN
         ELSE 0
     END;
     v_release := v_hold_credits - credits_used;
+    -- The account before the open call, as in start_call: the other way round they would deadlock.
     UPDATE user_credits AS a
     SET
         held_credits = a.held_credits - v_hold_credits,
@@ -250,33 +251,52 @@ BEGIN
     WHERE a.user_id = p_user_id
     RETURNING a.available_credits + a.held_credits - a.debt_credits, a.ledger_seq INTO v_balance, v_seq;
 
-    IF credits_used > 0 THEN
-        INSERT INTO credit_transactions (
-            user_id, seq, amount, balance_before, balance_after, type, cause, call_id, created_at
-        ) VALUES (
-            p_user_id, v_seq, -credits_used, v_balance + credits_used, v_balance,
-            'call_deduction', 'call:' || p_call_id, p_call_id, v_now
-        );
-    END IF;
-    DELETE FROM open_calls AS o WHERE o.user_id = p_user_id AND o.call_id = p_call_id;
-
-    UPDATE calls AS c
-    SET
-        status = p_status,
-        end_reason = p_end_reason,
-        end_time = v_now,
-        duration_seconds = v_carrier_seconds,
-        credits_used = finish_call.credits_used,
-        actual_cost_cents = cost_cents,
-        payment_status = CASE WHEN finish_call.credits_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
-        hold_open = false,
-        answered_by = coalesce(p_answered_by, c.answered_by),
-        turn_count = p_turn_count,
-        interrupt_count = p_interrupt_count,
-        avg_response_time_ms = p_avg_response_time_ms,
-        error_message = p_error_message,
-        updated_at = v_now
-    WHERE c.user_id = p_user_id AND c.id = p_call_id;
+    -- One statement, since each further one is felt. Whatever its order, no start of this person holds what it writes.
+    WITH
+    freed AS (
+        DELETE FROM open_calls AS o WHERE o.user_id = p_user_id AND o.call_id = p_call_id
+    ),
+    ended AS (
+        UPDATE calls AS c
+        SET
+            status = p_status,
+            end_reason = p_end_reason,
+            end_time = v_now,
+            duration_seconds = v_carrier_seconds,
+            credits_used = finish_call.credits_used,
+            actual_cost_cents = cost_cents,
+            payment_status = CASE WHEN finish_call.credits_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
+            hold_open = false,
+            answered_by = coalesce(p_answered_by, c.answered_by),
+            turn_count = p_turn_count,
+            interrupt_count = p_interrupt_count,
+            avg_response_time_ms = p_avg_response_time_ms,
+            error_message = p_error_message,
+            updated_at = v_now
+        WHERE c.user_id = p_user_id AND c.id = p_call_id
+    ),
+    -- The first event is the whole state, with nothing to sum up before.
+    noted AS (
+        INSERT INTO call_cost_events (
+            call_month, user_id, call_id, seq, event_type, created_at, twilio_duration_seconds, deepgram_audio_seconds,
+            cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters,
+            fallback_input_tokens, fallback_output_tokens, local_characters,
+            twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents
+        )
+        SELECT
+            v_call_month, p_user_id, p_call_id, 1, 'finish', v_now, v_carrier_seconds, v_listener_seconds,
+            v_input_tokens, v_output_tokens, v_characters,
+            v_fallback_input_tokens, v_fallback_output_tokens, v_local_characters,
+            v_carrier_cents, v_listener_cents, v_brain_cents, v_voice_cents, cost_cents
+        WHERE finish_call.cost_cents > 0 AND NOT v_has_events
+    )
+    INSERT INTO credit_transactions (
+        user_id, seq, amount, balance_before, balance_after, type, cause, call_id, created_at
+    )
+    SELECT
+        p_user_id, v_seq, -finish_call.credits_used, v_balance + finish_call.credits_used, v_balance,
+        'call_deduction', 'call:' || p_call_id, p_call_id, v_now
+    WHERE finish_call.credits_used > 0;
 
     IF p_status = 'completed' AND v_carrier_seconds > 0 THEN
         UPDATE user_persona_relationships AS r
@@ -302,19 +322,6 @@ BEGIN
 
     IF v_has_events THEN
         PERFORM add_cost_event(p_user_id, p_call_id, v_call_month, 'finish');
-    ELSIF cost_cents > 0 THEN
-        -- The first event is the whole state, with nothing to sum up before.
-        INSERT INTO call_cost_events (
-            call_month, user_id, call_id, seq, event_type, created_at, twilio_duration_seconds, deepgram_audio_seconds,
-            cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters,
-            fallback_input_tokens, fallback_output_tokens, local_characters,
-            twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents
-        ) VALUES (
-            v_call_month, p_user_id, p_call_id, 1, 'finish', v_now, v_carrier_seconds, v_listener_seconds,
-            v_input_tokens, v_output_tokens, v_characters,
-            v_fallback_input_tokens, v_fallback_output_tokens, v_local_characters,
-            v_carrier_cents, v_listener_cents, v_brain_cents, v_voice_cents, cost_cents
-        );
     END IF;
     settled := true;
     status := p_status;
