@@ -40,7 +40,7 @@ def test_m01_the_unguarded_deduction_never_goes_below_zero(books: Connection, no
     for _ in range(19):
         ask(books, specification.DEDUCT_CREDITS)
 
-    with pytest.raises(postgres.CheckViolation, match="user_credits_available"):
+    with pytest.raises(postgres.CheckViolation, match="credits_not_negative"):
         ask(books, specification.DEDUCT_CREDITS)
 
 

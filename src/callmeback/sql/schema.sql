@@ -26,10 +26,87 @@ CREATE SCHEMA masked;
 
 COMMENT ON SCHEMA masked IS 'What keys without --pii read: personal columns masked, secrets left out. Made by make_key_views().';
 
+CREATE DOMAIN public.answered_by AS text
+	CONSTRAINT answered_by_known CHECK ((VALUE = ANY (ARRAY['human'::text, 'machine'::text, 'fax'::text, 'unknown'::text])));
+
+CREATE DOMAIN public.audio_seconds AS numeric(14,4)
+	CONSTRAINT audio_seconds_not_negative CHECK ((VALUE >= (0)::numeric));
+
+CREATE DOMAIN public.call_length_limit AS integer
+	CONSTRAINT call_length_limit_range CHECK (((VALUE >= 60) AND (VALUE <= 14400)));
+
+CREATE DOMAIN public.call_limit AS text
+	CONSTRAINT call_limit_known CHECK ((VALUE = ANY (ARRAY['tier'::text, 'persona'::text, 'request'::text, 'credits'::text, 'call_budget'::text, 'month_budget'::text])));
+
+CREATE DOMAIN public.call_status AS text
+	CONSTRAINT call_status_known CHECK ((VALUE = ANY (ARRAY['initiating'::text, 'calling'::text, 'connected'::text, 'in_progress'::text, 'completed'::text, 'failed'::text, 'no_answer'::text, 'busy'::text, 'canceled'::text])));
+
+CREATE DOMAIN public.cents AS numeric(20,10)
+	CONSTRAINT cents_not_negative CHECK ((VALUE >= (0)::numeric));
+
+COMMENT ON DOMAIN public.cents IS 'Exact money: one token is not 0.';
+
+CREATE DOMAIN public.cost_event_type AS text
+	CONSTRAINT cost_event_type_known CHECK ((VALUE = ANY (ARRAY['turn'::text, 'interval'::text, 'finish'::text, 'late'::text])));
+
+CREATE DOMAIN public.credits AS integer
+	CONSTRAINT credits_not_negative CHECK ((VALUE >= 0));
+
+COMMENT ON DOMAIN public.credits IS 'Started minutes of talk, which no sequence of calls brings below zero.';
+
+CREATE DOMAIN public.custom_prompt AS text
+	CONSTRAINT custom_prompt_length CHECK ((length(VALUE) <= 4000));
+
+CREATE DOMAIN public.direction AS text
+	CONSTRAINT direction_known CHECK ((VALUE = ANY (ARRAY['outbound'::text, 'inbound'::text])));
+
+CREATE DOMAIN public.end_reason AS text
+	CONSTRAINT end_reason_length CHECK (((length(VALUE) >= 1) AND (length(VALUE) <= 64)));
+
+CREATE DOMAIN public.entry_amount AS integer
+	CONSTRAINT entry_amount_not_zero CHECK ((VALUE <> 0));
+
+CREATE DOMAIN public.entry_cause AS text
+	CONSTRAINT entry_cause_length CHECK (((length(VALUE) >= 3) AND (length(VALUE) <= 200)));
+
+CREATE DOMAIN public.entry_count AS bigint
+	CONSTRAINT entry_count_not_negative CHECK ((VALUE >= 0));
+
+CREATE DOMAIN public.entry_number AS bigint
+	CONSTRAINT entry_number_positive CHECK ((VALUE > 0));
+
+CREATE DOMAIN public.entry_type AS text
+	CONSTRAINT entry_type_known CHECK ((VALUE = ANY (ARRAY['purchase'::text, 'subscription_refill'::text, 'call_deduction'::text, 'refund'::text, 'admin_adjustment'::text, 'promotion'::text, 'expiry'::text])));
+
 CREATE DOMAIN public.id AS text COLLATE pg_catalog."C"
 	CONSTRAINT id_length CHECK (((octet_length(VALUE) >= 1) AND (octet_length(VALUE) <= 64)));
 
 COMMENT ON DOMAIN public.id IS 'A readable prefix and a UUIDv7 (TypeID), made in Python; personas of the house keep short names, adopted rows their old ids.';
+
+CREATE DOMAIN public.payment_method AS text
+	CONSTRAINT payment_method_known CHECK ((VALUE = ANY (ARRAY['stripe'::text, 'credit'::text, 'subscription'::text, 'free'::text])));
+
+CREATE DOMAIN public.payment_status AS text
+	CONSTRAINT payment_status_known CHECK ((VALUE = ANY (ARRAY['pending'::text, 'paid'::text, 'failed'::text, 'credit_used'::text, 'not_charged'::text])));
+
+CREATE DOMAIN public.quantity AS integer
+	CONSTRAINT quantity_not_negative CHECK ((VALUE >= 0));
+
+COMMENT ON DOMAIN public.quantity IS 'How many: calls, tokens, characters.';
+
+CREATE DOMAIN public.relationship_type AS text
+	CONSTRAINT relationship_type_length CHECK (((length(VALUE) >= 1) AND (length(VALUE) <= 100)));
+
+CREATE DOMAIN public.seconds AS integer
+	CONSTRAINT seconds_not_negative CHECK ((VALUE >= 0));
+
+COMMENT ON DOMAIN public.seconds IS 'A length of talk.';
+
+CREATE DOMAIN public.subscription_status AS text
+	CONSTRAINT subscription_status_known CHECK ((VALUE = ANY (ARRAY['active'::text, 'past_due'::text, 'canceled'::text, 'expired'::text])));
+
+CREATE DOMAIN public.voice_settings AS jsonb
+	CONSTRAINT voice_settings_object CHECK ((jsonb_typeof(VALUE) = 'object'::text));
 
 CREATE FUNCTION public.acts_for(p_user_id text) RETURNS boolean
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -643,7 +720,30 @@ CREATE FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text
     AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
-    v record;
+    -- Plain variables, not a record: the server would look up the record's type anew for each call.
+    v_status text;
+    v_hold_open boolean;
+    v_hold_credits integer;
+    v_credits_used integer;
+    v_persona_id text;
+    v_local_day date;
+    v_local_month date;
+    v_answered_at timestamptz;
+    v_call_month date;
+    v_has_events boolean;
+    v_cost_before numeric;
+    v_carrier_seconds integer;
+    v_listener_seconds numeric;
+    v_input_tokens integer;
+    v_output_tokens integer;
+    v_characters integer;
+    v_fallback_input_tokens integer;
+    v_fallback_output_tokens integer;
+    v_local_characters integer;
+    v_carrier_cents numeric;
+    v_listener_cents numeric;
+    v_brain_cents numeric;
+    v_voice_cents numeric;
     v_release integer;
     v_balance integer;
     v_seq bigint;
@@ -651,19 +751,28 @@ BEGIN
     -- Call and breakdown are locked, and what was used is priced, in one look: each further statement is felt.
     SELECT
         c.status, c.hold_open, c.hold_credits, c.credits_used, c.persona_id, c.local_day, c.local_month, c.answered_at,
-        date_trunc('month', c.created_at AT TIME ZONE 'UTC')::date AS call_month,
-        b.total_cost_cents AS cost_before,
+        date_trunc('month', c.created_at AT TIME ZONE 'UTC')::date,
+        b.has_events, b.total_cost_cents,
         u.carrier_seconds, u.listener_seconds, u.input_tokens, u.output_tokens, u.characters,
         u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters,
-        round(u.carrier_seconds * r.carrier_second_cents / r.carrier_second_per, 10) AS carrier_cents,
-        round(u.listener_seconds * r.listener_second_cents / r.listener_second_per, 10) AS listener_cents,
+        round(u.carrier_seconds * r.carrier_second_cents / r.carrier_second_per, 10),
+        round(u.listener_seconds * r.listener_second_cents / r.listener_second_per, 10),
         round(u.input_tokens * r.brain_input_cents / r.brain_input_per, 10)
         + round(u.output_tokens * r.brain_output_cents / r.brain_output_per, 10)
         + round(u.fallback_input_tokens * r.fallback_input_cents / r.fallback_input_per, 10)
-        + round(u.fallback_output_tokens * r.fallback_output_cents / r.fallback_output_per, 10) AS brain_cents,
+        + round(u.fallback_output_tokens * r.fallback_output_cents / r.fallback_output_per, 10),
         round(u.characters * r.voice_character_cents / r.voice_character_per, 10)
-        + round(u.local_characters * r.local_character_cents / r.local_character_per, 10) AS voice_cents
-    INTO v
+        + round(u.local_characters * r.local_character_cents / r.local_character_per, 10)
+    INTO
+        v_status, v_hold_open, v_hold_credits, v_credits_used, v_persona_id, v_local_day, v_local_month, v_answered_at,
+        v_call_month,
+        v_has_events, v_cost_before,
+        v_carrier_seconds, v_listener_seconds, v_input_tokens, v_output_tokens, v_characters,
+        v_fallback_input_tokens, v_fallback_output_tokens, v_local_characters,
+        v_carrier_cents,
+        v_listener_cents,
+        v_brain_cents,
+        v_voice_cents
     FROM calls AS c
     INNER JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
     LEFT JOIN price_versions AS r ON b.price_version_id = r.id
@@ -686,108 +795,141 @@ BEGIN
     ELSIF coalesce(p_status, 'calling') IN ('initiating', 'calling', 'connected', 'in_progress') THEN
         RAISE EXCEPTION 'a call cannot end as %', p_status USING ERRCODE = 'CM007';
     END IF;
-    cost_cents := v.carrier_cents + v.listener_cents + v.brain_cents + v.voice_cents;
+    cost_cents := v_carrier_cents + v_listener_cents + v_brain_cents + v_voice_cents;
 
     UPDATE call_cost_breakdowns AS b
     SET
         meter_seq = greatest(b.meter_seq, p_seq),
         seen_at = CASE WHEN p_seq IS NULL THEN b.seen_at ELSE v_now END,
         settled_at = coalesce(b.settled_at, v_now),
-        twilio_duration_seconds = v.carrier_seconds,
-        deepgram_audio_seconds = v.listener_seconds,
-        cerebras_input_tokens = v.input_tokens,
-        cerebras_output_tokens = v.output_tokens,
-        elevenlabs_characters = v.characters,
-        fallback_input_tokens = v.fallback_input_tokens,
-        fallback_output_tokens = v.fallback_output_tokens,
-        local_characters = v.local_characters,
-        twilio_cost_cents = v.carrier_cents,
-        deepgram_cost_cents = v.listener_cents,
-        cerebras_cost_cents = v.brain_cents,
-        elevenlabs_cost_cents = v.voice_cents,
+        has_events = v_has_events OR finish_call.cost_cents > 0,
+        twilio_duration_seconds = v_carrier_seconds,
+        deepgram_audio_seconds = v_listener_seconds,
+        cerebras_input_tokens = v_input_tokens,
+        cerebras_output_tokens = v_output_tokens,
+        elevenlabs_characters = v_characters,
+        fallback_input_tokens = v_fallback_input_tokens,
+        fallback_output_tokens = v_fallback_output_tokens,
+        local_characters = v_local_characters,
+        twilio_cost_cents = v_carrier_cents,
+        deepgram_cost_cents = v_listener_cents,
+        cerebras_cost_cents = v_brain_cents,
+        elevenlabs_cost_cents = v_voice_cents,
         total_cost_cents = finish_call.cost_cents
     WHERE b.user_id = p_user_id AND b.call_id = p_call_id;
 
-    IF NOT v.hold_open THEN
+    IF NOT v_hold_open THEN
         -- Settled before: what came later is the breakdown's and its month's, the person is not charged again.
-        IF cost_cents > v.cost_before THEN
+        IF cost_cents > v_cost_before THEN
             UPDATE user_credits AS a
-            SET spent_in_month_cents = a.spent_in_month_cents + (cost_cents - v.cost_before), updated_at = v_now
-            WHERE a.user_id = p_user_id AND a.spend_month = v.local_month;
+            SET spent_in_month_cents = a.spent_in_month_cents + (cost_cents - v_cost_before), updated_at = v_now
+            WHERE a.user_id = p_user_id AND a.spend_month = v_local_month;
             UPDATE calls AS c
             SET actual_cost_cents = cost_cents, updated_at = v_now
             WHERE c.user_id = p_user_id AND c.id = p_call_id;
-            PERFORM add_cost_event(p_user_id, p_call_id, v.call_month, 'late');
+            PERFORM add_cost_event(p_user_id, p_call_id, v_call_month, 'late');
         END IF;
         settled := false;
-        status := v.status;
-        credits_used := v.credits_used;
+        status := v_status;
+        credits_used := v_credits_used;
         RETURN;
     END IF;
 
     credits_used := CASE
-        WHEN p_is_charged THEN least(v.carrier_seconds / 60 + (v.carrier_seconds % 60 > 0)::integer, v.hold_credits)
+        WHEN p_is_charged THEN least(v_carrier_seconds / 60 + (v_carrier_seconds % 60 > 0)::integer, v_hold_credits)
         ELSE 0
     END;
-    v_release := v.hold_credits - credits_used;
+    v_release := v_hold_credits - credits_used;
+    -- The account before the open call, as in start_call: the other way round they would deadlock.
     UPDATE user_credits AS a
     SET
-        held_credits = a.held_credits - v.hold_credits,
+        held_credits = a.held_credits - v_hold_credits,
         available_credits = a.available_credits + v_release - least(a.debt_credits, v_release),
         debt_credits = a.debt_credits - least(a.debt_credits, v_release),
         ledger_seq = a.ledger_seq + CASE WHEN credits_used > 0 THEN 1 ELSE 0 END,
         spent_in_month_cents = a.spent_in_month_cents
-        + CASE WHEN a.spend_month = v.local_month THEN cost_cents ELSE 0 END,
+        + CASE WHEN a.spend_month = v_local_month THEN cost_cents ELSE 0 END,
         -- A call that the house couldn't place doesn't count towards the person's day.
         calls_in_day = a.calls_in_day
         - CASE
-            WHEN p_status = 'failed' AND v.answered_at IS NULL AND a.calls_day = v.local_day THEN 1
+            WHEN p_status = 'failed' AND v_answered_at IS NULL AND a.calls_day = v_local_day THEN 1
             ELSE 0
         END,
         updated_at = v_now
     WHERE a.user_id = p_user_id
     RETURNING a.available_credits + a.held_credits - a.debt_credits, a.ledger_seq INTO v_balance, v_seq;
 
-    IF credits_used > 0 THEN
-        INSERT INTO credit_transactions (
-            user_id, seq, amount, balance_before, balance_after, type, cause, call_id, created_at
-        ) VALUES (
-            p_user_id, v_seq, -credits_used, v_balance + credits_used, v_balance,
-            'call_deduction', 'call:' || p_call_id, p_call_id, v_now
-        );
-    END IF;
-    DELETE FROM open_calls AS o WHERE o.user_id = p_user_id AND o.call_id = p_call_id;
+    -- One statement, since each further one is felt. Whatever its order, no start of this person holds what it writes.
+    WITH
+    freed AS (
+        DELETE FROM open_calls AS o WHERE o.user_id = p_user_id AND o.call_id = p_call_id
+    ),
+    ended AS (
+        UPDATE calls AS c
+        SET
+            status = p_status,
+            end_reason = p_end_reason,
+            end_time = v_now,
+            duration_seconds = v_carrier_seconds,
+            credits_used = finish_call.credits_used,
+            actual_cost_cents = cost_cents,
+            payment_status = CASE WHEN finish_call.credits_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
+            hold_open = false,
+            answered_by = coalesce(p_answered_by, c.answered_by),
+            turn_count = p_turn_count,
+            interrupt_count = p_interrupt_count,
+            avg_response_time_ms = p_avg_response_time_ms,
+            error_message = p_error_message,
+            updated_at = v_now
+        WHERE c.user_id = p_user_id AND c.id = p_call_id
+    ),
+    -- The first event is the whole state, with nothing to sum up before.
+    noted AS (
+        INSERT INTO call_cost_events (
+            call_month, user_id, call_id, seq, event_type, created_at, twilio_duration_seconds, deepgram_audio_seconds,
+            cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters,
+            fallback_input_tokens, fallback_output_tokens, local_characters,
+            twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents
+        )
+        SELECT
+            v_call_month, p_user_id, p_call_id, 1, 'finish', v_now, v_carrier_seconds, v_listener_seconds,
+            v_input_tokens, v_output_tokens, v_characters,
+            v_fallback_input_tokens, v_fallback_output_tokens, v_local_characters,
+            v_carrier_cents, v_listener_cents, v_brain_cents, v_voice_cents, cost_cents
+        WHERE finish_call.cost_cents > 0 AND NOT v_has_events
+    )
+    INSERT INTO credit_transactions (
+        user_id, seq, amount, balance_before, balance_after, type, cause, call_id, created_at
+    )
+    SELECT
+        p_user_id, v_seq, -finish_call.credits_used, v_balance + finish_call.credits_used, v_balance,
+        'call_deduction', 'call:' || p_call_id, p_call_id, v_now
+    WHERE finish_call.credits_used > 0;
 
-    UPDATE calls AS c
-    SET
-        status = p_status,
-        end_reason = p_end_reason,
-        end_time = v_now,
-        duration_seconds = v.carrier_seconds,
-        credits_used = finish_call.credits_used,
-        actual_cost_cents = cost_cents,
-        payment_status = CASE WHEN finish_call.credits_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
-        hold_open = false,
-        answered_by = coalesce(p_answered_by, c.answered_by),
-        turn_count = p_turn_count,
-        interrupt_count = p_interrupt_count,
-        avg_response_time_ms = p_avg_response_time_ms,
-        error_message = p_error_message,
-        updated_at = v_now
-    WHERE c.user_id = p_user_id AND c.id = p_call_id;
-
-    IF p_status = 'completed' AND v.carrier_seconds > 0 THEN
-        INSERT INTO user_persona_relationships AS r (user_id, persona_id, total_calls, total_duration_seconds, last_call_at)
-        VALUES (p_user_id, v.persona_id, 1, v.carrier_seconds, v_now)
-        ON CONFLICT (user_id, persona_id) DO UPDATE
+    IF p_status = 'completed' AND v_carrier_seconds > 0 THEN
+        UPDATE user_persona_relationships AS r
         SET
             total_calls = r.total_calls + 1,
-            total_duration_seconds = r.total_duration_seconds + excluded.total_duration_seconds,
-            last_call_at = greatest(r.last_call_at, excluded.last_call_at),
-            updated_at = v_now;
+            total_duration_seconds = r.total_duration_seconds + v_carrier_seconds,
+            last_call_at = greatest(r.last_call_at, v_now),
+            updated_at = v_now
+        WHERE r.user_id = p_user_id AND r.persona_id = v_persona_id;
+        IF NOT FOUND THEN
+            -- Two calls of one person can't end at once, but the person may make the row by hand meanwhile.
+            INSERT INTO user_persona_relationships AS r (
+                user_id, persona_id, total_calls, total_duration_seconds, last_call_at
+            ) VALUES (p_user_id, v_persona_id, 1, v_carrier_seconds, v_now)
+            ON CONFLICT (user_id, persona_id) DO UPDATE
+            SET
+                total_calls = r.total_calls + 1,
+                total_duration_seconds = r.total_duration_seconds + excluded.total_duration_seconds,
+                last_call_at = greatest(r.last_call_at, excluded.last_call_at),
+                updated_at = v_now;
+        END IF;
     END IF;
-    IF cost_cents > 0 THEN
-        PERFORM add_cost_event(p_user_id, p_call_id, v.call_month, 'finish');
+
+    IF v_has_events THEN
+        PERFORM add_cost_event(p_user_id, p_call_id, v_call_month, 'finish');
     END IF;
     settled := true;
     status := p_status;
@@ -1233,7 +1375,7 @@ BEGIN
     FROM stale AS s
     WHERE o.user_id = s.user_id AND o.call_id = s.call_id
     RETURNING
-        s.user_id::text, s.call_id::text, s.status, s.situation, s.twilio_call_sid, s.phone_number,
+        s.user_id::text, s.call_id::text, s.status::text, s.situation, s.twilio_call_sid, s.phone_number,
         s.created_at, s.seen_at;
 END
 $$;
@@ -1373,8 +1515,22 @@ BEGIN
     -- The next second repeats everything, so this commit may be lost in a crash of the server.
     PERFORM set_config('synchronous_commit', 'off', true);
     RETURN QUERY
-    WITH batch AS MATERIALIZED (
-        SELECT *
+    WITH
+    -- Locked in one order whatever the plan: batches that overlap would deadlock (a write that timed out may still run).
+    -- Priced here, where each leg is computed once: what a statement's target joins is computed at each mention.
+    locked AS MATERIALIZED (
+        SELECT
+            m.*,
+            b.total_cost_cents AS cost_before,
+            m.seq > b.meter_seq AND b.settled_at IS NULL AS is_news,
+            round(m.carrier_seconds * v.carrier_second_cents / v.carrier_second_per, 10) AS carrier_cents,
+            round(m.listener_seconds * v.listener_second_cents / v.listener_second_per, 10) AS listener_cents,
+            round(m.input_tokens * v.brain_input_cents / v.brain_input_per, 10)
+            + round(m.output_tokens * v.brain_output_cents / v.brain_output_per, 10)
+            + round(m.fallback_input_tokens * v.fallback_input_cents / v.fallback_input_per, 10)
+            + round(m.fallback_output_tokens * v.fallback_output_cents / v.fallback_output_per, 10) AS brain_cents,
+            round(m.characters * v.voice_character_cents / v.voice_character_per, 10)
+            + round(m.local_characters * v.local_character_cents / v.local_character_per, 10) AS voice_cents
         FROM unnest(
             p_user_ids, p_call_ids, p_seqs, p_carrier_seconds, p_listener_seconds, p_input_tokens, p_output_tokens,
             p_characters, p_fallback_input_tokens, p_fallback_output_tokens, p_local_characters
@@ -1382,14 +1538,8 @@ BEGIN
             user_id, call_id, seq, carrier_seconds, listener_seconds, input_tokens, output_tokens,
             characters, fallback_input_tokens, fallback_output_tokens, local_characters
         )
-        ORDER BY m.call_id
-    ),
-    -- Locked in one order whatever the plan: batches that overlap would deadlock (a write that timed out may still run).
-    locked AS MATERIALIZED (
-        SELECT b.user_id, b.call_id, b.price_version_id
-        FROM batch AS m
         INNER JOIN call_cost_breakdowns AS b ON m.user_id = b.user_id AND m.call_id = b.call_id
-        WHERE b.settled_at IS NULL
+        INNER JOIN price_versions AS v ON b.price_version_id = v.id
         ORDER BY b.call_id
         FOR NO KEY UPDATE OF b
     ),
@@ -1406,32 +1556,18 @@ BEGIN
             fallback_input_tokens = m.fallback_input_tokens,
             fallback_output_tokens = m.fallback_output_tokens,
             local_characters = m.local_characters,
-            twilio_cost_cents = c.carrier_cents,
-            deepgram_cost_cents = c.listener_cents,
-            cerebras_cost_cents = c.brain_cents,
-            elevenlabs_cost_cents = c.voice_cents,
-            total_cost_cents = c.carrier_cents + c.listener_cents + c.brain_cents + c.voice_cents
-        FROM batch AS m
-        INNER JOIN locked AS old ON m.user_id = old.user_id AND m.call_id = old.call_id
-        INNER JOIN price_versions AS v ON old.price_version_id = v.id
-        CROSS JOIN LATERAL (
-            SELECT
-                round(m.carrier_seconds * v.carrier_second_cents / v.carrier_second_per, 10) AS carrier_cents,
-                round(m.listener_seconds * v.listener_second_cents / v.listener_second_per, 10) AS listener_cents,
-                round(m.input_tokens * v.brain_input_cents / v.brain_input_per, 10)
-                + round(m.output_tokens * v.brain_output_cents / v.brain_output_per, 10)
-                + round(m.fallback_input_tokens * v.fallback_input_cents / v.fallback_input_per, 10)
-                + round(m.fallback_output_tokens * v.fallback_output_cents / v.fallback_output_per, 10) AS brain_cents,
-                round(m.characters * v.voice_character_cents / v.voice_character_per, 10)
-                + round(m.local_characters * v.local_character_cents / v.local_character_per, 10) AS voice_cents
-        ) AS c
+            twilio_cost_cents = m.carrier_cents,
+            deepgram_cost_cents = m.listener_cents,
+            cerebras_cost_cents = m.brain_cents,
+            elevenlabs_cost_cents = m.voice_cents,
+            total_cost_cents = m.carrier_cents + m.listener_cents + m.brain_cents + m.voice_cents
+        FROM locked AS m
         WHERE b.user_id = m.user_id AND b.call_id = m.call_id AND m.seq > b.meter_seq AND b.settled_at IS NULL
-        RETURNING b.user_id, b.call_id, b.total_cost_cents
     )
     SELECT
         m.call_id::text,
         c.hold_open,
-        coalesce(d.total_cost_cents, b.total_cost_cents),
+        CASE WHEN m.is_news THEN m.carrier_cents + m.listener_cents + m.brain_cents + m.voice_cents ELSE m.cost_before END,
         least(
             c.hold_cents,
             CASE
@@ -1446,13 +1582,11 @@ BEGIN
             )
         ),
         least(c.granted_seconds, coalesce(a.max_call_duration_seconds, t.max_call_duration_seconds))
-    FROM batch AS m
+    FROM locked AS m
     INNER JOIN calls AS c ON m.user_id = c.user_id AND m.call_id = c.id
-    INNER JOIN call_cost_breakdowns AS b ON m.user_id = b.user_id AND m.call_id = b.call_id
     INNER JOIN user_credits AS a ON m.user_id = a.user_id
     INNER JOIN subscription_tiers AS t ON a.subscription_tier = t.tier
-    LEFT JOIN user_budget_settings AS s ON m.user_id = s.user_id
-    LEFT JOIN metered AS d ON m.user_id = d.user_id AND m.call_id = d.call_id;
+    LEFT JOIN user_budget_settings AS s ON m.user_id = s.user_id;
 END
 $$;
 
@@ -1663,6 +1797,9 @@ BEGIN
         ORDER BY b.call_id
         FOR NO KEY UPDATE OF b
     LOOP
+        UPDATE call_cost_breakdowns AS b
+        SET has_events = true
+        WHERE b.user_id = v.user_id AND b.call_id = v.call_id AND NOT b.has_events;
         PERFORM add_cost_event(v.user_id, v.call_id, v.call_month, p_event_type);
         v_written := v_written + 1;
     END LOOP;
@@ -1841,7 +1978,25 @@ DECLARE
     v_now timestamptz := clock_timestamp();
     v_month date := date_trunc('month', p_local_day)::date;
     v_key idempotency_keys;
-    v record;
+    -- Plain variables, not a record: the server would look up the record's type anew for each call.
+    v_available integer;
+    v_debt integer;
+    v_tier text;
+    v_calls_day date;
+    v_spend_month date;
+    v_spent numeric;
+    v_own_calls_a_day integer;
+    v_own_seconds integer;
+    v_charges_credits boolean;
+    v_tier_price numeric;
+    v_is_blocked boolean;
+    v_calls_a_day integer;
+    v_call_budget numeric;
+    v_month_budget numeric;
+    v_cutoff boolean;
+    v_persona_seconds integer;
+    v_version_id integer;
+    v_worst numeric;
     v_calls_in_day integer;
     v_month_left numeric;
     v_limited_by text;
@@ -1873,58 +2028,67 @@ BEGIN
         END IF;
     END IF;
 
+    -- One small look after the other is cheaper than a join of nine, and each sees what was committed while we waited for
+    -- the account. The person's row is locked with the account's: who was blocked or erased meanwhile is seen as such.
+    -- Their foreign key would lock it anyway.
     SELECT
-        a.available_credits, a.debt_credits, a.calls_day, a.calls_in_day, a.spend_month, a.spent_in_month_cents,
-        t.charges_credits, t.monthly_price_cents,
-        t.tier IS NOT NULL AS tier_is_known,
-        coalesce(a.max_calls_per_day, t.max_calls_per_day) AS calls_a_day,
-        coalesce(a.max_call_duration_seconds, t.max_call_duration_seconds) AS tier_seconds,
-        coalesce(b.max_cost_per_call_cents, 1000) AS call_budget,
-        coalesce(b.max_monthly_spend_cents, 10000) AS month_budget,
-        coalesce(b.enable_auto_cutoff, true) AS cutoff,
-        u.blocked_at IS NOT NULL OR u.erased_at IS NOT NULL AS account_is_blocked,
-        p.id AS persona_id, p.max_call_duration_seconds AS persona_seconds,
-        h.verified_at,
-        n.number IS NOT NULL AS number_is_blocked,
-        pv.id AS version_id, pv.worst_case_cents_per_minute AS worst
-    INTO v
+        a.available_credits, a.debt_credits, a.subscription_tier, a.calls_day, a.calls_in_day, a.spend_month,
+        a.spent_in_month_cents, a.max_calls_per_day, a.max_call_duration_seconds
+    INTO
+        v_available, v_debt, v_tier, v_calls_day, v_calls_in_day, v_spend_month,
+        v_spent, v_own_calls_a_day, v_own_seconds
     FROM user_credits AS a
-    INNER JOIN users AS u ON a.user_id = u.id
-    LEFT JOIN subscription_tiers AS t ON a.subscription_tier = t.tier
-    LEFT JOIN user_budget_settings AS b ON a.user_id = b.user_id
-    LEFT JOIN personas AS p
-        ON p.id = p_persona_id AND p.is_active AND (p.owner_user_id IS NULL OR p.owner_user_id = a.user_id)
-    LEFT JOIN phones AS h ON a.user_id = h.user_id AND h.number = p_phone_number
-    LEFT JOIN blocked_numbers AS n ON n.number = p_phone_number
-    LEFT JOIN LATERAL (
-        SELECT w.id, w.worst_case_cents_per_minute
-        FROM price_versions AS w
-        WHERE w.card = p_card AND w.effective_from <= v_now
-        ORDER BY w.effective_from DESC
-        LIMIT 1
-    ) AS pv ON true
     WHERE a.user_id = p_user_id
-    -- The person's row is locked with the account's: who was blocked or erased while we waited is seen as such. Their
-    -- foreign key would lock it anyway.
-    FOR NO KEY UPDATE OF a FOR SHARE OF u;
-
+    FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'user does not exist' USING ERRCODE = 'CM008';
-    ELSIF NOT v.tier_is_known THEN
-        -- The tier changed while we waited for the row: what was joined is of the old one.
-        RAISE EXCEPTION 'account changed meanwhile, try again' USING ERRCODE = '40001';
-    ELSIF v.account_is_blocked THEN
+    END IF;
+    SELECT u.blocked_at IS NOT NULL OR u.erased_at IS NOT NULL INTO v_is_blocked
+    FROM users AS u
+    WHERE u.id = p_user_id
+    FOR SHARE;
+    IF v_is_blocked THEN
         RAISE EXCEPTION 'account is blocked' USING ERRCODE = 'CM010';
-    ELSIF v.persona_id IS NULL THEN
+    END IF;
+    SELECT p.max_call_duration_seconds INTO v_persona_seconds
+    FROM personas AS p
+    WHERE p.id = p_persona_id AND p.is_active AND (p.owner_user_id IS NULL OR p.owner_user_id = p_user_id);
+    IF NOT FOUND THEN
         RAISE EXCEPTION 'persona does not exist' USING ERRCODE = 'CM012';
-    ELSIF v.verified_at IS NULL THEN
+    END IF;
+    PERFORM FROM phones AS h
+    WHERE h.user_id = p_user_id AND h.number = p_phone_number AND h.verified_at IS NOT NULL;
+    IF NOT FOUND THEN
         RAISE EXCEPTION 'phone number is not verified' USING ERRCODE = 'CM005';
-    ELSIF v.number_is_blocked THEN
+    END IF;
+    PERFORM FROM blocked_numbers AS n WHERE n.number = p_phone_number;
+    IF FOUND THEN
         RAISE EXCEPTION 'phone number is blocked' USING ERRCODE = 'CM013';
-    ELSIF v.worst IS NULL OR v.worst <= 0 THEN
+    END IF;
+    SELECT w.id, w.worst_case_cents_per_minute INTO v_version_id, v_worst
+    FROM price_versions AS w
+    WHERE w.card = p_card AND w.effective_from <= v_now
+    ORDER BY w.effective_from DESC
+    LIMIT 1;
+    IF v_worst IS NULL OR v_worst <= 0 THEN
         RAISE EXCEPTION 'no rate for the models of %', p_card USING ERRCODE = 'CM009';
-    ELSIF v.debt_credits > 0 THEN
+    ELSIF v_debt > 0 THEN
         RAISE EXCEPTION 'account owes credits' USING ERRCODE = 'CM011';
+    END IF;
+    SELECT
+        t.charges_credits, t.monthly_price_cents,
+        coalesce(v_own_calls_a_day, t.max_calls_per_day), coalesce(v_own_seconds, t.max_call_duration_seconds)
+    INTO v_charges_credits, v_tier_price, v_calls_a_day, granted_seconds
+    FROM subscription_tiers AS t
+    WHERE t.tier = v_tier;
+    SELECT b.max_cost_per_call_cents, b.max_monthly_spend_cents, b.enable_auto_cutoff
+    INTO v_call_budget, v_month_budget, v_cutoff
+    FROM user_budget_settings AS b
+    WHERE b.user_id = p_user_id;
+    IF NOT FOUND THEN
+        v_call_budget := 1000;
+        v_month_budget := 10000;
+        v_cutoff := true;
     END IF;
 
     INSERT INTO open_calls (user_id, call_id, created_at, dial_before)
@@ -1935,66 +2099,72 @@ BEGIN
     END IF;
 
     -- Day and month only move forward, so a change of zone gains nothing.
-    v_month := greatest(v.spend_month, v_month);
-    v_calls_in_day := CASE WHEN p_local_day > v.calls_day THEN 0 ELSE v.calls_in_day END;
-    v_month_left := v.month_budget - CASE WHEN v_month > v.spend_month THEN 0 ELSE v.spent_in_month_cents END;
-    IF v_calls_in_day >= v.calls_a_day THEN
-        RAISE EXCEPTION 'daily limit of % calls is reached', v.calls_a_day USING ERRCODE = 'CM003';
-    ELSIF v.charges_credits AND v.available_credits = 0 THEN
+    v_month := greatest(v_spend_month, v_month);
+    IF p_local_day > v_calls_day THEN
+        v_calls_in_day := 0;
+    END IF;
+    v_month_left := v_month_budget - CASE WHEN v_month > v_spend_month THEN 0 ELSE v_spent END;
+    IF v_calls_in_day >= v_calls_a_day THEN
+        RAISE EXCEPTION 'daily limit of % calls is reached', v_calls_a_day USING ERRCODE = 'CM003';
+    ELSIF v_charges_credits AND v_available = 0 THEN
         RAISE EXCEPTION 'no credits are left' USING ERRCODE = 'CM001';
     END IF;
 
-    granted_seconds := v.tier_seconds;
     v_limited_by := 'tier';
-    IF v.persona_seconds < granted_seconds THEN
-        granted_seconds := v.persona_seconds;
+    IF v_persona_seconds < granted_seconds THEN
+        granted_seconds := v_persona_seconds;
         v_limited_by := 'persona';
     END IF;
     IF p_requested_seconds < granted_seconds THEN
         granted_seconds := p_requested_seconds;
         v_limited_by := 'request';
     END IF;
-    IF v.charges_credits AND v.available_credits < granted_seconds / 60.0 THEN
-        granted_seconds := v.available_credits * 60;
+    IF v_charges_credits AND v_available < granted_seconds / 60.0 THEN
+        granted_seconds := v_available * 60;
         v_limited_by := 'credits';
     END IF;
-    IF (v.cutoff OR v.call_budget = 0) AND v.call_budget * 60 < v.worst * granted_seconds THEN
-        granted_seconds := floor(v.call_budget * 60 / v.worst);
+    IF (v_cutoff OR v_call_budget = 0) AND v_call_budget * 60 < v_worst * granted_seconds THEN
+        granted_seconds := floor(v_call_budget * 60 / v_worst);
         v_limited_by := 'call_budget';
     END IF;
-    IF v_month_left * 60 < v.worst * granted_seconds THEN
-        granted_seconds := greatest(0, floor(v_month_left * 60 / v.worst));
+    IF v_month_left * 60 < v_worst * granted_seconds THEN
+        granted_seconds := greatest(0, floor(v_month_left * 60 / v_worst));
         v_limited_by := 'month_budget';
     END IF;
     IF granted_seconds < c_shortest_call THEN
         RAISE EXCEPTION 'the budget leaves less than % seconds', c_shortest_call USING ERRCODE = 'CM002';
     END IF;
-    hold_credits := CASE WHEN v.charges_credits THEN (granted_seconds + 59) / 60 ELSE 0 END;
-    hold_cents := trunc(v.worst * granted_seconds / 60, 10);
+    hold_credits := CASE WHEN v_charges_credits THEN (granted_seconds + 59) / 60 ELSE 0 END;
+    hold_cents := trunc(v_worst * granted_seconds / 60, 10);
 
-    UPDATE user_credits AS a
-    SET
-        available_credits = a.available_credits - hold_credits,
-        held_credits = a.held_credits + hold_credits,
-        calls_day = greatest(a.calls_day, p_local_day),
-        calls_in_day = v_calls_in_day + 1,
-        spent_in_month_cents = CASE WHEN v_month > a.spend_month THEN 0 ELSE a.spent_in_month_cents END,
-        spend_month = v_month,
-        updated_at = v_now
-    WHERE a.user_id = p_user_id;
-
-    INSERT INTO calls (
-        id, user_id, persona_id, phone_number, payment_method, payment_status, estimated_cost_cents,
-        start_time, created_at, updated_at, hold_credits, granted_seconds, hold_cents, price_version_id,
-        local_day, local_month, hold_open, limited_by, call_pretext, call_scenario
-    ) VALUES (
-        p_call_id, p_user_id, p_persona_id, p_phone_number,
-        CASE WHEN v.charges_credits THEN 'credit' WHEN v.monthly_price_cents > 0 THEN 'subscription' ELSE 'free' END,
-        'pending', hold_cents, v_now, v_now, v_now, hold_credits, granted_seconds, hold_cents, v.version_id,
-        greatest(v.calls_day, p_local_day), v_month, true, v_limited_by, p_pretext, p_scenario
-    );
+    -- One statement, since each further one is felt, and nothing here depends on another's row.
+    WITH
+    account AS (
+        UPDATE user_credits AS a
+        SET
+            available_credits = a.available_credits - hold_credits,
+            held_credits = a.held_credits + hold_credits,
+            calls_day = greatest(a.calls_day, p_local_day),
+            calls_in_day = v_calls_in_day + 1,
+            spent_in_month_cents = CASE WHEN v_month > a.spend_month THEN 0 ELSE a.spent_in_month_cents END,
+            spend_month = v_month,
+            updated_at = v_now
+        WHERE a.user_id = p_user_id
+    ),
+    placed AS (
+        INSERT INTO calls (
+            id, user_id, persona_id, phone_number, payment_method, payment_status, estimated_cost_cents,
+            start_time, created_at, updated_at, hold_credits, granted_seconds, hold_cents, price_version_id,
+            local_day, local_month, hold_open, limited_by, call_pretext, call_scenario
+        ) VALUES (
+            p_call_id, p_user_id, p_persona_id, p_phone_number,
+            CASE WHEN v_charges_credits THEN 'credit' WHEN v_tier_price > 0 THEN 'subscription' ELSE 'free' END,
+            'pending', hold_cents, v_now, v_now, v_now, hold_credits, granted_seconds, hold_cents, v_version_id,
+            greatest(v_calls_day, p_local_day), v_month, true, v_limited_by, p_pretext, p_scenario
+        )
+    )
     INSERT INTO call_cost_breakdowns (call_id, user_id, price_version_id, seen_at, created_at)
-    VALUES (p_call_id, p_user_id, v.version_id, v_now, v_now);
+    VALUES (p_call_id, p_user_id, v_version_id, v_now, v_now);
     call_id := p_call_id;
     replayed := false;
 END
@@ -2185,31 +2355,24 @@ CREATE TABLE public.call_cost_breakdowns (
     user_id public.id NOT NULL,
     meter_seq integer DEFAULT 0 NOT NULL,
     price_version_id integer NOT NULL,
-    twilio_duration_seconds integer DEFAULT 0 NOT NULL,
-    cerebras_input_tokens integer DEFAULT 0 NOT NULL,
-    cerebras_output_tokens integer DEFAULT 0 NOT NULL,
-    elevenlabs_characters integer DEFAULT 0 NOT NULL,
-    fallback_input_tokens integer DEFAULT 0 NOT NULL,
-    fallback_output_tokens integer DEFAULT 0 NOT NULL,
-    local_characters integer DEFAULT 0 NOT NULL,
+    twilio_duration_seconds public.seconds DEFAULT 0 NOT NULL,
+    cerebras_input_tokens public.quantity DEFAULT 0 NOT NULL,
+    cerebras_output_tokens public.quantity DEFAULT 0 NOT NULL,
+    elevenlabs_characters public.quantity DEFAULT 0 NOT NULL,
+    fallback_input_tokens public.quantity DEFAULT 0 NOT NULL,
+    fallback_output_tokens public.quantity DEFAULT 0 NOT NULL,
+    local_characters public.quantity DEFAULT 0 NOT NULL,
     seen_at timestamp with time zone NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     settled_at timestamp with time zone,
-    deepgram_audio_seconds numeric(14,4) DEFAULT 0 NOT NULL,
+    deepgram_audio_seconds public.audio_seconds DEFAULT 0 NOT NULL,
     twilio_cost_cents numeric(20,10) DEFAULT 0 NOT NULL,
     deepgram_cost_cents numeric(20,10) DEFAULT 0 NOT NULL,
     cerebras_cost_cents numeric(20,10) DEFAULT 0 NOT NULL,
     elevenlabs_cost_cents numeric(20,10) DEFAULT 0 NOT NULL,
     total_cost_cents numeric(20,10) DEFAULT 0 NOT NULL,
-    CONSTRAINT call_cost_breakdowns_audio_seconds CHECK ((deepgram_audio_seconds >= (0)::numeric)),
-    CONSTRAINT call_cost_breakdowns_characters CHECK ((elevenlabs_characters >= 0)),
-    CONSTRAINT call_cost_breakdowns_fallback_input CHECK ((fallback_input_tokens >= 0)),
-    CONSTRAINT call_cost_breakdowns_fallback_output CHECK ((fallback_output_tokens >= 0)),
-    CONSTRAINT call_cost_breakdowns_input_tokens CHECK ((cerebras_input_tokens >= 0)),
-    CONSTRAINT call_cost_breakdowns_local_characters CHECK ((local_characters >= 0)),
-    CONSTRAINT call_cost_breakdowns_output_tokens CHECK ((cerebras_output_tokens >= 0)),
-    CONSTRAINT call_cost_breakdowns_total CHECK ((total_cost_cents = (((twilio_cost_cents + deepgram_cost_cents) + cerebras_cost_cents) + elevenlabs_cost_cents))),
-    CONSTRAINT call_cost_breakdowns_twilio_duration CHECK ((twilio_duration_seconds >= 0))
+    has_events boolean DEFAULT false NOT NULL,
+    CONSTRAINT call_cost_breakdowns_total CHECK ((total_cost_cents = (((twilio_cost_cents + deepgram_cost_cents) + cerebras_cost_cents) + elevenlabs_cost_cents)))
 )
 WITH (fillfactor='60');
 
@@ -2235,60 +2398,48 @@ COMMENT ON COLUMN public.call_cost_breakdowns.deepgram_audio_seconds IS 'Seconds
 
 COMMENT ON COLUMN public.call_cost_breakdowns.total_cost_cents IS 'Exact cents; each leg rounded once, at ten decimals, from its cumulative quantities.';
 
+COMMENT ON COLUMN public.call_cost_breakdowns.has_events IS 'Whether call_cost_events has rows of this call: without, the next is the whole state.';
+
 CREATE TABLE public.calls (
     id public.id NOT NULL,
     user_id public.id NOT NULL,
     persona_id public.id NOT NULL,
     phone_number text NOT NULL,
     twilio_call_sid text,
-    status text DEFAULT 'initiating'::text NOT NULL,
-    payment_method text,
+    status public.call_status DEFAULT 'initiating'::text NOT NULL,
+    payment_method public.payment_method,
     payment_intent_id text,
-    payment_status text,
-    estimated_cost_cents numeric(20,10),
-    actual_cost_cents numeric(20,10),
-    credits_used integer,
+    payment_status public.payment_status,
+    estimated_cost_cents public.cents,
+    actual_cost_cents public.cents,
+    credits_used public.credits,
     start_time timestamp with time zone DEFAULT now() NOT NULL,
     end_time timestamp with time zone,
-    duration_seconds integer,
+    duration_seconds public.seconds,
     error_message text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     answered_at timestamp with time zone,
-    hold_credits integer DEFAULT 0 NOT NULL,
-    granted_seconds integer DEFAULT 0 NOT NULL,
-    hold_cents numeric(20,10) DEFAULT 0 NOT NULL,
+    hold_credits public.credits DEFAULT 0 NOT NULL,
+    granted_seconds public.seconds DEFAULT 0 NOT NULL,
+    hold_cents public.cents DEFAULT 0 NOT NULL,
     price_version_id integer,
     local_day date,
     local_month date,
     hold_open boolean DEFAULT false NOT NULL,
-    limited_by text,
-    answered_by text,
-    end_reason text,
+    limited_by public.call_limit,
+    answered_by public.answered_by,
+    end_reason public.end_reason,
     carrier_duration_seconds integer,
     turn_count integer,
     interrupt_count integer,
     avg_response_time_ms integer,
-    direction text DEFAULT 'outbound'::text NOT NULL,
+    direction public.direction DEFAULT 'outbound'::text NOT NULL,
     call_pretext text,
     call_scenario text,
     custom_instructions text,
     voice_id text,
-    CONSTRAINT calls_actual_cost CHECK ((actual_cost_cents >= (0)::numeric)),
-    CONSTRAINT calls_answered_by CHECK ((answered_by = ANY (ARRAY['human'::text, 'machine'::text, 'fax'::text, 'unknown'::text]))),
-    CONSTRAINT calls_credits_used CHECK ((credits_used >= 0)),
-    CONSTRAINT calls_direction CHECK ((direction = ANY (ARRAY['outbound'::text, 'inbound'::text]))),
-    CONSTRAINT calls_duration CHECK ((duration_seconds >= 0)),
-    CONSTRAINT calls_end_reason_length CHECK (((length(end_reason) >= 1) AND (length(end_reason) <= 64))),
-    CONSTRAINT calls_estimated_cost CHECK ((estimated_cost_cents >= (0)::numeric)),
-    CONSTRAINT calls_granted_seconds CHECK ((granted_seconds >= 0)),
-    CONSTRAINT calls_hold_cents CHECK ((hold_cents >= (0)::numeric)),
-    CONSTRAINT calls_hold_credits CHECK ((hold_credits >= 0)),
-    CONSTRAINT calls_hold_has_version CHECK (((NOT hold_open) OR ((price_version_id IS NOT NULL) AND (local_day IS NOT NULL)))),
-    CONSTRAINT calls_limited_by CHECK ((limited_by = ANY (ARRAY['tier'::text, 'persona'::text, 'request'::text, 'credits'::text, 'call_budget'::text, 'month_budget'::text]))),
-    CONSTRAINT calls_payment_method CHECK ((payment_method = ANY (ARRAY['stripe'::text, 'credit'::text, 'subscription'::text, 'free'::text]))),
-    CONSTRAINT calls_payment_status CHECK ((payment_status = ANY (ARRAY['pending'::text, 'paid'::text, 'failed'::text, 'credit_used'::text, 'not_charged'::text]))),
-    CONSTRAINT calls_status CHECK ((status = ANY (ARRAY['initiating'::text, 'calling'::text, 'connected'::text, 'in_progress'::text, 'completed'::text, 'failed'::text, 'no_answer'::text, 'busy'::text, 'canceled'::text])))
+    CONSTRAINT calls_hold_has_version CHECK (((NOT hold_open) OR ((price_version_id IS NOT NULL) AND (local_day IS NOT NULL))))
 )
 WITH (fillfactor='75');
 
@@ -2369,7 +2520,7 @@ CREATE VIEW clear.call_logs WITH (security_barrier=f) AS
             c.persona_id,
             c.twilio_call_sid,
             c.phone_number,
-            COALESCE(c.duration_seconds, b.twilio_duration_seconds, 0) AS duration_seconds,
+            COALESCE((c.duration_seconds)::integer, (b.twilio_duration_seconds)::integer, 0) AS duration_seconds,
             c.status,
             c.error_message,
             COALESCE(b.deepgram_cost_cents, (0)::numeric) AS cost_stt,
@@ -2446,21 +2597,17 @@ COMMENT ON VIEW clear.daily_margin IS 'Made from the comments of public.daily_ma
 CREATE TABLE public.credit_transactions (
     id text,
     user_id public.id NOT NULL,
-    seq bigint NOT NULL,
-    amount integer NOT NULL,
+    seq public.entry_number NOT NULL,
+    amount public.entry_amount NOT NULL,
     balance_before integer NOT NULL,
     balance_after integer NOT NULL,
-    type text NOT NULL,
-    cause text NOT NULL,
+    type public.entry_type NOT NULL,
+    cause public.entry_cause NOT NULL,
     call_id public.id,
     payment_intent_id text,
     description text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT credit_transactions_amount CHECK ((amount <> 0)),
-    CONSTRAINT credit_transactions_balance CHECK ((balance_after = (balance_before + amount))),
-    CONSTRAINT credit_transactions_cause_length CHECK (((length(cause) >= 3) AND (length(cause) <= 200))),
-    CONSTRAINT credit_transactions_seq CHECK ((seq > 0)),
-    CONSTRAINT credit_transactions_type CHECK ((type = ANY (ARRAY['purchase'::text, 'subscription_refill'::text, 'call_deduction'::text, 'refund'::text, 'admin_adjustment'::text, 'promotion'::text, 'expiry'::text])))
+    CONSTRAINT credit_transactions_balance CHECK ((balance_after = (balance_before + (amount)::integer)))
 );
 
 COMMENT ON TABLE public.credit_transactions IS 'The ledger: append-only, numbered without gaps per account, each cause at most once. Holds no personal text.';
@@ -2497,7 +2644,7 @@ CREATE VIEW clear.double_entry WITH (security_barrier=f) AS
                             WHEN 'promotion'::text THEN 'expenses:promotions'::text
                             WHEN 'expiry'::text THEN 'expenses:promotions'::text
                             ELSE NULL::text
-                        END,(- t_1.amount))) e(account, credits))) t
+                        END,(- (t_1.amount)::integer))) e(account, credits))) t
   WHERE true;
 
 COMMENT ON VIEW clear.double_entry IS 'Made from the comments of public.double_entry for keys of the SQL proxy; never edited.';
@@ -2547,35 +2694,25 @@ COMMENT ON COLUMN public.user_budget_settings.enable_auto_cutoff IS 'Off: the li
 
 CREATE TABLE public.user_credits (
     user_id public.id NOT NULL,
-    available_credits integer DEFAULT 0 NOT NULL,
-    held_credits integer DEFAULT 0 NOT NULL,
-    debt_credits integer DEFAULT 0 NOT NULL,
-    calls_in_day integer DEFAULT 0 NOT NULL,
+    available_credits public.credits DEFAULT 0 NOT NULL,
+    held_credits public.credits DEFAULT 0 NOT NULL,
+    debt_credits public.credits DEFAULT 0 NOT NULL,
+    calls_in_day public.quantity DEFAULT 0 NOT NULL,
     calls_day date DEFAULT '2000-01-01'::date NOT NULL,
     spend_month date DEFAULT '2000-01-01'::date NOT NULL,
-    ledger_seq bigint DEFAULT 0 NOT NULL,
-    spent_in_month_cents numeric(20,10) DEFAULT 0 NOT NULL,
+    ledger_seq public.entry_count DEFAULT 0 NOT NULL,
+    spent_in_month_cents public.cents DEFAULT 0 NOT NULL,
     subscription_tier text DEFAULT 'free'::text NOT NULL,
-    subscription_status text,
+    subscription_status public.subscription_status,
     subscription_stripe_id text,
     subscription_start_date timestamp with time zone,
     subscription_end_date timestamp with time zone,
-    monthly_credit_allowance integer,
-    max_calls_per_day integer,
-    max_call_duration_seconds integer,
+    monthly_credit_allowance public.credits,
+    max_calls_per_day public.quantity,
+    max_call_duration_seconds public.call_length_limit,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT user_credits_allowance CHECK ((monthly_credit_allowance >= 0)),
-    CONSTRAINT user_credits_available CHECK ((available_credits >= 0)),
-    CONSTRAINT user_credits_calls_in_day CHECK ((calls_in_day >= 0)),
-    CONSTRAINT user_credits_debt CHECK ((debt_credits >= 0)),
-    CONSTRAINT user_credits_debt_first CHECK (((debt_credits = 0) OR (available_credits = 0))),
-    CONSTRAINT user_credits_held CHECK ((held_credits >= 0)),
-    CONSTRAINT user_credits_ledger_seq CHECK ((ledger_seq >= 0)),
-    CONSTRAINT user_credits_max_calls CHECK ((max_calls_per_day >= 0)),
-    CONSTRAINT user_credits_max_duration CHECK (((max_call_duration_seconds >= 60) AND (max_call_duration_seconds <= 14400))),
-    CONSTRAINT user_credits_spent CHECK ((spent_in_month_cents >= (0)::numeric)),
-    CONSTRAINT user_credits_status CHECK ((subscription_status = ANY (ARRAY['active'::text, 'past_due'::text, 'canceled'::text, 'expired'::text])))
+    CONSTRAINT user_credits_debt_first CHECK ((((debt_credits)::integer = 0) OR ((available_credits)::integer = 0)))
 )
 WITH (fillfactor='70');
 
@@ -2617,9 +2754,9 @@ CREATE VIEW clear.effective_limits WITH (security_barrier=f) AS
    FROM ( SELECT a.user_id,
             a.subscription_tier,
             t_1.charges_credits,
-            COALESCE(a.monthly_credit_allowance, t_1.monthly_credit_allowance) AS monthly_credit_allowance,
-            COALESCE(a.max_calls_per_day, t_1.max_calls_per_day) AS max_calls_per_day,
-            COALESCE(a.max_call_duration_seconds, t_1.max_call_duration_seconds) AS max_call_duration_seconds,
+            COALESCE((a.monthly_credit_allowance)::integer, t_1.monthly_credit_allowance) AS monthly_credit_allowance,
+            COALESCE((a.max_calls_per_day)::integer, t_1.max_calls_per_day) AS max_calls_per_day,
+            COALESCE((a.max_call_duration_seconds)::integer, t_1.max_call_duration_seconds) AS max_call_duration_seconds,
             COALESCE(b.max_cost_per_call_cents, (1000)::numeric) AS max_cost_per_call_cents,
             COALESCE(b.max_monthly_spend_cents, (10000)::numeric) AS max_monthly_spend_cents,
             COALESCE(b.warn_at_percent_per_call, 75) AS warn_at_percent_per_call,
@@ -2638,7 +2775,7 @@ CREATE TABLE public.personas (
     description text,
     core_system_prompt text NOT NULL,
     default_voice_id text,
-    default_voice_settings jsonb DEFAULT '{"speed": 1.0, "style": 0.0, "stability": 0.5, "similarity_boost": 0.75}'::jsonb NOT NULL,
+    default_voice_settings public.voice_settings DEFAULT '{"speed": 1.0, "style": 0.0, "stability": 0.5, "similarity_boost": 0.75}'::jsonb NOT NULL,
     avatar_url text,
     category text,
     llm_model text,
@@ -2657,8 +2794,7 @@ CREATE TABLE public.personas (
     CONSTRAINT personas_phone_e164 CHECK ((phone_number ~ '^\+[1-9][0-9]{6,14}$'::text)),
     CONSTRAINT personas_prompt_length CHECK (((length(core_system_prompt) >= 1) AND (length(core_system_prompt) <= 8000))),
     CONSTRAINT personas_system_or_owned CHECK (((NOT is_system_persona) OR (owner_user_id IS NULL))),
-    CONSTRAINT personas_temperature CHECK (((temperature >= (0)::numeric) AND (temperature <= (2)::numeric))),
-    CONSTRAINT personas_voice_settings_object CHECK ((jsonb_typeof(default_voice_settings) = 'object'::text))
+    CONSTRAINT personas_temperature CHECK (((temperature >= (0)::numeric) AND (temperature <= (2)::numeric)))
 );
 
 COMMENT ON TABLE public.personas IS 'Personalities. One with history is retired (is_active), never deleted.';
@@ -2677,22 +2813,17 @@ CREATE TABLE public.user_persona_relationships (
     id public.id DEFAULT ('rel_'::text || replace((gen_random_uuid())::text, '-'::text, ''::text)) NOT NULL,
     user_id public.id NOT NULL,
     persona_id public.id NOT NULL,
-    relationship_type text DEFAULT 'friend'::text NOT NULL,
-    custom_system_prompt text,
+    relationship_type public.relationship_type DEFAULT 'friend'::text NOT NULL,
+    custom_system_prompt public.custom_prompt,
     voice_id text,
-    voice_settings jsonb,
-    total_calls integer DEFAULT 0 NOT NULL,
-    total_duration_seconds integer DEFAULT 0 NOT NULL,
+    voice_settings public.voice_settings,
+    total_calls public.quantity DEFAULT 0 NOT NULL,
+    total_duration_seconds public.seconds DEFAULT 0 NOT NULL,
     last_call_at timestamp with time zone,
     is_favorite boolean DEFAULT false NOT NULL,
     is_archived boolean DEFAULT false NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT user_persona_relationships_calls CHECK ((total_calls >= 0)),
-    CONSTRAINT user_persona_relationships_duration CHECK ((total_duration_seconds >= 0)),
-    CONSTRAINT user_persona_relationships_prompt_length CHECK ((length(custom_system_prompt) <= 4000)),
-    CONSTRAINT user_persona_relationships_type_length CHECK (((length(relationship_type) >= 1) AND (length(relationship_type) <= 100))),
-    CONSTRAINT user_persona_relationships_voice_object CHECK ((jsonb_typeof(voice_settings) = 'object'::text))
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
 )
 WITH (fillfactor='80');
 
@@ -2756,7 +2887,7 @@ CREATE VIEW clear.effective_voices WITH (security_barrier=f) AS
    FROM ( SELECT u.id AS user_id,
             p.id AS persona_id,
             COALESCE(r.voice_id, p.default_voice_id) AS voice_id,
-            (p.default_voice_settings || COALESCE(r.voice_settings, '{}'::jsonb)) AS voice_settings
+            ((p.default_voice_settings)::jsonb || COALESCE((r.voice_settings)::jsonb, '{}'::jsonb)) AS voice_settings
            FROM ((public.users u
              CROSS JOIN public.personas p)
              LEFT JOIN public.user_persona_relationships r ON ((((u.id)::text = (r.user_id)::text) AND ((p.id)::text = (r.persona_id)::text))))
@@ -2795,24 +2926,24 @@ CREATE VIEW clear.ledger_proof WITH (security_barrier=f) AS
     hold_sum,
     is_proved
    FROM ( SELECT a.user_id,
-            ((a.available_credits + a.held_credits) - a.debt_credits) AS balance,
+            (((a.available_credits)::integer + (a.held_credits)::integer) - (a.debt_credits)::integer) AS balance,
             COALESCE(l.ledger_sum, (0)::bigint) AS ledger_sum,
             a.ledger_seq,
             COALESCE(l.ledger_rows, (0)::bigint) AS ledger_rows,
             COALESCE(l.newest_balance, 0) AS newest_balance,
             a.held_credits,
             COALESCE(h.hold_sum, (0)::bigint) AS hold_sum,
-            ((((a.available_credits + a.held_credits) - a.debt_credits) = COALESCE(l.ledger_sum, (0)::bigint)) AND (a.ledger_seq = COALESCE(l.ledger_rows, (0)::bigint)) AND (a.ledger_seq = COALESCE(l.newest_seq, (0)::bigint)) AND (((a.available_credits + a.held_credits) - a.debt_credits) = COALESCE(l.newest_balance, 0)) AND (a.held_credits = COALESCE(h.hold_sum, (0)::bigint))) AS is_proved
+            (((((a.available_credits)::integer + (a.held_credits)::integer) - (a.debt_credits)::integer) = COALESCE(l.ledger_sum, (0)::bigint)) AND ((a.ledger_seq)::bigint = COALESCE(l.ledger_rows, (0)::bigint)) AND ((a.ledger_seq)::bigint = COALESCE(l.newest_seq, (0)::bigint)) AND ((((a.available_credits)::integer + (a.held_credits)::integer) - (a.debt_credits)::integer) = COALESCE(l.newest_balance, 0)) AND ((a.held_credits)::integer = COALESCE(h.hold_sum, (0)::bigint))) AS is_proved
            FROM ((public.user_credits a
              LEFT JOIN ( SELECT t_1.user_id,
-                    sum(t_1.amount) AS ledger_sum,
+                    sum((t_1.amount)::integer) AS ledger_sum,
                     count(*) AS ledger_rows,
-                    max(t_1.seq) AS newest_seq,
+                    max((t_1.seq)::bigint) AS newest_seq,
                     (array_agg(t_1.balance_after ORDER BY t_1.seq DESC))[1] AS newest_balance
                    FROM public.credit_transactions t_1
                   GROUP BY t_1.user_id) l ON (((a.user_id)::text = (l.user_id)::text)))
              LEFT JOIN ( SELECT o.user_id,
-                    sum(c.hold_credits) AS hold_sum
+                    sum((c.hold_credits)::integer) AS hold_sum
                    FROM (public.open_calls o
                      JOIN public.calls c ON ((((o.user_id)::text = (c.user_id)::text) AND ((o.call_id)::text = (c.id)::text))))
                   GROUP BY o.user_id) h ON (((a.user_id)::text = (h.user_id)::text)))) t
@@ -2830,7 +2961,7 @@ CREATE VIEW clear.monthly_spend WITH (security_barrier=f) AS
             COALESCE(c.local_month, (date_trunc('month'::text, (c.created_at AT TIME ZONE 'UTC'::text)))::date) AS month,
             sum(COALESCE(b.total_cost_cents, (0)::numeric)) AS spend_cents,
             count(*) AS calls,
-            avg(c.duration_seconds) AS avg_duration_seconds
+            avg((c.duration_seconds)::integer) AS avg_duration_seconds
            FROM (public.calls c
              LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
           GROUP BY c.user_id, COALESCE(c.local_month, (date_trunc('month'::text, (c.created_at AT TIME ZONE 'UTC'::text)))::date)) t
@@ -2971,7 +3102,7 @@ CREATE VIEW masked.call_logs WITH (security_barrier=f) AS
             c.persona_id,
             c.twilio_call_sid,
             c.phone_number,
-            COALESCE(c.duration_seconds, b.twilio_duration_seconds, 0) AS duration_seconds,
+            COALESCE((c.duration_seconds)::integer, (b.twilio_duration_seconds)::integer, 0) AS duration_seconds,
             c.status,
             c.error_message,
             COALESCE(b.deepgram_cost_cents, (0)::numeric) AS cost_stt,
@@ -3196,7 +3327,7 @@ CREATE VIEW masked.double_entry WITH (security_barrier=f) AS
                             WHEN 'promotion'::text THEN 'expenses:promotions'::text
                             WHEN 'expiry'::text THEN 'expenses:promotions'::text
                             ELSE NULL::text
-                        END,(- t_1.amount))) e(account, credits))) t
+                        END,(- (t_1.amount)::integer))) e(account, credits))) t
   WHERE true;
 
 COMMENT ON VIEW masked.double_entry IS 'Made from the comments of public.double_entry for keys of the SQL proxy; never edited.';
@@ -3215,9 +3346,9 @@ CREATE VIEW masked.effective_limits WITH (security_barrier=f) AS
    FROM ( SELECT a.user_id,
             a.subscription_tier,
             t_1.charges_credits,
-            COALESCE(a.monthly_credit_allowance, t_1.monthly_credit_allowance) AS monthly_credit_allowance,
-            COALESCE(a.max_calls_per_day, t_1.max_calls_per_day) AS max_calls_per_day,
-            COALESCE(a.max_call_duration_seconds, t_1.max_call_duration_seconds) AS max_call_duration_seconds,
+            COALESCE((a.monthly_credit_allowance)::integer, t_1.monthly_credit_allowance) AS monthly_credit_allowance,
+            COALESCE((a.max_calls_per_day)::integer, t_1.max_calls_per_day) AS max_calls_per_day,
+            COALESCE((a.max_call_duration_seconds)::integer, t_1.max_call_duration_seconds) AS max_call_duration_seconds,
             COALESCE(b.max_cost_per_call_cents, (1000)::numeric) AS max_cost_per_call_cents,
             COALESCE(b.max_monthly_spend_cents, (10000)::numeric) AS max_monthly_spend_cents,
             COALESCE(b.warn_at_percent_per_call, 75) AS warn_at_percent_per_call,
@@ -3237,7 +3368,7 @@ CREATE VIEW masked.effective_voices WITH (security_barrier=f) AS
    FROM ( SELECT u.id AS user_id,
             p.id AS persona_id,
             COALESCE(r.voice_id, p.default_voice_id) AS voice_id,
-            (p.default_voice_settings || COALESCE(r.voice_settings, '{}'::jsonb)) AS voice_settings
+            ((p.default_voice_settings)::jsonb || COALESCE((r.voice_settings)::jsonb, '{}'::jsonb)) AS voice_settings
            FROM ((public.users u
              CROSS JOIN public.personas p)
              LEFT JOIN public.user_persona_relationships r ON ((((u.id)::text = (r.user_id)::text) AND ((p.id)::text = (r.persona_id)::text))))
@@ -3294,24 +3425,24 @@ CREATE VIEW masked.ledger_proof WITH (security_barrier=f) AS
     hold_sum,
     is_proved
    FROM ( SELECT a.user_id,
-            ((a.available_credits + a.held_credits) - a.debt_credits) AS balance,
+            (((a.available_credits)::integer + (a.held_credits)::integer) - (a.debt_credits)::integer) AS balance,
             COALESCE(l.ledger_sum, (0)::bigint) AS ledger_sum,
             a.ledger_seq,
             COALESCE(l.ledger_rows, (0)::bigint) AS ledger_rows,
             COALESCE(l.newest_balance, 0) AS newest_balance,
             a.held_credits,
             COALESCE(h.hold_sum, (0)::bigint) AS hold_sum,
-            ((((a.available_credits + a.held_credits) - a.debt_credits) = COALESCE(l.ledger_sum, (0)::bigint)) AND (a.ledger_seq = COALESCE(l.ledger_rows, (0)::bigint)) AND (a.ledger_seq = COALESCE(l.newest_seq, (0)::bigint)) AND (((a.available_credits + a.held_credits) - a.debt_credits) = COALESCE(l.newest_balance, 0)) AND (a.held_credits = COALESCE(h.hold_sum, (0)::bigint))) AS is_proved
+            (((((a.available_credits)::integer + (a.held_credits)::integer) - (a.debt_credits)::integer) = COALESCE(l.ledger_sum, (0)::bigint)) AND ((a.ledger_seq)::bigint = COALESCE(l.ledger_rows, (0)::bigint)) AND ((a.ledger_seq)::bigint = COALESCE(l.newest_seq, (0)::bigint)) AND ((((a.available_credits)::integer + (a.held_credits)::integer) - (a.debt_credits)::integer) = COALESCE(l.newest_balance, 0)) AND ((a.held_credits)::integer = COALESCE(h.hold_sum, (0)::bigint))) AS is_proved
            FROM ((public.user_credits a
              LEFT JOIN ( SELECT t_1.user_id,
-                    sum(t_1.amount) AS ledger_sum,
+                    sum((t_1.amount)::integer) AS ledger_sum,
                     count(*) AS ledger_rows,
-                    max(t_1.seq) AS newest_seq,
+                    max((t_1.seq)::bigint) AS newest_seq,
                     (array_agg(t_1.balance_after ORDER BY t_1.seq DESC))[1] AS newest_balance
                    FROM public.credit_transactions t_1
                   GROUP BY t_1.user_id) l ON (((a.user_id)::text = (l.user_id)::text)))
              LEFT JOIN ( SELECT o.user_id,
-                    sum(c.hold_credits) AS hold_sum
+                    sum((c.hold_credits)::integer) AS hold_sum
                    FROM (public.open_calls o
                      JOIN public.calls c ON ((((o.user_id)::text = (c.user_id)::text) AND ((o.call_id)::text = (c.id)::text))))
                   GROUP BY o.user_id) h ON (((a.user_id)::text = (h.user_id)::text)))) t
@@ -3329,7 +3460,7 @@ CREATE VIEW masked.monthly_spend WITH (security_barrier=f) AS
             COALESCE(c.local_month, (date_trunc('month'::text, (c.created_at AT TIME ZONE 'UTC'::text)))::date) AS month,
             sum(COALESCE(b.total_cost_cents, (0)::numeric)) AS spend_cents,
             count(*) AS calls,
-            avg(c.duration_seconds) AS avg_duration_seconds
+            avg((c.duration_seconds)::integer) AS avg_duration_seconds
            FROM (public.calls c
              LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
           GROUP BY c.user_id, COALESCE(c.local_month, (date_trunc('month'::text, (c.created_at AT TIME ZONE 'UTC'::text)))::date)) t
@@ -3567,7 +3698,7 @@ CREATE VIEW masked.user_persona_relationships WITH (security_barrier=f) AS
     persona_id,
     relationship_type,
         CASE
-            WHEN (custom_system_prompt IS NOT NULL) THEN '***'::text
+            WHEN (custom_system_prompt IS NOT NULL) THEN (('***'::text)::public.custom_prompt)::text
             ELSE NULL::text
         END AS custom_system_prompt,
     voice_id,
@@ -3724,7 +3855,7 @@ CREATE TABLE public.call_cost_events (
     user_id public.id NOT NULL,
     call_id public.id NOT NULL,
     seq integer NOT NULL,
-    event_type text NOT NULL,
+    event_type public.cost_event_type NOT NULL,
     twilio_duration_seconds integer NOT NULL,
     cerebras_input_tokens integer NOT NULL,
     cerebras_output_tokens integer NOT NULL,
@@ -3739,8 +3870,7 @@ CREATE TABLE public.call_cost_events (
     cerebras_cost_cents numeric(20,10) NOT NULL,
     elevenlabs_cost_cents numeric(20,10) NOT NULL,
     total_cost_cents numeric(20,10) NOT NULL,
-    metadata jsonb,
-    CONSTRAINT call_cost_events_type CHECK ((event_type = ANY (ARRAY['turn'::text, 'interval'::text, 'finish'::text, 'late'::text])))
+    metadata jsonb
 )
 PARTITION BY RANGE (call_month);
 
@@ -3753,7 +3883,7 @@ CREATE TABLE public.call_cost_events_default (
     user_id public.id CONSTRAINT call_cost_events_user_id_not_null NOT NULL,
     call_id public.id CONSTRAINT call_cost_events_call_id_not_null NOT NULL,
     seq integer CONSTRAINT call_cost_events_seq_not_null NOT NULL,
-    event_type text CONSTRAINT call_cost_events_event_type_not_null NOT NULL,
+    event_type public.cost_event_type CONSTRAINT call_cost_events_event_type_not_null NOT NULL,
     twilio_duration_seconds integer CONSTRAINT call_cost_events_twilio_duration_seconds_not_null NOT NULL,
     cerebras_input_tokens integer CONSTRAINT call_cost_events_cerebras_input_tokens_not_null NOT NULL,
     cerebras_output_tokens integer CONSTRAINT call_cost_events_cerebras_output_tokens_not_null NOT NULL,
@@ -3768,8 +3898,7 @@ CREATE TABLE public.call_cost_events_default (
     cerebras_cost_cents numeric(20,10) CONSTRAINT call_cost_events_cerebras_cost_cents_not_null NOT NULL,
     elevenlabs_cost_cents numeric(20,10) CONSTRAINT call_cost_events_elevenlabs_cost_cents_not_null NOT NULL,
     total_cost_cents numeric(20,10) CONSTRAINT call_cost_events_total_cost_cents_not_null NOT NULL,
-    metadata jsonb,
-    CONSTRAINT call_cost_events_type CHECK ((event_type = ANY (ARRAY['turn'::text, 'interval'::text, 'finish'::text, 'late'::text])))
+    metadata jsonb
 );
 
 COMMENT ON TABLE public.call_cost_events_default IS 'Catches a month without a partition; the doctor is red if it holds a row.';
@@ -3780,7 +3909,7 @@ CREATE VIEW public.call_logs WITH (security_invoker='true') AS
     c.persona_id,
     c.twilio_call_sid,
     c.phone_number,
-    COALESCE(c.duration_seconds, b.twilio_duration_seconds, 0) AS duration_seconds,
+    COALESCE((c.duration_seconds)::integer, (b.twilio_duration_seconds)::integer, 0) AS duration_seconds,
     c.status,
     c.error_message,
     COALESCE(b.deepgram_cost_cents, (0)::numeric) AS cost_stt,
@@ -3892,7 +4021,7 @@ CREATE VIEW public.double_entry WITH (security_invoker='true') AS
                     WHEN 'promotion'::text THEN 'expenses:promotions'::text
                     WHEN 'expiry'::text THEN 'expenses:promotions'::text
                     ELSE NULL::text
-                END,(- t.amount))) e(account, credits));
+                END,(- (t.amount)::integer))) e(account, credits));
 
 COMMENT ON VIEW public.double_entry IS 'The ledger as a journal of two legs; the contra account follows from the type.';
 
@@ -3900,9 +4029,9 @@ CREATE VIEW public.effective_limits WITH (security_invoker='true') AS
  SELECT a.user_id,
     a.subscription_tier,
     t.charges_credits,
-    COALESCE(a.monthly_credit_allowance, t.monthly_credit_allowance) AS monthly_credit_allowance,
-    COALESCE(a.max_calls_per_day, t.max_calls_per_day) AS max_calls_per_day,
-    COALESCE(a.max_call_duration_seconds, t.max_call_duration_seconds) AS max_call_duration_seconds,
+    COALESCE((a.monthly_credit_allowance)::integer, t.monthly_credit_allowance) AS monthly_credit_allowance,
+    COALESCE((a.max_calls_per_day)::integer, t.max_calls_per_day) AS max_calls_per_day,
+    COALESCE((a.max_call_duration_seconds)::integer, t.max_call_duration_seconds) AS max_call_duration_seconds,
     COALESCE(b.max_cost_per_call_cents, (1000)::numeric) AS max_cost_per_call_cents,
     COALESCE(b.max_monthly_spend_cents, (10000)::numeric) AS max_monthly_spend_cents,
     COALESCE(b.warn_at_percent_per_call, 75) AS warn_at_percent_per_call,
@@ -3917,7 +4046,7 @@ CREATE VIEW public.effective_voices WITH (security_invoker='true') AS
  SELECT u.id AS user_id,
     p.id AS persona_id,
     COALESCE(r.voice_id, p.default_voice_id) AS voice_id,
-    (p.default_voice_settings || COALESCE(r.voice_settings, '{}'::jsonb)) AS voice_settings
+    ((p.default_voice_settings)::jsonb || COALESCE((r.voice_settings)::jsonb, '{}'::jsonb)) AS voice_settings
    FROM ((public.users u
      CROSS JOIN public.personas p)
      LEFT JOIN public.user_persona_relationships r ON ((((u.id)::text = (r.user_id)::text) AND ((p.id)::text = (r.persona_id)::text))))
@@ -3936,24 +4065,24 @@ COMMENT ON TABLE public.erasures IS 'Who was erased and when; kept outside the d
 
 CREATE VIEW public.ledger_proof WITH (security_invoker='true') AS
  SELECT a.user_id,
-    ((a.available_credits + a.held_credits) - a.debt_credits) AS balance,
+    (((a.available_credits)::integer + (a.held_credits)::integer) - (a.debt_credits)::integer) AS balance,
     COALESCE(l.ledger_sum, (0)::bigint) AS ledger_sum,
     a.ledger_seq,
     COALESCE(l.ledger_rows, (0)::bigint) AS ledger_rows,
     COALESCE(l.newest_balance, 0) AS newest_balance,
     a.held_credits,
     COALESCE(h.hold_sum, (0)::bigint) AS hold_sum,
-    ((((a.available_credits + a.held_credits) - a.debt_credits) = COALESCE(l.ledger_sum, (0)::bigint)) AND (a.ledger_seq = COALESCE(l.ledger_rows, (0)::bigint)) AND (a.ledger_seq = COALESCE(l.newest_seq, (0)::bigint)) AND (((a.available_credits + a.held_credits) - a.debt_credits) = COALESCE(l.newest_balance, 0)) AND (a.held_credits = COALESCE(h.hold_sum, (0)::bigint))) AS is_proved
+    (((((a.available_credits)::integer + (a.held_credits)::integer) - (a.debt_credits)::integer) = COALESCE(l.ledger_sum, (0)::bigint)) AND ((a.ledger_seq)::bigint = COALESCE(l.ledger_rows, (0)::bigint)) AND ((a.ledger_seq)::bigint = COALESCE(l.newest_seq, (0)::bigint)) AND ((((a.available_credits)::integer + (a.held_credits)::integer) - (a.debt_credits)::integer) = COALESCE(l.newest_balance, 0)) AND ((a.held_credits)::integer = COALESCE(h.hold_sum, (0)::bigint))) AS is_proved
    FROM ((public.user_credits a
      LEFT JOIN ( SELECT t.user_id,
-            sum(t.amount) AS ledger_sum,
+            sum((t.amount)::integer) AS ledger_sum,
             count(*) AS ledger_rows,
-            max(t.seq) AS newest_seq,
+            max((t.seq)::bigint) AS newest_seq,
             (array_agg(t.balance_after ORDER BY t.seq DESC))[1] AS newest_balance
            FROM public.credit_transactions t
           GROUP BY t.user_id) l ON (((a.user_id)::text = (l.user_id)::text)))
      LEFT JOIN ( SELECT o.user_id,
-            sum(c.hold_credits) AS hold_sum
+            sum((c.hold_credits)::integer) AS hold_sum
            FROM (public.open_calls o
              JOIN public.calls c ON ((((o.user_id)::text = (c.user_id)::text) AND ((o.call_id)::text = (c.id)::text))))
           GROUP BY o.user_id) h ON (((a.user_id)::text = (h.user_id)::text)));
@@ -3977,7 +4106,7 @@ CREATE VIEW public.monthly_spend WITH (security_invoker='true') AS
     COALESCE(c.local_month, (date_trunc('month'::text, (c.created_at AT TIME ZONE 'UTC'::text)))::date) AS month,
     sum(COALESCE(b.total_cost_cents, (0)::numeric)) AS spend_cents,
     count(*) AS calls,
-    avg(c.duration_seconds) AS avg_duration_seconds
+    avg((c.duration_seconds)::integer) AS avg_duration_seconds
    FROM (public.calls c
      LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
   GROUP BY c.user_id, COALESCE(c.local_month, (date_trunc('month'::text, (c.created_at AT TIME ZONE 'UTC'::text)))::date);
@@ -4151,7 +4280,7 @@ ALTER TABLE ONLY public.call_schedules
     ADD CONSTRAINT call_schedules_pkey PRIMARY KEY (user_id, id);
 
 ALTER TABLE ONLY public.calls
-    ADD CONSTRAINT calls_pkey PRIMARY KEY (user_id, id);
+    ADD CONSTRAINT calls_pkey PRIMARY KEY (id, user_id);
 
 ALTER TABLE ONLY public.carrier_events
     ADD CONSTRAINT carrier_events_pkey PRIMARY KEY (user_id, call_id, kind, event_key);
@@ -4273,8 +4402,6 @@ CREATE INDEX idx_call_schedules_id ON public.call_schedules USING btree (id);
 CREATE INDEX idx_call_schedules_persona ON public.call_schedules USING btree (persona_id);
 
 CREATE INDEX idx_calls_created ON public.calls USING brin (created_at) WITH (pages_per_range='32', autosummarize='on');
-
-CREATE INDEX idx_calls_id ON public.calls USING btree (id);
 
 CREATE INDEX idx_calls_persona ON public.calls USING btree (persona_id);
 
@@ -4887,11 +5014,11 @@ GRANT ALL ON FUNCTION public.verify_phone(p_user_id text, p_number text, p_code_
 
 GRANT SELECT ON TABLE public.call_cost_breakdowns TO callmeback_api;
 
-GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, seen_at, created_at, settled_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents) ON TABLE public.call_cost_breakdowns TO callmeback_readonly;
+GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, seen_at, created_at, settled_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, has_events) ON TABLE public.call_cost_breakdowns TO callmeback_readonly;
 
-GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, seen_at, created_at, settled_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents) ON TABLE public.call_cost_breakdowns TO callmeback_worker;
+GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, seen_at, created_at, settled_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, has_events) ON TABLE public.call_cost_breakdowns TO callmeback_worker;
 
-GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, seen_at, created_at, settled_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents) ON TABLE public.call_cost_breakdowns TO callmeback_voice;
+GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, seen_at, created_at, settled_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, has_events) ON TABLE public.call_cost_breakdowns TO callmeback_voice;
 GRANT SELECT ON TABLE public.calls TO callmeback_api;
 
 GRANT SELECT(id, user_id, persona_id, phone_number, twilio_call_sid, status, payment_method, payment_intent_id, payment_status, estimated_cost_cents, actual_cost_cents, credits_used, start_time, end_time, duration_seconds, error_message, created_at, updated_at, answered_at, hold_credits, granted_seconds, hold_cents, price_version_id, local_day, local_month, hold_open, limited_by, answered_by, end_reason, carrier_duration_seconds, turn_count, interrupt_count, avg_response_time_ms, direction, call_pretext, call_scenario, custom_instructions, voice_id) ON TABLE public.calls TO callmeback_readonly;

@@ -30,7 +30,25 @@ DECLARE
     v_now timestamptz := clock_timestamp();
     v_month date := date_trunc('month', p_local_day)::date;
     v_key idempotency_keys;
-    v record;
+    -- Plain variables, not a record: the server would look up the record's type anew for each call.
+    v_available integer;
+    v_debt integer;
+    v_tier text;
+    v_calls_day date;
+    v_spend_month date;
+    v_spent numeric;
+    v_own_calls_a_day integer;
+    v_own_seconds integer;
+    v_charges_credits boolean;
+    v_tier_price numeric;
+    v_is_blocked boolean;
+    v_calls_a_day integer;
+    v_call_budget numeric;
+    v_month_budget numeric;
+    v_cutoff boolean;
+    v_persona_seconds integer;
+    v_version_id integer;
+    v_worst numeric;
     v_calls_in_day integer;
     v_month_left numeric;
     v_limited_by text;
@@ -62,58 +80,67 @@ BEGIN
         END IF;
     END IF;
 
+    -- One small look after the other is cheaper than a join of nine, and each sees what was committed while we waited for
+    -- the account. The person's row is locked with the account's: who was blocked or erased meanwhile is seen as such.
+    -- Their foreign key would lock it anyway.
     SELECT
-        a.available_credits, a.debt_credits, a.calls_day, a.calls_in_day, a.spend_month, a.spent_in_month_cents,
-        t.charges_credits, t.monthly_price_cents,
-        t.tier IS NOT NULL AS tier_is_known,
-        coalesce(a.max_calls_per_day, t.max_calls_per_day) AS calls_a_day,
-        coalesce(a.max_call_duration_seconds, t.max_call_duration_seconds) AS tier_seconds,
-        coalesce(b.max_cost_per_call_cents, 1000) AS call_budget,
-        coalesce(b.max_monthly_spend_cents, 10000) AS month_budget,
-        coalesce(b.enable_auto_cutoff, true) AS cutoff,
-        u.blocked_at IS NOT NULL OR u.erased_at IS NOT NULL AS account_is_blocked,
-        p.id AS persona_id, p.max_call_duration_seconds AS persona_seconds,
-        h.verified_at,
-        n.number IS NOT NULL AS number_is_blocked,
-        pv.id AS version_id, pv.worst_case_cents_per_minute AS worst
-    INTO v
+        a.available_credits, a.debt_credits, a.subscription_tier, a.calls_day, a.calls_in_day, a.spend_month,
+        a.spent_in_month_cents, a.max_calls_per_day, a.max_call_duration_seconds
+    INTO
+        v_available, v_debt, v_tier, v_calls_day, v_calls_in_day, v_spend_month,
+        v_spent, v_own_calls_a_day, v_own_seconds
     FROM user_credits AS a
-    INNER JOIN users AS u ON a.user_id = u.id
-    LEFT JOIN subscription_tiers AS t ON a.subscription_tier = t.tier
-    LEFT JOIN user_budget_settings AS b ON a.user_id = b.user_id
-    LEFT JOIN personas AS p
-        ON p.id = p_persona_id AND p.is_active AND (p.owner_user_id IS NULL OR p.owner_user_id = a.user_id)
-    LEFT JOIN phones AS h ON a.user_id = h.user_id AND h.number = p_phone_number
-    LEFT JOIN blocked_numbers AS n ON n.number = p_phone_number
-    LEFT JOIN LATERAL (
-        SELECT w.id, w.worst_case_cents_per_minute
-        FROM price_versions AS w
-        WHERE w.card = p_card AND w.effective_from <= v_now
-        ORDER BY w.effective_from DESC
-        LIMIT 1
-    ) AS pv ON true
     WHERE a.user_id = p_user_id
-    -- The person's row is locked with the account's: who was blocked or erased while we waited is seen as such. Their
-    -- foreign key would lock it anyway.
-    FOR NO KEY UPDATE OF a FOR SHARE OF u;
-
+    FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'user does not exist' USING ERRCODE = 'CM008';
-    ELSIF NOT v.tier_is_known THEN
-        -- The tier changed while we waited for the row: what was joined is of the old one.
-        RAISE EXCEPTION 'account changed meanwhile, try again' USING ERRCODE = '40001';
-    ELSIF v.account_is_blocked THEN
+    END IF;
+    SELECT u.blocked_at IS NOT NULL OR u.erased_at IS NOT NULL INTO v_is_blocked
+    FROM users AS u
+    WHERE u.id = p_user_id
+    FOR SHARE;
+    IF v_is_blocked THEN
         RAISE EXCEPTION 'account is blocked' USING ERRCODE = 'CM010';
-    ELSIF v.persona_id IS NULL THEN
+    END IF;
+    SELECT p.max_call_duration_seconds INTO v_persona_seconds
+    FROM personas AS p
+    WHERE p.id = p_persona_id AND p.is_active AND (p.owner_user_id IS NULL OR p.owner_user_id = p_user_id);
+    IF NOT FOUND THEN
         RAISE EXCEPTION 'persona does not exist' USING ERRCODE = 'CM012';
-    ELSIF v.verified_at IS NULL THEN
+    END IF;
+    PERFORM FROM phones AS h
+    WHERE h.user_id = p_user_id AND h.number = p_phone_number AND h.verified_at IS NOT NULL;
+    IF NOT FOUND THEN
         RAISE EXCEPTION 'phone number is not verified' USING ERRCODE = 'CM005';
-    ELSIF v.number_is_blocked THEN
+    END IF;
+    PERFORM FROM blocked_numbers AS n WHERE n.number = p_phone_number;
+    IF FOUND THEN
         RAISE EXCEPTION 'phone number is blocked' USING ERRCODE = 'CM013';
-    ELSIF v.worst IS NULL OR v.worst <= 0 THEN
+    END IF;
+    SELECT w.id, w.worst_case_cents_per_minute INTO v_version_id, v_worst
+    FROM price_versions AS w
+    WHERE w.card = p_card AND w.effective_from <= v_now
+    ORDER BY w.effective_from DESC
+    LIMIT 1;
+    IF v_worst IS NULL OR v_worst <= 0 THEN
         RAISE EXCEPTION 'no rate for the models of %', p_card USING ERRCODE = 'CM009';
-    ELSIF v.debt_credits > 0 THEN
+    ELSIF v_debt > 0 THEN
         RAISE EXCEPTION 'account owes credits' USING ERRCODE = 'CM011';
+    END IF;
+    SELECT
+        t.charges_credits, t.monthly_price_cents,
+        coalesce(v_own_calls_a_day, t.max_calls_per_day), coalesce(v_own_seconds, t.max_call_duration_seconds)
+    INTO v_charges_credits, v_tier_price, v_calls_a_day, granted_seconds
+    FROM subscription_tiers AS t
+    WHERE t.tier = v_tier;
+    SELECT b.max_cost_per_call_cents, b.max_monthly_spend_cents, b.enable_auto_cutoff
+    INTO v_call_budget, v_month_budget, v_cutoff
+    FROM user_budget_settings AS b
+    WHERE b.user_id = p_user_id;
+    IF NOT FOUND THEN
+        v_call_budget := 1000;
+        v_month_budget := 10000;
+        v_cutoff := true;
     END IF;
 
     INSERT INTO open_calls (user_id, call_id, created_at, dial_before)
@@ -124,66 +151,72 @@ BEGIN
     END IF;
 
     -- Day and month only move forward, so a change of zone gains nothing.
-    v_month := greatest(v.spend_month, v_month);
-    v_calls_in_day := CASE WHEN p_local_day > v.calls_day THEN 0 ELSE v.calls_in_day END;
-    v_month_left := v.month_budget - CASE WHEN v_month > v.spend_month THEN 0 ELSE v.spent_in_month_cents END;
-    IF v_calls_in_day >= v.calls_a_day THEN
-        RAISE EXCEPTION 'daily limit of % calls is reached', v.calls_a_day USING ERRCODE = 'CM003';
-    ELSIF v.charges_credits AND v.available_credits = 0 THEN
+    v_month := greatest(v_spend_month, v_month);
+    IF p_local_day > v_calls_day THEN
+        v_calls_in_day := 0;
+    END IF;
+    v_month_left := v_month_budget - CASE WHEN v_month > v_spend_month THEN 0 ELSE v_spent END;
+    IF v_calls_in_day >= v_calls_a_day THEN
+        RAISE EXCEPTION 'daily limit of % calls is reached', v_calls_a_day USING ERRCODE = 'CM003';
+    ELSIF v_charges_credits AND v_available = 0 THEN
         RAISE EXCEPTION 'no credits are left' USING ERRCODE = 'CM001';
     END IF;
 
-    granted_seconds := v.tier_seconds;
     v_limited_by := 'tier';
-    IF v.persona_seconds < granted_seconds THEN
-        granted_seconds := v.persona_seconds;
+    IF v_persona_seconds < granted_seconds THEN
+        granted_seconds := v_persona_seconds;
         v_limited_by := 'persona';
     END IF;
     IF p_requested_seconds < granted_seconds THEN
         granted_seconds := p_requested_seconds;
         v_limited_by := 'request';
     END IF;
-    IF v.charges_credits AND v.available_credits < granted_seconds / 60.0 THEN
-        granted_seconds := v.available_credits * 60;
+    IF v_charges_credits AND v_available < granted_seconds / 60.0 THEN
+        granted_seconds := v_available * 60;
         v_limited_by := 'credits';
     END IF;
-    IF (v.cutoff OR v.call_budget = 0) AND v.call_budget * 60 < v.worst * granted_seconds THEN
-        granted_seconds := floor(v.call_budget * 60 / v.worst);
+    IF (v_cutoff OR v_call_budget = 0) AND v_call_budget * 60 < v_worst * granted_seconds THEN
+        granted_seconds := floor(v_call_budget * 60 / v_worst);
         v_limited_by := 'call_budget';
     END IF;
-    IF v_month_left * 60 < v.worst * granted_seconds THEN
-        granted_seconds := greatest(0, floor(v_month_left * 60 / v.worst));
+    IF v_month_left * 60 < v_worst * granted_seconds THEN
+        granted_seconds := greatest(0, floor(v_month_left * 60 / v_worst));
         v_limited_by := 'month_budget';
     END IF;
     IF granted_seconds < c_shortest_call THEN
         RAISE EXCEPTION 'the budget leaves less than % seconds', c_shortest_call USING ERRCODE = 'CM002';
     END IF;
-    hold_credits := CASE WHEN v.charges_credits THEN (granted_seconds + 59) / 60 ELSE 0 END;
-    hold_cents := trunc(v.worst * granted_seconds / 60, 10);
+    hold_credits := CASE WHEN v_charges_credits THEN (granted_seconds + 59) / 60 ELSE 0 END;
+    hold_cents := trunc(v_worst * granted_seconds / 60, 10);
 
-    UPDATE user_credits AS a
-    SET
-        available_credits = a.available_credits - hold_credits,
-        held_credits = a.held_credits + hold_credits,
-        calls_day = greatest(a.calls_day, p_local_day),
-        calls_in_day = v_calls_in_day + 1,
-        spent_in_month_cents = CASE WHEN v_month > a.spend_month THEN 0 ELSE a.spent_in_month_cents END,
-        spend_month = v_month,
-        updated_at = v_now
-    WHERE a.user_id = p_user_id;
-
-    INSERT INTO calls (
-        id, user_id, persona_id, phone_number, payment_method, payment_status, estimated_cost_cents,
-        start_time, created_at, updated_at, hold_credits, granted_seconds, hold_cents, price_version_id,
-        local_day, local_month, hold_open, limited_by, call_pretext, call_scenario
-    ) VALUES (
-        p_call_id, p_user_id, p_persona_id, p_phone_number,
-        CASE WHEN v.charges_credits THEN 'credit' WHEN v.monthly_price_cents > 0 THEN 'subscription' ELSE 'free' END,
-        'pending', hold_cents, v_now, v_now, v_now, hold_credits, granted_seconds, hold_cents, v.version_id,
-        greatest(v.calls_day, p_local_day), v_month, true, v_limited_by, p_pretext, p_scenario
-    );
+    -- One statement, since each further one is felt, and nothing here depends on another's row.
+    WITH
+    account AS (
+        UPDATE user_credits AS a
+        SET
+            available_credits = a.available_credits - hold_credits,
+            held_credits = a.held_credits + hold_credits,
+            calls_day = greatest(a.calls_day, p_local_day),
+            calls_in_day = v_calls_in_day + 1,
+            spent_in_month_cents = CASE WHEN v_month > a.spend_month THEN 0 ELSE a.spent_in_month_cents END,
+            spend_month = v_month,
+            updated_at = v_now
+        WHERE a.user_id = p_user_id
+    ),
+    placed AS (
+        INSERT INTO calls (
+            id, user_id, persona_id, phone_number, payment_method, payment_status, estimated_cost_cents,
+            start_time, created_at, updated_at, hold_credits, granted_seconds, hold_cents, price_version_id,
+            local_day, local_month, hold_open, limited_by, call_pretext, call_scenario
+        ) VALUES (
+            p_call_id, p_user_id, p_persona_id, p_phone_number,
+            CASE WHEN v_charges_credits THEN 'credit' WHEN v_tier_price > 0 THEN 'subscription' ELSE 'free' END,
+            'pending', hold_cents, v_now, v_now, v_now, hold_credits, granted_seconds, hold_cents, v_version_id,
+            greatest(v_calls_day, p_local_day), v_month, true, v_limited_by, p_pretext, p_scenario
+        )
+    )
     INSERT INTO call_cost_breakdowns (call_id, user_id, price_version_id, seen_at, created_at)
-    VALUES (p_call_id, p_user_id, v.version_id, v_now, v_now);
+    VALUES (p_call_id, p_user_id, v_version_id, v_now, v_now);
     call_id := p_call_id;
     replayed := false;
 END

@@ -25,8 +25,22 @@ BEGIN
     -- The next second repeats everything, so this commit may be lost in a crash of the server.
     PERFORM set_config('synchronous_commit', 'off', true);
     RETURN QUERY
-    WITH batch AS MATERIALIZED (
-        SELECT *
+    WITH
+    -- Locked in one order whatever the plan: batches that overlap would deadlock (a write that timed out may still run).
+    -- Priced here, where each leg is computed once: what a statement's target joins is computed at each mention.
+    locked AS MATERIALIZED (
+        SELECT
+            m.*,
+            b.total_cost_cents AS cost_before,
+            m.seq > b.meter_seq AND b.settled_at IS NULL AS is_news,
+            round(m.carrier_seconds * v.carrier_second_cents / v.carrier_second_per, 10) AS carrier_cents,
+            round(m.listener_seconds * v.listener_second_cents / v.listener_second_per, 10) AS listener_cents,
+            round(m.input_tokens * v.brain_input_cents / v.brain_input_per, 10)
+            + round(m.output_tokens * v.brain_output_cents / v.brain_output_per, 10)
+            + round(m.fallback_input_tokens * v.fallback_input_cents / v.fallback_input_per, 10)
+            + round(m.fallback_output_tokens * v.fallback_output_cents / v.fallback_output_per, 10) AS brain_cents,
+            round(m.characters * v.voice_character_cents / v.voice_character_per, 10)
+            + round(m.local_characters * v.local_character_cents / v.local_character_per, 10) AS voice_cents
         FROM unnest(
             p_user_ids, p_call_ids, p_seqs, p_carrier_seconds, p_listener_seconds, p_input_tokens, p_output_tokens,
             p_characters, p_fallback_input_tokens, p_fallback_output_tokens, p_local_characters
@@ -34,14 +48,8 @@ BEGIN
             user_id, call_id, seq, carrier_seconds, listener_seconds, input_tokens, output_tokens,
             characters, fallback_input_tokens, fallback_output_tokens, local_characters
         )
-        ORDER BY m.call_id
-    ),
-    -- Locked in one order whatever the plan: batches that overlap would deadlock (a write that timed out may still run).
-    locked AS MATERIALIZED (
-        SELECT b.user_id, b.call_id, b.price_version_id
-        FROM batch AS m
         INNER JOIN call_cost_breakdowns AS b ON m.user_id = b.user_id AND m.call_id = b.call_id
-        WHERE b.settled_at IS NULL
+        INNER JOIN price_versions AS v ON b.price_version_id = v.id
         ORDER BY b.call_id
         FOR NO KEY UPDATE OF b
     ),
@@ -58,32 +66,18 @@ BEGIN
             fallback_input_tokens = m.fallback_input_tokens,
             fallback_output_tokens = m.fallback_output_tokens,
             local_characters = m.local_characters,
-            twilio_cost_cents = c.carrier_cents,
-            deepgram_cost_cents = c.listener_cents,
-            cerebras_cost_cents = c.brain_cents,
-            elevenlabs_cost_cents = c.voice_cents,
-            total_cost_cents = c.carrier_cents + c.listener_cents + c.brain_cents + c.voice_cents
-        FROM batch AS m
-        INNER JOIN locked AS old ON m.user_id = old.user_id AND m.call_id = old.call_id
-        INNER JOIN price_versions AS v ON old.price_version_id = v.id
-        CROSS JOIN LATERAL (
-            SELECT
-                round(m.carrier_seconds * v.carrier_second_cents / v.carrier_second_per, 10) AS carrier_cents,
-                round(m.listener_seconds * v.listener_second_cents / v.listener_second_per, 10) AS listener_cents,
-                round(m.input_tokens * v.brain_input_cents / v.brain_input_per, 10)
-                + round(m.output_tokens * v.brain_output_cents / v.brain_output_per, 10)
-                + round(m.fallback_input_tokens * v.fallback_input_cents / v.fallback_input_per, 10)
-                + round(m.fallback_output_tokens * v.fallback_output_cents / v.fallback_output_per, 10) AS brain_cents,
-                round(m.characters * v.voice_character_cents / v.voice_character_per, 10)
-                + round(m.local_characters * v.local_character_cents / v.local_character_per, 10) AS voice_cents
-        ) AS c
+            twilio_cost_cents = m.carrier_cents,
+            deepgram_cost_cents = m.listener_cents,
+            cerebras_cost_cents = m.brain_cents,
+            elevenlabs_cost_cents = m.voice_cents,
+            total_cost_cents = m.carrier_cents + m.listener_cents + m.brain_cents + m.voice_cents
+        FROM locked AS m
         WHERE b.user_id = m.user_id AND b.call_id = m.call_id AND m.seq > b.meter_seq AND b.settled_at IS NULL
-        RETURNING b.user_id, b.call_id, b.total_cost_cents
     )
     SELECT
         m.call_id::text,
         c.hold_open,
-        coalesce(d.total_cost_cents, b.total_cost_cents),
+        CASE WHEN m.is_news THEN m.carrier_cents + m.listener_cents + m.brain_cents + m.voice_cents ELSE m.cost_before END,
         least(
             c.hold_cents,
             CASE
@@ -98,13 +92,11 @@ BEGIN
             )
         ),
         least(c.granted_seconds, coalesce(a.max_call_duration_seconds, t.max_call_duration_seconds))
-    FROM batch AS m
+    FROM locked AS m
     INNER JOIN calls AS c ON m.user_id = c.user_id AND m.call_id = c.id
-    INNER JOIN call_cost_breakdowns AS b ON m.user_id = b.user_id AND m.call_id = b.call_id
     INNER JOIN user_credits AS a ON m.user_id = a.user_id
     INNER JOIN subscription_tiers AS t ON a.subscription_tier = t.tier
-    LEFT JOIN user_budget_settings AS s ON m.user_id = s.user_id
-    LEFT JOIN metered AS d ON m.user_id = d.user_id AND m.call_id = d.call_id;
+    LEFT JOIN user_budget_settings AS s ON m.user_id = s.user_id;
 END
 $$;
 COMMENT ON FUNCTION meter_calls(

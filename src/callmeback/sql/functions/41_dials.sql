@@ -98,7 +98,7 @@ BEGIN
     FROM stale AS s
     WHERE o.user_id = s.user_id AND o.call_id = s.call_id
     RETURNING
-        s.user_id::text, s.call_id::text, s.status, s.situation, s.twilio_call_sid, s.phone_number,
+        s.user_id::text, s.call_id::text, s.status::text, s.situation, s.twilio_call_sid, s.phone_number,
         s.created_at, s.seen_at;
 END
 $$;

@@ -1,5 +1,16 @@
 -- People, how they prove who they are, and the numbers they may be called on.
 
+-- Rules of one column are domains where each call writes: the text of a table's CHECK is parsed anew by every statement
+-- that writes to the table, a domain's once by each connection, and only where its column is set.
+CREATE DOMAIN quantity AS integer CONSTRAINT quantity_not_negative CHECK (VALUE >= 0);
+COMMENT ON DOMAIN quantity IS 'How many: calls, tokens, characters.';
+CREATE DOMAIN seconds AS integer CONSTRAINT seconds_not_negative CHECK (VALUE >= 0);
+COMMENT ON DOMAIN seconds IS 'A length of talk.';
+CREATE DOMAIN credits AS integer CONSTRAINT credits_not_negative CHECK (VALUE >= 0);
+COMMENT ON DOMAIN credits IS 'Started minutes of talk, which no sequence of calls brings below zero.';
+CREATE DOMAIN cents AS numeric(20, 10) CONSTRAINT cents_not_negative CHECK (VALUE >= 0);
+COMMENT ON DOMAIN cents IS 'Exact money: one token is not 0.';
+
 CREATE TABLE users (
     id id CONSTRAINT users_pkey PRIMARY KEY,
     email text NOT NULL CONSTRAINT users_email_length CHECK (octet_length(email) BETWEEN 3 AND 320),

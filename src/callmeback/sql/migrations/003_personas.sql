@@ -1,5 +1,9 @@
 -- Who calls: personas, what a person made of them, and scenarios to choose from.
 
+CREATE DOMAIN relationship_type AS text CONSTRAINT relationship_type_length CHECK (length(VALUE) BETWEEN 1 AND 100);
+CREATE DOMAIN custom_prompt AS text CONSTRAINT custom_prompt_length CHECK (length(VALUE) <= 4000);
+CREATE DOMAIN voice_settings AS jsonb CONSTRAINT voice_settings_object CHECK (jsonb_typeof(VALUE) = 'object');
+
 CREATE TABLE personas (
     id id CONSTRAINT personas_pkey PRIMARY KEY,
     owner_user_id id CONSTRAINT personas_owner_fkey REFERENCES users (id) ON DELETE CASCADE,
@@ -8,9 +12,8 @@ CREATE TABLE personas (
     core_system_prompt text NOT NULL
     CONSTRAINT personas_prompt_length CHECK (length(core_system_prompt) BETWEEN 1 AND 8000),
     default_voice_id text,
-    default_voice_settings jsonb NOT NULL
-    DEFAULT '{"stability": 0.5, "similarity_boost": 0.75, "speed": 1.0, "style": 0.0}'
-    CONSTRAINT personas_voice_settings_object CHECK (jsonb_typeof(default_voice_settings) = 'object'),
+    default_voice_settings voice_settings NOT NULL
+    DEFAULT '{"stability": 0.5, "similarity_boost": 0.75, "speed": 1.0, "style": 0.0}',
     avatar_url text,
     category text,
     llm_model text,
@@ -41,17 +44,12 @@ CREATE TABLE user_persona_relationships (
     user_id id NOT NULL CONSTRAINT user_persona_relationships_user_fkey REFERENCES users (id) ON DELETE CASCADE,
     persona_id id NOT NULL
     CONSTRAINT user_persona_relationships_persona_fkey REFERENCES personas (id) ON DELETE CASCADE,
-    relationship_type text NOT NULL DEFAULT 'friend'
-    CONSTRAINT user_persona_relationships_type_length CHECK (length(relationship_type) BETWEEN 1 AND 100),
-    custom_system_prompt text
-    CONSTRAINT user_persona_relationships_prompt_length CHECK (length(custom_system_prompt) <= 4000),
+    relationship_type relationship_type NOT NULL DEFAULT 'friend',
+    custom_system_prompt custom_prompt,
     voice_id text,
-    voice_settings jsonb
-    CONSTRAINT user_persona_relationships_voice_object CHECK (jsonb_typeof(voice_settings) = 'object'),
-    total_calls integer NOT NULL DEFAULT 0
-    CONSTRAINT user_persona_relationships_calls CHECK (total_calls >= 0),
-    total_duration_seconds integer NOT NULL DEFAULT 0
-    CONSTRAINT user_persona_relationships_duration CHECK (total_duration_seconds >= 0),
+    voice_settings voice_settings,
+    total_calls quantity NOT NULL DEFAULT 0,
+    total_duration_seconds seconds NOT NULL DEFAULT 0,
     last_call_at timestamptz,
     is_favorite boolean NOT NULL DEFAULT false,
     is_archived boolean NOT NULL DEFAULT false,

@@ -16,30 +16,31 @@ COMMENT ON COLUMN subscription_tiers.max_calls_per_day IS 'NULL is unlimited.';
 COMMENT ON COLUMN subscription_tiers.charges_credits IS 'False where talking takes no credits: free and unlimited.';
 COMMENT ON COLUMN subscription_tiers.position IS 'Order on the page, cheapest first.';
 
+CREATE DOMAIN entry_count AS bigint CONSTRAINT entry_count_not_negative CHECK (VALUE >= 0);
+CREATE DOMAIN subscription_status AS text
+CONSTRAINT subscription_status_known CHECK (VALUE IN ('active', 'past_due', 'canceled', 'expired'));
+CREATE DOMAIN call_length_limit AS integer CONSTRAINT call_length_limit_range CHECK (VALUE BETWEEN 60 AND 14400);
+
 CREATE TABLE user_credits (
     user_id id CONSTRAINT user_credits_pkey PRIMARY KEY
     CONSTRAINT user_credits_user_fkey REFERENCES users (id),
-    available_credits integer NOT NULL DEFAULT 0 CONSTRAINT user_credits_available CHECK (available_credits >= 0),
-    held_credits integer NOT NULL DEFAULT 0 CONSTRAINT user_credits_held CHECK (held_credits >= 0),
-    debt_credits integer NOT NULL DEFAULT 0 CONSTRAINT user_credits_debt CHECK (debt_credits >= 0),
-    calls_in_day integer NOT NULL DEFAULT 0 CONSTRAINT user_credits_calls_in_day CHECK (calls_in_day >= 0),
+    available_credits credits NOT NULL DEFAULT 0,
+    held_credits credits NOT NULL DEFAULT 0,
+    debt_credits credits NOT NULL DEFAULT 0,
+    calls_in_day quantity NOT NULL DEFAULT 0,
     calls_day date NOT NULL DEFAULT '2000-01-01',
     spend_month date NOT NULL DEFAULT '2000-01-01',
-    ledger_seq bigint NOT NULL DEFAULT 0 CONSTRAINT user_credits_ledger_seq CHECK (ledger_seq >= 0),
-    spent_in_month_cents numeric(20, 10) NOT NULL DEFAULT 0
-    CONSTRAINT user_credits_spent CHECK (spent_in_month_cents >= 0),
+    ledger_seq entry_count NOT NULL DEFAULT 0,
+    spent_in_month_cents cents NOT NULL DEFAULT 0,
     subscription_tier text NOT NULL DEFAULT 'free'
     CONSTRAINT user_credits_tier_fkey REFERENCES subscription_tiers (tier),
-    subscription_status text
-    CONSTRAINT user_credits_status CHECK (subscription_status IN ('active', 'past_due', 'canceled', 'expired')),
+    subscription_status subscription_status,
     subscription_stripe_id text,
     subscription_start_date timestamptz,
     subscription_end_date timestamptz,
-    monthly_credit_allowance integer
-    CONSTRAINT user_credits_allowance CHECK (monthly_credit_allowance >= 0),
-    max_calls_per_day integer CONSTRAINT user_credits_max_calls CHECK (max_calls_per_day >= 0),
-    max_call_duration_seconds integer
-    CONSTRAINT user_credits_max_duration CHECK (max_call_duration_seconds BETWEEN 60 AND 14400),
+    monthly_credit_allowance credits,
+    max_calls_per_day quantity,
+    max_call_duration_seconds call_length_limit,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT user_credits_debt_first CHECK (debt_credits = 0 OR available_credits = 0)

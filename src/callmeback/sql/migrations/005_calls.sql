@@ -1,58 +1,63 @@
 -- Calls, and what is known of each while it lives.
 
+CREATE DOMAIN call_status AS text CONSTRAINT call_status_known CHECK (
+    VALUE IN (
+        'initiating', 'calling', 'connected', 'in_progress', 'completed', 'failed', 'no_answer', 'busy', 'canceled'
+    )
+);
+CREATE DOMAIN payment_method AS text
+CONSTRAINT payment_method_known CHECK (VALUE IN ('stripe', 'credit', 'subscription', 'free'));
+CREATE DOMAIN payment_status AS text
+CONSTRAINT payment_status_known CHECK (VALUE IN ('pending', 'paid', 'failed', 'credit_used', 'not_charged'));
+CREATE DOMAIN call_limit AS text
+CONSTRAINT call_limit_known CHECK (VALUE IN ('tier', 'persona', 'request', 'credits', 'call_budget', 'month_budget'));
+CREATE DOMAIN answered_by AS text CONSTRAINT answered_by_known CHECK (VALUE IN ('human', 'machine', 'fax', 'unknown'));
+CREATE DOMAIN end_reason AS text CONSTRAINT end_reason_length CHECK (length(VALUE) BETWEEN 1 AND 64);
+CREATE DOMAIN direction AS text CONSTRAINT direction_known CHECK (VALUE IN ('outbound', 'inbound'));
+
 CREATE TABLE calls (
     id id NOT NULL,
     user_id id NOT NULL CONSTRAINT calls_user_fkey REFERENCES users (id),
     persona_id id NOT NULL CONSTRAINT calls_persona_fkey REFERENCES personas (id),
     phone_number text NOT NULL,
     twilio_call_sid text,
-    status text NOT NULL DEFAULT 'initiating'
-    CONSTRAINT calls_status CHECK (
-        status IN (
-            'initiating', 'calling', 'connected', 'in_progress',
-            'completed', 'failed', 'no_answer', 'busy', 'canceled'
-        )
-    ),
-    payment_method text CONSTRAINT calls_payment_method CHECK (payment_method IN ('stripe', 'credit', 'subscription', 'free')),
+    status call_status NOT NULL DEFAULT 'initiating',
+    payment_method payment_method,
     payment_intent_id text,
-    payment_status text
-    CONSTRAINT calls_payment_status CHECK (payment_status IN ('pending', 'paid', 'failed', 'credit_used', 'not_charged')),
-    estimated_cost_cents numeric(20, 10) CONSTRAINT calls_estimated_cost CHECK (estimated_cost_cents >= 0),
-    actual_cost_cents numeric(20, 10) CONSTRAINT calls_actual_cost CHECK (actual_cost_cents >= 0),
-    credits_used integer CONSTRAINT calls_credits_used CHECK (credits_used >= 0),
+    payment_status payment_status,
+    estimated_cost_cents cents,
+    actual_cost_cents cents,
+    credits_used credits,
     start_time timestamptz NOT NULL DEFAULT now(),
     end_time timestamptz,
-    duration_seconds integer CONSTRAINT calls_duration CHECK (duration_seconds >= 0),
+    duration_seconds seconds,
     error_message text,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     answered_at timestamptz,
-    hold_credits integer NOT NULL DEFAULT 0 CONSTRAINT calls_hold_credits CHECK (hold_credits >= 0),
-    granted_seconds integer NOT NULL DEFAULT 0 CONSTRAINT calls_granted_seconds CHECK (granted_seconds >= 0),
-    hold_cents numeric(20, 10) NOT NULL DEFAULT 0 CONSTRAINT calls_hold_cents CHECK (hold_cents >= 0),
+    hold_credits credits NOT NULL DEFAULT 0,
+    granted_seconds seconds NOT NULL DEFAULT 0,
+    hold_cents cents NOT NULL DEFAULT 0,
     price_version_id integer,
     local_day date,
     local_month date,
     hold_open boolean NOT NULL DEFAULT false,
-    limited_by text
-    CONSTRAINT calls_limited_by CHECK (
-        limited_by IN ('tier', 'persona', 'request', 'credits', 'call_budget', 'month_budget')
-    ),
-    answered_by text CONSTRAINT calls_answered_by CHECK (answered_by IN ('human', 'machine', 'fax', 'unknown')),
-    end_reason text CONSTRAINT calls_end_reason_length CHECK (length(end_reason) BETWEEN 1 AND 64),
+    limited_by call_limit,
+    answered_by answered_by,
+    end_reason end_reason,
     carrier_duration_seconds integer,
     turn_count integer,
     interrupt_count integer,
     avg_response_time_ms integer,
-    direction text NOT NULL DEFAULT 'outbound' CONSTRAINT calls_direction CHECK (direction IN ('outbound', 'inbound')),
+    direction direction NOT NULL DEFAULT 'outbound',
     call_pretext text,
     call_scenario text,
     custom_instructions text,
     voice_id text,
-    CONSTRAINT calls_pkey PRIMARY KEY (user_id, id),
+    -- The call first: it is looked up by its id alone, and new ids, which grow with time, stay together in the index.
+    CONSTRAINT calls_pkey PRIMARY KEY (id, user_id),
     CONSTRAINT calls_hold_has_version CHECK (NOT hold_open OR (price_version_id IS NOT NULL AND local_day IS NOT NULL))
 ) WITH (fillfactor = 75);
-CREATE INDEX idx_calls_id ON calls (id);
 CREATE INDEX idx_calls_user_created ON calls (user_id, created_at DESC);
 CREATE INDEX idx_calls_persona ON calls (persona_id);
 CREATE INDEX idx_calls_created ON calls USING brin (created_at) WITH (pages_per_range = 32, autosummarize = on);

@@ -1,19 +1,26 @@
 -- Where credits went, and what each call cost.
 
+CREATE DOMAIN entry_number AS bigint CONSTRAINT entry_number_positive CHECK (VALUE > 0);
+CREATE DOMAIN entry_amount AS integer CONSTRAINT entry_amount_not_zero CHECK (VALUE <> 0);
+CREATE DOMAIN entry_type AS text CONSTRAINT entry_type_known CHECK (
+    VALUE IN (
+        'purchase', 'subscription_refill', 'call_deduction', 'refund', 'admin_adjustment', 'promotion', 'expiry'
+    )
+);
+CREATE DOMAIN entry_cause AS text CONSTRAINT entry_cause_length CHECK (length(VALUE) BETWEEN 3 AND 200);
+CREATE DOMAIN audio_seconds AS numeric(14, 4) CONSTRAINT audio_seconds_not_negative CHECK (VALUE >= 0);
+CREATE DOMAIN cost_event_type AS text
+CONSTRAINT cost_event_type_known CHECK (VALUE IN ('turn', 'interval', 'finish', 'late'));
+
 CREATE TABLE credit_transactions (
     id text,
     user_id id NOT NULL CONSTRAINT credit_transactions_user_fkey REFERENCES users (id),
-    seq bigint NOT NULL CONSTRAINT credit_transactions_seq CHECK (seq > 0),
-    amount integer NOT NULL CONSTRAINT credit_transactions_amount CHECK (amount <> 0),
+    seq entry_number NOT NULL,
+    amount entry_amount NOT NULL,
     balance_before integer NOT NULL,
     balance_after integer NOT NULL,
-    type text NOT NULL
-    CONSTRAINT credit_transactions_type CHECK (
-        type IN (
-            'purchase', 'subscription_refill', 'call_deduction', 'refund', 'admin_adjustment', 'promotion', 'expiry'
-        )
-    ),
-    cause text NOT NULL CONSTRAINT credit_transactions_cause_length CHECK (length(cause) BETWEEN 3 AND 200),
+    type entry_type NOT NULL,
+    cause entry_cause NOT NULL,
     call_id id,
     payment_intent_id text,
     description text,
@@ -40,30 +47,23 @@ CREATE TABLE call_cost_breakdowns (
     user_id id NOT NULL,
     meter_seq integer NOT NULL DEFAULT 0,
     price_version_id integer NOT NULL,
-    twilio_duration_seconds integer NOT NULL DEFAULT 0
-    CONSTRAINT call_cost_breakdowns_twilio_duration CHECK (twilio_duration_seconds >= 0),
-    cerebras_input_tokens integer NOT NULL DEFAULT 0
-    CONSTRAINT call_cost_breakdowns_input_tokens CHECK (cerebras_input_tokens >= 0),
-    cerebras_output_tokens integer NOT NULL DEFAULT 0
-    CONSTRAINT call_cost_breakdowns_output_tokens CHECK (cerebras_output_tokens >= 0),
-    elevenlabs_characters integer NOT NULL DEFAULT 0
-    CONSTRAINT call_cost_breakdowns_characters CHECK (elevenlabs_characters >= 0),
-    fallback_input_tokens integer NOT NULL DEFAULT 0
-    CONSTRAINT call_cost_breakdowns_fallback_input CHECK (fallback_input_tokens >= 0),
-    fallback_output_tokens integer NOT NULL DEFAULT 0
-    CONSTRAINT call_cost_breakdowns_fallback_output CHECK (fallback_output_tokens >= 0),
-    local_characters integer NOT NULL DEFAULT 0
-    CONSTRAINT call_cost_breakdowns_local_characters CHECK (local_characters >= 0),
+    twilio_duration_seconds seconds NOT NULL DEFAULT 0,
+    cerebras_input_tokens quantity NOT NULL DEFAULT 0,
+    cerebras_output_tokens quantity NOT NULL DEFAULT 0,
+    elevenlabs_characters quantity NOT NULL DEFAULT 0,
+    fallback_input_tokens quantity NOT NULL DEFAULT 0,
+    fallback_output_tokens quantity NOT NULL DEFAULT 0,
+    local_characters quantity NOT NULL DEFAULT 0,
     seen_at timestamptz NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     settled_at timestamptz,
-    deepgram_audio_seconds numeric(14, 4) NOT NULL DEFAULT 0
-    CONSTRAINT call_cost_breakdowns_audio_seconds CHECK (deepgram_audio_seconds >= 0),
+    deepgram_audio_seconds audio_seconds NOT NULL DEFAULT 0,
     twilio_cost_cents numeric(20, 10) NOT NULL DEFAULT 0,
     deepgram_cost_cents numeric(20, 10) NOT NULL DEFAULT 0,
     cerebras_cost_cents numeric(20, 10) NOT NULL DEFAULT 0,
     elevenlabs_cost_cents numeric(20, 10) NOT NULL DEFAULT 0,
     total_cost_cents numeric(20, 10) NOT NULL DEFAULT 0,
+    has_events boolean NOT NULL DEFAULT false,
     -- The call first: the specification's queries know a breakdown by its call alone.
     CONSTRAINT call_cost_breakdowns_pkey PRIMARY KEY (call_id, user_id),
     CONSTRAINT call_cost_breakdowns_call_fkey FOREIGN KEY (user_id, call_id)
@@ -81,6 +81,7 @@ COMMENT ON COLUMN call_cost_breakdowns.price_version_id IS 'Row of price_version
 COMMENT ON COLUMN call_cost_breakdowns.meter_seq IS 'Number of the newest state; an older one is dropped.';
 COMMENT ON COLUMN call_cost_breakdowns.seen_at IS 'Heartbeat: when a voice process last reported this call.';
 COMMENT ON COLUMN call_cost_breakdowns.settled_at IS 'When the call was settled; later usage still counts here and for its month.';
+COMMENT ON COLUMN call_cost_breakdowns.has_events IS 'Whether call_cost_events has rows of this call: without, the next is the whole state.';
 COMMENT ON COLUMN call_cost_breakdowns.twilio_duration_seconds IS 'Connected seconds so far.';
 COMMENT ON COLUMN call_cost_breakdowns.deepgram_audio_seconds IS 'Seconds of audio the listener was sent, or its socket''s life if longer.';
 COMMENT ON COLUMN call_cost_breakdowns.fallback_input_tokens IS 'Tokens of the second brain, priced by its own rate; part of cerebras_cost_cents.';
@@ -92,7 +93,7 @@ CREATE TABLE call_cost_events (
     user_id id NOT NULL,
     call_id id NOT NULL,
     seq integer NOT NULL,
-    event_type text NOT NULL CONSTRAINT call_cost_events_type CHECK (event_type IN ('turn', 'interval', 'finish', 'late')),
+    event_type cost_event_type NOT NULL,
     twilio_duration_seconds integer NOT NULL,
     cerebras_input_tokens integer NOT NULL,
     cerebras_output_tokens integer NOT NULL,
