@@ -70,10 +70,10 @@ def test_m01_books_survive_the_hammer(database_url: str) -> None:
 
 # A function, what is taken out of it, and what stands there instead: each a fault of the old system.
 SABOTAGES = {
-    "a call settles twice": ("finish_call", "IF NOT v_hold_open THEN", "IF false THEN"),
-    "late usage is forgotten": ("finish_call", "_cents + (cost_cents - v_cost_before)", "_cents"),
-    "a hold is not released": ("finish_call", "held_credits - v_hold_credits", "held_credits - credits_used"),
-    "another zone begins a new day": ("start_call", "p_local_day > v_calls_day", "p_local_day <> v_calls_day"),
+    "a call settles twice": ("finish_call", "IF NOT v.hold_open THEN", "IF false THEN"),
+    "late usage is forgotten": ("add_late_cost", "_cents + (p_cost_cents - p_cost_before)", "_cents"),
+    "a hold is not released": ("finish_call", "held_credits - v.hold_credits", "held_credits - credits_used"),
+    "another zone begins a new day": ("start_call", "p_local_day > v_account.calls_day", "p_local_day <> v_account.calls_day"),
     "another body gets the first answer": (
         "start_call",
         "v_key.request_hash IS DISTINCT FROM p_request_hash",

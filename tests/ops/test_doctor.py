@@ -71,7 +71,10 @@ def run(database_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 # Each fault: what is done past every guard, the check that must be red, the object that it must name.
-NO_CHECKS = "ALTER TABLE user_credits ALTER available_credits TYPE integer, DROP CONSTRAINT user_credits_debt_first"
+NO_CHECKS = (
+    "ALTER DOMAIN credits DROP CONSTRAINT credits_not_negative;"
+    " ALTER TABLE user_credits DROP CONSTRAINT user_credits_debt_first"
+)
 FAULTS = {
     "balance without a ledger row": (
         "UPDATE user_credits SET available_credits = available_credits + 5",

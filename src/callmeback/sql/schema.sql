@@ -174,6 +174,24 @@ $$;
 
 COMMENT ON FUNCTION public.add_cost_event(p_user_id text, p_call_id text, p_call_month date, p_event_type text) IS 'Writes what a breakdown has that its events have not. The caller holds the breakdown''s row.';
 
+CREATE FUNCTION public.add_late_cost(p_user_id text, p_call_id text, p_local_month date, p_cost_before numeric, p_cost_cents numeric) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    UPDATE user_credits AS a
+    SET
+        spent_in_month_cents = a.spent_in_month_cents + (p_cost_cents - p_cost_before),
+        updated_at = clock_timestamp()
+    WHERE a.user_id = p_user_id AND a.spend_month = p_local_month;
+    UPDATE calls AS c
+    SET actual_cost_cents = p_cost_cents, updated_at = clock_timestamp()
+    WHERE c.user_id = p_user_id AND c.id = p_call_id;
+END
+$$;
+
+COMMENT ON FUNCTION public.add_late_cost(p_user_id text, p_call_id text, p_local_month date, p_cost_before numeric, p_cost_cents numeric) IS 'Adds to a settled call, and to its month, what became known of its cost later. The caller holds the call''s row.';
+
 SET default_tablespace = '';
 
 SET default_table_access_method = heap;
@@ -334,6 +352,25 @@ END
 $$;
 
 COMMENT ON FUNCTION public.advance_call(p_user_id text, p_call_id text, p_status text, p_carrier_sid text) IS 'A step by our own code: forward, or no change where the carrier was faster; an impossible one raises. Answers when the talk began.';
+
+CREATE FUNCTION public.begin_relationship(p_user_id text, p_persona_id text, p_seconds integer, p_at timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    -- The person may make the row by hand meanwhile.
+    INSERT INTO user_persona_relationships AS r (user_id, persona_id, total_calls, total_duration_seconds, last_call_at)
+    VALUES (p_user_id, p_persona_id, 1, p_seconds, p_at)
+    ON CONFLICT (user_id, persona_id) DO UPDATE
+    SET
+        total_calls = r.total_calls + 1,
+        total_duration_seconds = r.total_duration_seconds + excluded.total_duration_seconds,
+        last_call_at = greatest(r.last_call_at, excluded.last_call_at),
+        updated_at = p_at;
+END
+$$;
+
+COMMENT ON FUNCTION public.begin_relationship(p_user_id text, p_persona_id text, p_seconds integer, p_at timestamp with time zone) IS 'Counts the first talk of a person with a persona; later ones are an UPDATE of their row.';
 
 CREATE FUNCTION public.call_rank(p_status text) RETURNS integer
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
@@ -720,30 +757,7 @@ CREATE FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text
     AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
-    -- Plain variables, not a record: the server would look up the record's type anew for each call.
-    v_status text;
-    v_hold_open boolean;
-    v_hold_credits integer;
-    v_credits_used integer;
-    v_persona_id text;
-    v_local_day date;
-    v_local_month date;
-    v_answered_at timestamptz;
-    v_call_month date;
-    v_has_events boolean;
-    v_cost_before numeric;
-    v_carrier_seconds integer;
-    v_listener_seconds numeric;
-    v_input_tokens integer;
-    v_output_tokens integer;
-    v_characters integer;
-    v_fallback_input_tokens integer;
-    v_fallback_output_tokens integer;
-    v_local_characters integer;
-    v_carrier_cents numeric;
-    v_listener_cents numeric;
-    v_brain_cents numeric;
-    v_voice_cents numeric;
+    v record;
     v_release integer;
     v_balance integer;
     v_seq bigint;
@@ -751,28 +765,19 @@ BEGIN
     -- Call and breakdown are locked, and what was used is priced, in one look: each further statement is felt.
     SELECT
         c.status, c.hold_open, c.hold_credits, c.credits_used, c.persona_id, c.local_day, c.local_month, c.answered_at,
-        date_trunc('month', c.created_at AT TIME ZONE 'UTC')::date,
-        b.has_events, b.total_cost_cents,
+        date_trunc('month', c.created_at AT TIME ZONE 'UTC')::date AS call_month,
+        b.has_events, b.total_cost_cents AS cost_before,
         u.carrier_seconds, u.listener_seconds, u.input_tokens, u.output_tokens, u.characters,
         u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters,
-        round(u.carrier_seconds * r.carrier_second_cents / r.carrier_second_per, 10),
-        round(u.listener_seconds * r.listener_second_cents / r.listener_second_per, 10),
+        round(u.carrier_seconds * r.carrier_second_cents / r.carrier_second_per, 10) AS carrier_cents,
+        round(u.listener_seconds * r.listener_second_cents / r.listener_second_per, 10) AS listener_cents,
         round(u.input_tokens * r.brain_input_cents / r.brain_input_per, 10)
         + round(u.output_tokens * r.brain_output_cents / r.brain_output_per, 10)
         + round(u.fallback_input_tokens * r.fallback_input_cents / r.fallback_input_per, 10)
-        + round(u.fallback_output_tokens * r.fallback_output_cents / r.fallback_output_per, 10),
+        + round(u.fallback_output_tokens * r.fallback_output_cents / r.fallback_output_per, 10) AS brain_cents,
         round(u.characters * r.voice_character_cents / r.voice_character_per, 10)
-        + round(u.local_characters * r.local_character_cents / r.local_character_per, 10)
-    INTO
-        v_status, v_hold_open, v_hold_credits, v_credits_used, v_persona_id, v_local_day, v_local_month, v_answered_at,
-        v_call_month,
-        v_has_events, v_cost_before,
-        v_carrier_seconds, v_listener_seconds, v_input_tokens, v_output_tokens, v_characters,
-        v_fallback_input_tokens, v_fallback_output_tokens, v_local_characters,
-        v_carrier_cents,
-        v_listener_cents,
-        v_brain_cents,
-        v_voice_cents
+        + round(u.local_characters * r.local_character_cents / r.local_character_per, 10) AS voice_cents
+    INTO v
     FROM calls AS c
     INNER JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
     LEFT JOIN price_versions AS r ON b.price_version_id = r.id
@@ -795,64 +800,59 @@ BEGIN
     ELSIF coalesce(p_status, 'calling') IN ('initiating', 'calling', 'connected', 'in_progress') THEN
         RAISE EXCEPTION 'a call cannot end as %', p_status USING ERRCODE = 'CM007';
     END IF;
-    cost_cents := v_carrier_cents + v_listener_cents + v_brain_cents + v_voice_cents;
+    cost_cents := v.carrier_cents + v.listener_cents + v.brain_cents + v.voice_cents;
 
     UPDATE call_cost_breakdowns AS b
     SET
         meter_seq = greatest(b.meter_seq, p_seq),
         seen_at = CASE WHEN p_seq IS NULL THEN b.seen_at ELSE v_now END,
         settled_at = coalesce(b.settled_at, v_now),
-        has_events = v_has_events OR finish_call.cost_cents > 0,
-        twilio_duration_seconds = v_carrier_seconds,
-        deepgram_audio_seconds = v_listener_seconds,
-        cerebras_input_tokens = v_input_tokens,
-        cerebras_output_tokens = v_output_tokens,
-        elevenlabs_characters = v_characters,
-        fallback_input_tokens = v_fallback_input_tokens,
-        fallback_output_tokens = v_fallback_output_tokens,
-        local_characters = v_local_characters,
-        twilio_cost_cents = v_carrier_cents,
-        deepgram_cost_cents = v_listener_cents,
-        cerebras_cost_cents = v_brain_cents,
-        elevenlabs_cost_cents = v_voice_cents,
+        has_events = v.has_events OR finish_call.cost_cents > 0,
+        twilio_duration_seconds = v.carrier_seconds,
+        deepgram_audio_seconds = v.listener_seconds,
+        cerebras_input_tokens = v.input_tokens,
+        cerebras_output_tokens = v.output_tokens,
+        elevenlabs_characters = v.characters,
+        fallback_input_tokens = v.fallback_input_tokens,
+        fallback_output_tokens = v.fallback_output_tokens,
+        local_characters = v.local_characters,
+        twilio_cost_cents = v.carrier_cents,
+        deepgram_cost_cents = v.listener_cents,
+        cerebras_cost_cents = v.brain_cents,
+        elevenlabs_cost_cents = v.voice_cents,
         total_cost_cents = finish_call.cost_cents
     WHERE b.user_id = p_user_id AND b.call_id = p_call_id;
 
-    IF NOT v_hold_open THEN
+    IF NOT v.hold_open THEN
         -- Settled before: what came later is the breakdown's and its month's, the person is not charged again.
-        IF cost_cents > v_cost_before THEN
-            UPDATE user_credits AS a
-            SET spent_in_month_cents = a.spent_in_month_cents + (cost_cents - v_cost_before), updated_at = v_now
-            WHERE a.user_id = p_user_id AND a.spend_month = v_local_month;
-            UPDATE calls AS c
-            SET actual_cost_cents = cost_cents, updated_at = v_now
-            WHERE c.user_id = p_user_id AND c.id = p_call_id;
-            PERFORM add_cost_event(p_user_id, p_call_id, v_call_month, 'late');
+        IF cost_cents > v.cost_before THEN
+            PERFORM add_late_cost(p_user_id, p_call_id, v.local_month, v.cost_before, cost_cents);
+            PERFORM add_cost_event(p_user_id, p_call_id, v.call_month, 'late');
         END IF;
         settled := false;
-        status := v_status;
-        credits_used := v_credits_used;
+        status := v.status;
+        credits_used := v.credits_used;
         RETURN;
     END IF;
 
     credits_used := CASE
-        WHEN p_is_charged THEN least(v_carrier_seconds / 60 + (v_carrier_seconds % 60 > 0)::integer, v_hold_credits)
+        WHEN p_is_charged THEN least(v.carrier_seconds / 60 + (v.carrier_seconds % 60 > 0)::integer, v.hold_credits)
         ELSE 0
     END;
-    v_release := v_hold_credits - credits_used;
+    v_release := v.hold_credits - credits_used;
     -- The account before the open call, as in start_call: the other way round they would deadlock.
     UPDATE user_credits AS a
     SET
-        held_credits = a.held_credits - v_hold_credits,
+        held_credits = a.held_credits - v.hold_credits,
         available_credits = a.available_credits + v_release - least(a.debt_credits, v_release),
         debt_credits = a.debt_credits - least(a.debt_credits, v_release),
         ledger_seq = a.ledger_seq + CASE WHEN credits_used > 0 THEN 1 ELSE 0 END,
         spent_in_month_cents = a.spent_in_month_cents
-        + CASE WHEN a.spend_month = v_local_month THEN cost_cents ELSE 0 END,
+        + CASE WHEN a.spend_month = v.local_month THEN cost_cents ELSE 0 END,
         -- A call that the house couldn't place doesn't count towards the person's day.
         calls_in_day = a.calls_in_day
         - CASE
-            WHEN p_status = 'failed' AND v_answered_at IS NULL AND a.calls_day = v_local_day THEN 1
+            WHEN p_status = 'failed' AND v.answered_at IS NULL AND a.calls_day = v.local_day THEN 1
             ELSE 0
         END,
         updated_at = v_now
@@ -870,7 +870,7 @@ BEGIN
             status = p_status,
             end_reason = p_end_reason,
             end_time = v_now,
-            duration_seconds = v_carrier_seconds,
+            duration_seconds = v.carrier_seconds,
             credits_used = finish_call.credits_used,
             actual_cost_cents = cost_cents,
             payment_status = CASE WHEN finish_call.credits_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
@@ -892,11 +892,11 @@ BEGIN
             twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents
         )
         SELECT
-            v_call_month, p_user_id, p_call_id, 1, 'finish', v_now, v_carrier_seconds, v_listener_seconds,
-            v_input_tokens, v_output_tokens, v_characters,
-            v_fallback_input_tokens, v_fallback_output_tokens, v_local_characters,
-            v_carrier_cents, v_listener_cents, v_brain_cents, v_voice_cents, cost_cents
-        WHERE finish_call.cost_cents > 0 AND NOT v_has_events
+            v.call_month, p_user_id, p_call_id, 1, 'finish', v_now, v.carrier_seconds, v.listener_seconds,
+            v.input_tokens, v.output_tokens, v.characters,
+            v.fallback_input_tokens, v.fallback_output_tokens, v.local_characters,
+            v.carrier_cents, v.listener_cents, v.brain_cents, v.voice_cents, cost_cents
+        WHERE finish_call.cost_cents > 0 AND NOT v.has_events
     )
     INSERT INTO credit_transactions (
         user_id, seq, amount, balance_before, balance_after, type, cause, call_id, created_at
@@ -906,30 +906,20 @@ BEGIN
         'call_deduction', 'call:' || p_call_id, p_call_id, v_now
     WHERE finish_call.credits_used > 0;
 
-    IF p_status = 'completed' AND v_carrier_seconds > 0 THEN
+    IF p_status = 'completed' AND v.carrier_seconds > 0 THEN
         UPDATE user_persona_relationships AS r
         SET
             total_calls = r.total_calls + 1,
-            total_duration_seconds = r.total_duration_seconds + v_carrier_seconds,
+            total_duration_seconds = r.total_duration_seconds + v.carrier_seconds,
             last_call_at = greatest(r.last_call_at, v_now),
             updated_at = v_now
-        WHERE r.user_id = p_user_id AND r.persona_id = v_persona_id;
+        WHERE r.user_id = p_user_id AND r.persona_id = v.persona_id;
         IF NOT FOUND THEN
-            -- Two calls of one person can't end at once, but the person may make the row by hand meanwhile.
-            INSERT INTO user_persona_relationships AS r (
-                user_id, persona_id, total_calls, total_duration_seconds, last_call_at
-            ) VALUES (p_user_id, v_persona_id, 1, v_carrier_seconds, v_now)
-            ON CONFLICT (user_id, persona_id) DO UPDATE
-            SET
-                total_calls = r.total_calls + 1,
-                total_duration_seconds = r.total_duration_seconds + excluded.total_duration_seconds,
-                last_call_at = greatest(r.last_call_at, excluded.last_call_at),
-                updated_at = v_now;
+            PERFORM begin_relationship(p_user_id, v.persona_id, v.carrier_seconds, v_now);
         END IF;
     END IF;
-
-    IF v_has_events THEN
-        PERFORM add_cost_event(p_user_id, p_call_id, v_call_month, 'finish');
+    IF v.has_events THEN
+        PERFORM add_cost_event(p_user_id, p_call_id, v.call_month, 'finish');
     END IF;
     settled := true;
     status := p_status;
@@ -1978,22 +1968,9 @@ DECLARE
     v_now timestamptz := clock_timestamp();
     v_month date := date_trunc('month', p_local_day)::date;
     v_key idempotency_keys;
-    -- Plain variables, not a record: the server would look up the record's type anew for each call.
-    v_available integer;
-    v_debt integer;
-    v_tier text;
-    v_calls_day date;
-    v_spend_month date;
-    v_spent numeric;
-    v_own_calls_a_day integer;
-    v_own_seconds integer;
-    v_charges_credits boolean;
-    v_tier_price numeric;
-    v_is_blocked boolean;
-    v_calls_a_day integer;
-    v_call_budget numeric;
-    v_month_budget numeric;
-    v_cutoff boolean;
+    v_account record;
+    v_tier record;
+    v_budget record;
     v_persona_seconds integer;
     v_version_id integer;
     v_worst numeric;
@@ -2028,26 +2005,20 @@ BEGIN
         END IF;
     END IF;
 
-    -- One small look after the other is cheaper than a join of nine, and each sees what was committed while we waited for
-    -- the account. The person's row is locked with the account's: who was blocked or erased meanwhile is seen as such.
-    -- Their foreign key would lock it anyway.
+    -- Small looks are cheaper than a join of nine, and see what was committed while we waited for the account. The
+    -- person's row is locked too, as their foreign key would anyway: who was blocked or erased meanwhile is seen as such.
     SELECT
         a.available_credits, a.debt_credits, a.subscription_tier, a.calls_day, a.calls_in_day, a.spend_month,
         a.spent_in_month_cents, a.max_calls_per_day, a.max_call_duration_seconds
-    INTO
-        v_available, v_debt, v_tier, v_calls_day, v_calls_in_day, v_spend_month,
-        v_spent, v_own_calls_a_day, v_own_seconds
+    INTO v_account
     FROM user_credits AS a
     WHERE a.user_id = p_user_id
     FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'user does not exist' USING ERRCODE = 'CM008';
     END IF;
-    SELECT u.blocked_at IS NOT NULL OR u.erased_at IS NOT NULL INTO v_is_blocked
-    FROM users AS u
-    WHERE u.id = p_user_id
-    FOR SHARE;
-    IF v_is_blocked THEN
+    PERFORM FROM users AS u WHERE u.id = p_user_id AND u.blocked_at IS NULL AND u.erased_at IS NULL FOR SHARE;
+    IF NOT FOUND THEN
         RAISE EXCEPTION 'account is blocked' USING ERRCODE = 'CM010';
     END IF;
     SELECT p.max_call_duration_seconds INTO v_persona_seconds
@@ -2056,8 +2027,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'persona does not exist' USING ERRCODE = 'CM012';
     END IF;
-    PERFORM FROM phones AS h
-    WHERE h.user_id = p_user_id AND h.number = p_phone_number AND h.verified_at IS NOT NULL;
+    PERFORM FROM phones AS h WHERE h.user_id = p_user_id AND h.number = p_phone_number AND h.verified_at IS NOT NULL;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'phone number is not verified' USING ERRCODE = 'CM005';
     END IF;
@@ -2072,23 +2042,23 @@ BEGIN
     LIMIT 1;
     IF v_worst IS NULL OR v_worst <= 0 THEN
         RAISE EXCEPTION 'no rate for the models of %', p_card USING ERRCODE = 'CM009';
-    ELSIF v_debt > 0 THEN
+    ELSIF v_account.debt_credits > 0 THEN
         RAISE EXCEPTION 'account owes credits' USING ERRCODE = 'CM011';
     END IF;
     SELECT
         t.charges_credits, t.monthly_price_cents,
-        coalesce(v_own_calls_a_day, t.max_calls_per_day), coalesce(v_own_seconds, t.max_call_duration_seconds)
-    INTO v_charges_credits, v_tier_price, v_calls_a_day, granted_seconds
+        coalesce(v_account.max_calls_per_day, t.max_calls_per_day) AS calls_a_day,
+        coalesce(v_account.max_call_duration_seconds, t.max_call_duration_seconds) AS seconds
+    INTO v_tier
     FROM subscription_tiers AS t
-    WHERE t.tier = v_tier;
-    SELECT b.max_cost_per_call_cents, b.max_monthly_spend_cents, b.enable_auto_cutoff
-    INTO v_call_budget, v_month_budget, v_cutoff
+    WHERE t.tier = v_account.subscription_tier;
+    SELECT b.max_cost_per_call_cents AS per_call, b.max_monthly_spend_cents AS per_month, b.enable_auto_cutoff AS cutoff
+    INTO v_budget
     FROM user_budget_settings AS b
     WHERE b.user_id = p_user_id;
     IF NOT FOUND THEN
-        v_call_budget := 1000;
-        v_month_budget := 10000;
-        v_cutoff := true;
+        -- In the columns' types, since the plans of what follows are kept.
+        SELECT 1000::numeric AS per_call, 10000::numeric AS per_month, true AS cutoff INTO v_budget;
     END IF;
 
     INSERT INTO open_calls (user_id, call_id, created_at, dial_before)
@@ -2099,17 +2069,17 @@ BEGIN
     END IF;
 
     -- Day and month only move forward, so a change of zone gains nothing.
-    v_month := greatest(v_spend_month, v_month);
-    IF p_local_day > v_calls_day THEN
-        v_calls_in_day := 0;
-    END IF;
-    v_month_left := v_month_budget - CASE WHEN v_month > v_spend_month THEN 0 ELSE v_spent END;
-    IF v_calls_in_day >= v_calls_a_day THEN
-        RAISE EXCEPTION 'daily limit of % calls is reached', v_calls_a_day USING ERRCODE = 'CM003';
-    ELSIF v_charges_credits AND v_available = 0 THEN
+    v_month := greatest(v_account.spend_month, v_month);
+    v_calls_in_day := CASE WHEN p_local_day > v_account.calls_day THEN 0 ELSE v_account.calls_in_day END;
+    v_month_left := v_budget.per_month
+    - CASE WHEN v_month > v_account.spend_month THEN 0 ELSE v_account.spent_in_month_cents END;
+    IF v_calls_in_day >= v_tier.calls_a_day THEN
+        RAISE EXCEPTION 'daily limit of % calls is reached', v_tier.calls_a_day USING ERRCODE = 'CM003';
+    ELSIF v_tier.charges_credits AND v_account.available_credits = 0 THEN
         RAISE EXCEPTION 'no credits are left' USING ERRCODE = 'CM001';
     END IF;
 
+    granted_seconds := v_tier.seconds;
     v_limited_by := 'tier';
     IF v_persona_seconds < granted_seconds THEN
         granted_seconds := v_persona_seconds;
@@ -2119,12 +2089,12 @@ BEGIN
         granted_seconds := p_requested_seconds;
         v_limited_by := 'request';
     END IF;
-    IF v_charges_credits AND v_available < granted_seconds / 60.0 THEN
-        granted_seconds := v_available * 60;
+    IF v_tier.charges_credits AND v_account.available_credits < granted_seconds / 60.0 THEN
+        granted_seconds := v_account.available_credits * 60;
         v_limited_by := 'credits';
     END IF;
-    IF (v_cutoff OR v_call_budget = 0) AND v_call_budget * 60 < v_worst * granted_seconds THEN
-        granted_seconds := floor(v_call_budget * 60 / v_worst);
+    IF (v_budget.cutoff OR v_budget.per_call = 0) AND v_budget.per_call * 60 < v_worst * granted_seconds THEN
+        granted_seconds := floor(v_budget.per_call * 60 / v_worst);
         v_limited_by := 'call_budget';
     END IF;
     IF v_month_left * 60 < v_worst * granted_seconds THEN
@@ -2134,12 +2104,11 @@ BEGIN
     IF granted_seconds < c_shortest_call THEN
         RAISE EXCEPTION 'the budget leaves less than % seconds', c_shortest_call USING ERRCODE = 'CM002';
     END IF;
-    hold_credits := CASE WHEN v_charges_credits THEN (granted_seconds + 59) / 60 ELSE 0 END;
+    hold_credits := CASE WHEN v_tier.charges_credits THEN (granted_seconds + 59) / 60 ELSE 0 END;
     hold_cents := trunc(v_worst * granted_seconds / 60, 10);
 
     -- One statement, since each further one is felt, and nothing here depends on another's row.
-    WITH
-    account AS (
+    WITH account AS (
         UPDATE user_credits AS a
         SET
             available_credits = a.available_credits - hold_credits,
@@ -2158,9 +2127,9 @@ BEGIN
             local_day, local_month, hold_open, limited_by, call_pretext, call_scenario
         ) VALUES (
             p_call_id, p_user_id, p_persona_id, p_phone_number,
-            CASE WHEN v_charges_credits THEN 'credit' WHEN v_tier_price > 0 THEN 'subscription' ELSE 'free' END,
+            CASE WHEN v_tier.charges_credits THEN 'credit' WHEN v_tier.monthly_price_cents > 0 THEN 'subscription' ELSE 'free' END,
             'pending', hold_cents, v_now, v_now, v_now, hold_credits, granted_seconds, hold_cents, v_version_id,
-            greatest(v_calls_day, p_local_day), v_month, true, v_limited_by, p_pretext, p_scenario
+            greatest(v_account.calls_day, p_local_day), v_month, true, v_limited_by, p_pretext, p_scenario
         )
     )
     INSERT INTO call_cost_breakdowns (call_id, user_id, price_version_id, seen_at, created_at)
@@ -4858,6 +4827,8 @@ REVOKE ALL ON FUNCTION public.acts_for(p_user_id text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.add_cost_event(p_user_id text, p_call_id text, p_call_month date, p_event_type text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.add_late_cost(p_user_id text, p_call_id text, p_local_month date, p_cost_before numeric, p_cost_cents numeric) FROM PUBLIC;
+
 GRANT SELECT ON TABLE public.price_versions TO callmeback_api;
 
 GRANT SELECT(id, card, effective_from, carrier_model, listener_model, brain_model, voice_model, fallback_model, local_model, carrier_second_cents, carrier_second_per, listener_second_cents, listener_second_per, brain_input_cents, brain_input_per, brain_output_cents, brain_output_per, voice_character_cents, voice_character_per, fallback_input_cents, fallback_input_per, fallback_output_cents, fallback_output_per, local_character_cents, local_character_per, worst_case_cents_per_minute, created_at) ON TABLE public.price_versions TO callmeback_readonly;
@@ -4870,6 +4841,8 @@ REVOKE ALL ON FUNCTION public.add_price_version(p_version public.price_versions,
 REVOKE ALL ON FUNCTION public.advance_call(p_user_id text, p_call_id text, p_status text, p_carrier_sid text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.advance_call(p_user_id text, p_call_id text, p_status text, p_carrier_sid text) TO callmeback_voice;
 GRANT ALL ON FUNCTION public.advance_call(p_user_id text, p_call_id text, p_status text, p_carrier_sid text) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.begin_relationship(p_user_id text, p_persona_id text, p_seconds integer, p_at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.call_rank(p_status text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.call_rank(p_status text) TO callmeback_voice;

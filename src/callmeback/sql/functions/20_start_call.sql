@@ -30,22 +30,9 @@ DECLARE
     v_now timestamptz := clock_timestamp();
     v_month date := date_trunc('month', p_local_day)::date;
     v_key idempotency_keys;
-    -- Plain variables, not a record: the server would look up the record's type anew for each call.
-    v_available integer;
-    v_debt integer;
-    v_tier text;
-    v_calls_day date;
-    v_spend_month date;
-    v_spent numeric;
-    v_own_calls_a_day integer;
-    v_own_seconds integer;
-    v_charges_credits boolean;
-    v_tier_price numeric;
-    v_is_blocked boolean;
-    v_calls_a_day integer;
-    v_call_budget numeric;
-    v_month_budget numeric;
-    v_cutoff boolean;
+    v_account record;
+    v_tier record;
+    v_budget record;
     v_persona_seconds integer;
     v_version_id integer;
     v_worst numeric;
@@ -80,26 +67,20 @@ BEGIN
         END IF;
     END IF;
 
-    -- One small look after the other is cheaper than a join of nine, and each sees what was committed while we waited for
-    -- the account. The person's row is locked with the account's: who was blocked or erased meanwhile is seen as such.
-    -- Their foreign key would lock it anyway.
+    -- Small looks are cheaper than a join of nine, and see what was committed while we waited for the account. The
+    -- person's row is locked too, as their foreign key would anyway: who was blocked or erased meanwhile is seen as such.
     SELECT
         a.available_credits, a.debt_credits, a.subscription_tier, a.calls_day, a.calls_in_day, a.spend_month,
         a.spent_in_month_cents, a.max_calls_per_day, a.max_call_duration_seconds
-    INTO
-        v_available, v_debt, v_tier, v_calls_day, v_calls_in_day, v_spend_month,
-        v_spent, v_own_calls_a_day, v_own_seconds
+    INTO v_account
     FROM user_credits AS a
     WHERE a.user_id = p_user_id
     FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'user does not exist' USING ERRCODE = 'CM008';
     END IF;
-    SELECT u.blocked_at IS NOT NULL OR u.erased_at IS NOT NULL INTO v_is_blocked
-    FROM users AS u
-    WHERE u.id = p_user_id
-    FOR SHARE;
-    IF v_is_blocked THEN
+    PERFORM FROM users AS u WHERE u.id = p_user_id AND u.blocked_at IS NULL AND u.erased_at IS NULL FOR SHARE;
+    IF NOT FOUND THEN
         RAISE EXCEPTION 'account is blocked' USING ERRCODE = 'CM010';
     END IF;
     SELECT p.max_call_duration_seconds INTO v_persona_seconds
@@ -108,8 +89,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'persona does not exist' USING ERRCODE = 'CM012';
     END IF;
-    PERFORM FROM phones AS h
-    WHERE h.user_id = p_user_id AND h.number = p_phone_number AND h.verified_at IS NOT NULL;
+    PERFORM FROM phones AS h WHERE h.user_id = p_user_id AND h.number = p_phone_number AND h.verified_at IS NOT NULL;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'phone number is not verified' USING ERRCODE = 'CM005';
     END IF;
@@ -124,23 +104,23 @@ BEGIN
     LIMIT 1;
     IF v_worst IS NULL OR v_worst <= 0 THEN
         RAISE EXCEPTION 'no rate for the models of %', p_card USING ERRCODE = 'CM009';
-    ELSIF v_debt > 0 THEN
+    ELSIF v_account.debt_credits > 0 THEN
         RAISE EXCEPTION 'account owes credits' USING ERRCODE = 'CM011';
     END IF;
     SELECT
         t.charges_credits, t.monthly_price_cents,
-        coalesce(v_own_calls_a_day, t.max_calls_per_day), coalesce(v_own_seconds, t.max_call_duration_seconds)
-    INTO v_charges_credits, v_tier_price, v_calls_a_day, granted_seconds
+        coalesce(v_account.max_calls_per_day, t.max_calls_per_day) AS calls_a_day,
+        coalesce(v_account.max_call_duration_seconds, t.max_call_duration_seconds) AS seconds
+    INTO v_tier
     FROM subscription_tiers AS t
-    WHERE t.tier = v_tier;
-    SELECT b.max_cost_per_call_cents, b.max_monthly_spend_cents, b.enable_auto_cutoff
-    INTO v_call_budget, v_month_budget, v_cutoff
+    WHERE t.tier = v_account.subscription_tier;
+    SELECT b.max_cost_per_call_cents AS per_call, b.max_monthly_spend_cents AS per_month, b.enable_auto_cutoff AS cutoff
+    INTO v_budget
     FROM user_budget_settings AS b
     WHERE b.user_id = p_user_id;
     IF NOT FOUND THEN
-        v_call_budget := 1000;
-        v_month_budget := 10000;
-        v_cutoff := true;
+        -- In the columns' types, since the plans of what follows are kept.
+        SELECT 1000::numeric AS per_call, 10000::numeric AS per_month, true AS cutoff INTO v_budget;
     END IF;
 
     INSERT INTO open_calls (user_id, call_id, created_at, dial_before)
@@ -151,17 +131,17 @@ BEGIN
     END IF;
 
     -- Day and month only move forward, so a change of zone gains nothing.
-    v_month := greatest(v_spend_month, v_month);
-    IF p_local_day > v_calls_day THEN
-        v_calls_in_day := 0;
-    END IF;
-    v_month_left := v_month_budget - CASE WHEN v_month > v_spend_month THEN 0 ELSE v_spent END;
-    IF v_calls_in_day >= v_calls_a_day THEN
-        RAISE EXCEPTION 'daily limit of % calls is reached', v_calls_a_day USING ERRCODE = 'CM003';
-    ELSIF v_charges_credits AND v_available = 0 THEN
+    v_month := greatest(v_account.spend_month, v_month);
+    v_calls_in_day := CASE WHEN p_local_day > v_account.calls_day THEN 0 ELSE v_account.calls_in_day END;
+    v_month_left := v_budget.per_month
+    - CASE WHEN v_month > v_account.spend_month THEN 0 ELSE v_account.spent_in_month_cents END;
+    IF v_calls_in_day >= v_tier.calls_a_day THEN
+        RAISE EXCEPTION 'daily limit of % calls is reached', v_tier.calls_a_day USING ERRCODE = 'CM003';
+    ELSIF v_tier.charges_credits AND v_account.available_credits = 0 THEN
         RAISE EXCEPTION 'no credits are left' USING ERRCODE = 'CM001';
     END IF;
 
+    granted_seconds := v_tier.seconds;
     v_limited_by := 'tier';
     IF v_persona_seconds < granted_seconds THEN
         granted_seconds := v_persona_seconds;
@@ -171,12 +151,12 @@ BEGIN
         granted_seconds := p_requested_seconds;
         v_limited_by := 'request';
     END IF;
-    IF v_charges_credits AND v_available < granted_seconds / 60.0 THEN
-        granted_seconds := v_available * 60;
+    IF v_tier.charges_credits AND v_account.available_credits < granted_seconds / 60.0 THEN
+        granted_seconds := v_account.available_credits * 60;
         v_limited_by := 'credits';
     END IF;
-    IF (v_cutoff OR v_call_budget = 0) AND v_call_budget * 60 < v_worst * granted_seconds THEN
-        granted_seconds := floor(v_call_budget * 60 / v_worst);
+    IF (v_budget.cutoff OR v_budget.per_call = 0) AND v_budget.per_call * 60 < v_worst * granted_seconds THEN
+        granted_seconds := floor(v_budget.per_call * 60 / v_worst);
         v_limited_by := 'call_budget';
     END IF;
     IF v_month_left * 60 < v_worst * granted_seconds THEN
@@ -186,12 +166,11 @@ BEGIN
     IF granted_seconds < c_shortest_call THEN
         RAISE EXCEPTION 'the budget leaves less than % seconds', c_shortest_call USING ERRCODE = 'CM002';
     END IF;
-    hold_credits := CASE WHEN v_charges_credits THEN (granted_seconds + 59) / 60 ELSE 0 END;
+    hold_credits := CASE WHEN v_tier.charges_credits THEN (granted_seconds + 59) / 60 ELSE 0 END;
     hold_cents := trunc(v_worst * granted_seconds / 60, 10);
 
     -- One statement, since each further one is felt, and nothing here depends on another's row.
-    WITH
-    account AS (
+    WITH account AS (
         UPDATE user_credits AS a
         SET
             available_credits = a.available_credits - hold_credits,
@@ -210,9 +189,9 @@ BEGIN
             local_day, local_month, hold_open, limited_by, call_pretext, call_scenario
         ) VALUES (
             p_call_id, p_user_id, p_persona_id, p_phone_number,
-            CASE WHEN v_charges_credits THEN 'credit' WHEN v_tier_price > 0 THEN 'subscription' ELSE 'free' END,
+            CASE WHEN v_tier.charges_credits THEN 'credit' WHEN v_tier.monthly_price_cents > 0 THEN 'subscription' ELSE 'free' END,
             'pending', hold_cents, v_now, v_now, v_now, hold_credits, granted_seconds, hold_cents, v_version_id,
-            greatest(v_calls_day, p_local_day), v_month, true, v_limited_by, p_pretext, p_scenario
+            greatest(v_account.calls_day, p_local_day), v_month, true, v_limited_by, p_pretext, p_scenario
         )
     )
     INSERT INTO call_cost_breakdowns (call_id, user_id, price_version_id, seen_at, created_at)

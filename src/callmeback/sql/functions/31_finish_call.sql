@@ -80,6 +80,49 @@ $$;
 COMMENT ON FUNCTION record_cost_events(text[], text[], text) IS
 'Notes the difference since the last event, for each call after a turn or 30 seconds.';
 
+CREATE OR REPLACE FUNCTION add_late_cost(
+    p_user_id text, p_call_id text, p_local_month date, p_cost_before numeric, p_cost_cents numeric
+)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = public, pg_temp
+AS $$
+BEGIN
+    UPDATE user_credits AS a
+    SET
+        spent_in_month_cents = a.spent_in_month_cents + (p_cost_cents - p_cost_before),
+        updated_at = clock_timestamp()
+    WHERE a.user_id = p_user_id AND a.spend_month = p_local_month;
+    UPDATE calls AS c
+    SET actual_cost_cents = p_cost_cents, updated_at = clock_timestamp()
+    WHERE c.user_id = p_user_id AND c.id = p_call_id;
+END
+$$;
+COMMENT ON FUNCTION add_late_cost(text, text, date, numeric, numeric) IS
+'Adds to a settled call, and to its month, what became known of its cost later. The caller holds the call''s row.';
+
+CREATE OR REPLACE FUNCTION begin_relationship(
+    p_user_id text, p_persona_id text, p_seconds integer, p_at timestamptz
+)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = public, pg_temp
+AS $$
+BEGIN
+    -- The person may make the row by hand meanwhile.
+    INSERT INTO user_persona_relationships AS r (user_id, persona_id, total_calls, total_duration_seconds, last_call_at)
+    VALUES (p_user_id, p_persona_id, 1, p_seconds, p_at)
+    ON CONFLICT (user_id, persona_id) DO UPDATE
+    SET
+        total_calls = r.total_calls + 1,
+        total_duration_seconds = r.total_duration_seconds + excluded.total_duration_seconds,
+        last_call_at = greatest(r.last_call_at, excluded.last_call_at),
+        updated_at = p_at;
+END
+$$;
+COMMENT ON FUNCTION begin_relationship(text, text, integer, timestamptz) IS
+'Counts the first talk of a person with a persona; later ones are an UPDATE of their row.';
+
 CREATE OR REPLACE FUNCTION finish_call(
     p_user_id text,
     p_call_id text,
@@ -112,30 +155,7 @@ SET search_path = public, pg_temp
 AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
-    -- Plain variables, not a record: the server would look up the record's type anew for each call.
-    v_status text;
-    v_hold_open boolean;
-    v_hold_credits integer;
-    v_credits_used integer;
-    v_persona_id text;
-    v_local_day date;
-    v_local_month date;
-    v_answered_at timestamptz;
-    v_call_month date;
-    v_has_events boolean;
-    v_cost_before numeric;
-    v_carrier_seconds integer;
-    v_listener_seconds numeric;
-    v_input_tokens integer;
-    v_output_tokens integer;
-    v_characters integer;
-    v_fallback_input_tokens integer;
-    v_fallback_output_tokens integer;
-    v_local_characters integer;
-    v_carrier_cents numeric;
-    v_listener_cents numeric;
-    v_brain_cents numeric;
-    v_voice_cents numeric;
+    v record;
     v_release integer;
     v_balance integer;
     v_seq bigint;
@@ -143,28 +163,19 @@ BEGIN
     -- Call and breakdown are locked, and what was used is priced, in one look: each further statement is felt.
     SELECT
         c.status, c.hold_open, c.hold_credits, c.credits_used, c.persona_id, c.local_day, c.local_month, c.answered_at,
-        date_trunc('month', c.created_at AT TIME ZONE 'UTC')::date,
-        b.has_events, b.total_cost_cents,
+        date_trunc('month', c.created_at AT TIME ZONE 'UTC')::date AS call_month,
+        b.has_events, b.total_cost_cents AS cost_before,
         u.carrier_seconds, u.listener_seconds, u.input_tokens, u.output_tokens, u.characters,
         u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters,
-        round(u.carrier_seconds * r.carrier_second_cents / r.carrier_second_per, 10),
-        round(u.listener_seconds * r.listener_second_cents / r.listener_second_per, 10),
+        round(u.carrier_seconds * r.carrier_second_cents / r.carrier_second_per, 10) AS carrier_cents,
+        round(u.listener_seconds * r.listener_second_cents / r.listener_second_per, 10) AS listener_cents,
         round(u.input_tokens * r.brain_input_cents / r.brain_input_per, 10)
         + round(u.output_tokens * r.brain_output_cents / r.brain_output_per, 10)
         + round(u.fallback_input_tokens * r.fallback_input_cents / r.fallback_input_per, 10)
-        + round(u.fallback_output_tokens * r.fallback_output_cents / r.fallback_output_per, 10),
+        + round(u.fallback_output_tokens * r.fallback_output_cents / r.fallback_output_per, 10) AS brain_cents,
         round(u.characters * r.voice_character_cents / r.voice_character_per, 10)
-        + round(u.local_characters * r.local_character_cents / r.local_character_per, 10)
-    INTO
-        v_status, v_hold_open, v_hold_credits, v_credits_used, v_persona_id, v_local_day, v_local_month, v_answered_at,
-        v_call_month,
-        v_has_events, v_cost_before,
-        v_carrier_seconds, v_listener_seconds, v_input_tokens, v_output_tokens, v_characters,
-        v_fallback_input_tokens, v_fallback_output_tokens, v_local_characters,
-        v_carrier_cents,
-        v_listener_cents,
-        v_brain_cents,
-        v_voice_cents
+        + round(u.local_characters * r.local_character_cents / r.local_character_per, 10) AS voice_cents
+    INTO v
     FROM calls AS c
     INNER JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
     LEFT JOIN price_versions AS r ON b.price_version_id = r.id
@@ -187,64 +198,59 @@ BEGIN
     ELSIF coalesce(p_status, 'calling') IN ('initiating', 'calling', 'connected', 'in_progress') THEN
         RAISE EXCEPTION 'a call cannot end as %', p_status USING ERRCODE = 'CM007';
     END IF;
-    cost_cents := v_carrier_cents + v_listener_cents + v_brain_cents + v_voice_cents;
+    cost_cents := v.carrier_cents + v.listener_cents + v.brain_cents + v.voice_cents;
 
     UPDATE call_cost_breakdowns AS b
     SET
         meter_seq = greatest(b.meter_seq, p_seq),
         seen_at = CASE WHEN p_seq IS NULL THEN b.seen_at ELSE v_now END,
         settled_at = coalesce(b.settled_at, v_now),
-        has_events = v_has_events OR finish_call.cost_cents > 0,
-        twilio_duration_seconds = v_carrier_seconds,
-        deepgram_audio_seconds = v_listener_seconds,
-        cerebras_input_tokens = v_input_tokens,
-        cerebras_output_tokens = v_output_tokens,
-        elevenlabs_characters = v_characters,
-        fallback_input_tokens = v_fallback_input_tokens,
-        fallback_output_tokens = v_fallback_output_tokens,
-        local_characters = v_local_characters,
-        twilio_cost_cents = v_carrier_cents,
-        deepgram_cost_cents = v_listener_cents,
-        cerebras_cost_cents = v_brain_cents,
-        elevenlabs_cost_cents = v_voice_cents,
+        has_events = v.has_events OR finish_call.cost_cents > 0,
+        twilio_duration_seconds = v.carrier_seconds,
+        deepgram_audio_seconds = v.listener_seconds,
+        cerebras_input_tokens = v.input_tokens,
+        cerebras_output_tokens = v.output_tokens,
+        elevenlabs_characters = v.characters,
+        fallback_input_tokens = v.fallback_input_tokens,
+        fallback_output_tokens = v.fallback_output_tokens,
+        local_characters = v.local_characters,
+        twilio_cost_cents = v.carrier_cents,
+        deepgram_cost_cents = v.listener_cents,
+        cerebras_cost_cents = v.brain_cents,
+        elevenlabs_cost_cents = v.voice_cents,
         total_cost_cents = finish_call.cost_cents
     WHERE b.user_id = p_user_id AND b.call_id = p_call_id;
 
-    IF NOT v_hold_open THEN
+    IF NOT v.hold_open THEN
         -- Settled before: what came later is the breakdown's and its month's, the person is not charged again.
-        IF cost_cents > v_cost_before THEN
-            UPDATE user_credits AS a
-            SET spent_in_month_cents = a.spent_in_month_cents + (cost_cents - v_cost_before), updated_at = v_now
-            WHERE a.user_id = p_user_id AND a.spend_month = v_local_month;
-            UPDATE calls AS c
-            SET actual_cost_cents = cost_cents, updated_at = v_now
-            WHERE c.user_id = p_user_id AND c.id = p_call_id;
-            PERFORM add_cost_event(p_user_id, p_call_id, v_call_month, 'late');
+        IF cost_cents > v.cost_before THEN
+            PERFORM add_late_cost(p_user_id, p_call_id, v.local_month, v.cost_before, cost_cents);
+            PERFORM add_cost_event(p_user_id, p_call_id, v.call_month, 'late');
         END IF;
         settled := false;
-        status := v_status;
-        credits_used := v_credits_used;
+        status := v.status;
+        credits_used := v.credits_used;
         RETURN;
     END IF;
 
     credits_used := CASE
-        WHEN p_is_charged THEN least(v_carrier_seconds / 60 + (v_carrier_seconds % 60 > 0)::integer, v_hold_credits)
+        WHEN p_is_charged THEN least(v.carrier_seconds / 60 + (v.carrier_seconds % 60 > 0)::integer, v.hold_credits)
         ELSE 0
     END;
-    v_release := v_hold_credits - credits_used;
+    v_release := v.hold_credits - credits_used;
     -- The account before the open call, as in start_call: the other way round they would deadlock.
     UPDATE user_credits AS a
     SET
-        held_credits = a.held_credits - v_hold_credits,
+        held_credits = a.held_credits - v.hold_credits,
         available_credits = a.available_credits + v_release - least(a.debt_credits, v_release),
         debt_credits = a.debt_credits - least(a.debt_credits, v_release),
         ledger_seq = a.ledger_seq + CASE WHEN credits_used > 0 THEN 1 ELSE 0 END,
         spent_in_month_cents = a.spent_in_month_cents
-        + CASE WHEN a.spend_month = v_local_month THEN cost_cents ELSE 0 END,
+        + CASE WHEN a.spend_month = v.local_month THEN cost_cents ELSE 0 END,
         -- A call that the house couldn't place doesn't count towards the person's day.
         calls_in_day = a.calls_in_day
         - CASE
-            WHEN p_status = 'failed' AND v_answered_at IS NULL AND a.calls_day = v_local_day THEN 1
+            WHEN p_status = 'failed' AND v.answered_at IS NULL AND a.calls_day = v.local_day THEN 1
             ELSE 0
         END,
         updated_at = v_now
@@ -262,7 +268,7 @@ BEGIN
             status = p_status,
             end_reason = p_end_reason,
             end_time = v_now,
-            duration_seconds = v_carrier_seconds,
+            duration_seconds = v.carrier_seconds,
             credits_used = finish_call.credits_used,
             actual_cost_cents = cost_cents,
             payment_status = CASE WHEN finish_call.credits_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
@@ -284,11 +290,11 @@ BEGIN
             twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents
         )
         SELECT
-            v_call_month, p_user_id, p_call_id, 1, 'finish', v_now, v_carrier_seconds, v_listener_seconds,
-            v_input_tokens, v_output_tokens, v_characters,
-            v_fallback_input_tokens, v_fallback_output_tokens, v_local_characters,
-            v_carrier_cents, v_listener_cents, v_brain_cents, v_voice_cents, cost_cents
-        WHERE finish_call.cost_cents > 0 AND NOT v_has_events
+            v.call_month, p_user_id, p_call_id, 1, 'finish', v_now, v.carrier_seconds, v.listener_seconds,
+            v.input_tokens, v.output_tokens, v.characters,
+            v.fallback_input_tokens, v.fallback_output_tokens, v.local_characters,
+            v.carrier_cents, v.listener_cents, v.brain_cents, v.voice_cents, cost_cents
+        WHERE finish_call.cost_cents > 0 AND NOT v.has_events
     )
     INSERT INTO credit_transactions (
         user_id, seq, amount, balance_before, balance_after, type, cause, call_id, created_at
@@ -298,30 +304,20 @@ BEGIN
         'call_deduction', 'call:' || p_call_id, p_call_id, v_now
     WHERE finish_call.credits_used > 0;
 
-    IF p_status = 'completed' AND v_carrier_seconds > 0 THEN
+    IF p_status = 'completed' AND v.carrier_seconds > 0 THEN
         UPDATE user_persona_relationships AS r
         SET
             total_calls = r.total_calls + 1,
-            total_duration_seconds = r.total_duration_seconds + v_carrier_seconds,
+            total_duration_seconds = r.total_duration_seconds + v.carrier_seconds,
             last_call_at = greatest(r.last_call_at, v_now),
             updated_at = v_now
-        WHERE r.user_id = p_user_id AND r.persona_id = v_persona_id;
+        WHERE r.user_id = p_user_id AND r.persona_id = v.persona_id;
         IF NOT FOUND THEN
-            -- Two calls of one person can't end at once, but the person may make the row by hand meanwhile.
-            INSERT INTO user_persona_relationships AS r (
-                user_id, persona_id, total_calls, total_duration_seconds, last_call_at
-            ) VALUES (p_user_id, v_persona_id, 1, v_carrier_seconds, v_now)
-            ON CONFLICT (user_id, persona_id) DO UPDATE
-            SET
-                total_calls = r.total_calls + 1,
-                total_duration_seconds = r.total_duration_seconds + excluded.total_duration_seconds,
-                last_call_at = greatest(r.last_call_at, excluded.last_call_at),
-                updated_at = v_now;
+            PERFORM begin_relationship(p_user_id, v.persona_id, v.carrier_seconds, v_now);
         END IF;
     END IF;
-
-    IF v_has_events THEN
-        PERFORM add_cost_event(p_user_id, p_call_id, v_call_month, 'finish');
+    IF v.has_events THEN
+        PERFORM add_cost_event(p_user_id, p_call_id, v.call_month, 'finish');
     END IF;
     settled := true;
     status := p_status;
