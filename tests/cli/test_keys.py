@@ -151,6 +151,36 @@ def test_allow_registers_what_the_role_may_run(callmeback_keys: Any, tmp_path: P
     assert json.loads(callmeback_keys("statements", "edge", "--json").stdout)["items"] == []
 
 
+def test_allow_takes_writes_to_tables_that_are_read_through_a_view(callmeback_keys: Any) -> None:
+    """A masked key reads a view of the table's name; what it writes is the table, as when the statement runs."""
+    grants = ("--read", "call_scenario_templates", "--write", "call_scenario_templates")
+    made(callmeback_keys("create", "edge", *grants, "--json"))
+    statement = "UPDATE call_scenario_templates SET scenario_text = $2 WHERE id = $1 RETURNING id"
+    allowed = made(callmeback_keys("allow", "edge", "--name", "one", "--sql", "-", "--json", stdin=statement))
+    listed = json.loads(callmeback_keys("statements", "edge", "--json").stdout)["items"]
+
+    assert allowed["parameter_types"] == ["text", "text"]
+    assert [item["statement"] for item in listed] == [statement]
+
+
+@pytest.mark.parametrize(
+    ("statement", "word"),
+    [
+        ("SELECT pg_sleep(1)", "pg_sleep"),
+        ("SELECT set_config('role', 'none', false)", "set_config"),
+        ("SELECT (u).password_hash FROM users AS u", "password_hash"),
+        ("EXPLAIN (SETTINGS) SELECT 1", "syntax error"),
+        ("SHOW data_directory", "syntax error"),
+    ],
+)
+def test_allow_refuses_what_would_be_refused_at_every_use(callmeback_keys: Any, statement: str, word: str) -> None:
+    made(callmeback_keys("create", "edge", "--read", "users", "--json"))
+    answer = callmeback_keys("allow", "edge", "--name", "one", "--sql", "-", stdin=statement)
+
+    assert answer.exit_code == 1
+    assert word in answer.stderr
+
+
 def test_learn_is_for_exact_keys(callmeback_keys: Any, books: psycopg.Connection) -> None:
     key = made(callmeback_keys("create", "orm", "--mode", "exact", "--read", "users", "--json"))
     made(callmeback_keys("create", "other", "--json"))

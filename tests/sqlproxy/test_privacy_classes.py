@@ -69,7 +69,7 @@ CALLABLE = {
     "revoke_token", "set_tier", "start_call", "sweep_expired",
 }  # fmt: skip
 
-# A text column whose CHECK lists its words holds nothing else.
+# A text column whose CHECK, or whose domain's, lists its words holds nothing else.
 UNCLASSIFIED = r"""
 SELECT t.relname || '.' || a.attname
 FROM pg_attribute AS a
@@ -81,8 +81,8 @@ WHERE t.relnamespace = 'public'::regnamespace AND t.relkind IN ('r', 'p', 'v') A
     AND coalesce(col_description(t.oid, a.attnum), '') !~ '^(pii:[a-z]+|secret)[.]'
     AND NOT EXISTS (
         SELECT FROM pg_constraint AS k
-        WHERE k.conrelid = t.oid AND k.contype = 'c' AND k.conkey = ARRAY[a.attnum]
-            AND pg_get_constraintdef(k.oid) ~ 'ANY \(ARRAY'
+        WHERE k.contype = 'c' AND pg_get_constraintdef(k.oid) ~ 'ANY \(+ARRAY'
+            AND (k.contypid = y.oid OR (k.conrelid = t.oid AND k.conkey = ARRAY[a.attnum]))
     )
 ORDER BY 1
 """

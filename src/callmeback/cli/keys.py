@@ -191,7 +191,7 @@ def allow(key: str, statement_id: str, sql: IO[bytes], as_json: bool) -> None:
             found = await keys.find_living(tx, key)
         keys.check_statement(found, statement_id, statement)
         role_dsn = roles.dsn_for(found.role, workshop(settings).secret, owner_dsn(settings))
-        types = await examine.parameter_types(role_dsn, statement)
+        types = await examine.parameter_types(role_dsn, statement, frozenset(found.call))
         async with owner.transaction() as tx:
             await keys.allow(tx, found, statement_id, statement, types)
 

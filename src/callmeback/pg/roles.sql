@@ -33,19 +33,20 @@ SELECT format('ALTER ROLE %%I PASSWORD %%L', %(role)s::text, %(verifier)s::text)
 -- name: setting_command
 -- The command that gives a role one of its settings. A search path is a list of names, each quoted by itself. No row
 -- where we may not: a limit of temporary files is a superuser's to set, and of whoever was granted SET on it.
-SELECT format(
-    'ALTER ROLE %%I SET %%I = %%s',
-    %(role)s::text,
-    %(setting)s::text,
-    CASE
-        WHEN %(setting)s::text = 'search_path'
-            THEN (
-                SELECT string_agg(quote_ident(p.name), ', ' ORDER BY p.place)
-                FROM unnest(string_to_array(%(value)s::text, ', ')) WITH ORDINALITY AS p (name, place)
-            )
-        ELSE quote_literal(%(value)s::text)
-    END
-)
+SELECT
+    format(
+        'ALTER ROLE %%I SET %%I = %%s',
+        %(role)s::text,
+        %(setting)s::text,
+        CASE
+            WHEN %(setting)s::text = 'search_path'
+                THEN (
+                    SELECT string_agg(quote_ident(p.name), ', ' ORDER BY p.place)
+                    FROM unnest(string_to_array(%(value)s::text, ', ')) WITH ORDINALITY AS p (name, place)
+                )
+            ELSE quote_literal(%(value)s::text)
+        END
+    )
 WHERE %(setting)s::text <> 'temp_file_limit' OR has_parameter_privilege('temp_file_limit', 'SET');
 
 -- name: drop_command
