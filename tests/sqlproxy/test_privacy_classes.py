@@ -26,7 +26,7 @@ REVIEWED = {
         "proxy_answers.request_hash", "schema_migrations.checksum", "schema_repeatable.checksum",
     ),
     "words of the house or of a vendor, none of a person": (
-        "admin_users.role", "call_logs.error_message", "call_logs.status", "calls.end_reason", "calls.error_message",
+        "admin_users.role", "call_logs.error_message", "calls.end_reason", "calls.error_message",
         "carrier_events.carrier_status", "carrier_events.reason", "credit_grants.cause", "credit_transactions.cause",
         "credit_transactions.description", "dial_buckets.carrier", "double_entry.account", "payment_events.effect",
         "payment_events.type", "purchases.coupon", "purchases.currency", "purchases.sku", "scheduled_calls.outcome",
@@ -74,7 +74,8 @@ UNCLASSIFIED = r"""
 SELECT t.relname || '.' || a.attname
 FROM pg_attribute AS a
 INNER JOIN pg_class AS t ON a.attrelid = t.oid
-INNER JOIN pg_type AS y ON a.atttypid = y.oid
+INNER JOIN pg_type AS d ON a.atttypid = d.oid
+INNER JOIN pg_type AS y ON coalesce(nullif(d.typbasetype, 0), d.oid) = y.oid
 WHERE t.relnamespace = 'public'::regnamespace AND t.relkind IN ('r', 'p', 'v') AND NOT t.relispartition
     AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid <> 'id'::regtype
     AND (y.typcategory IN ('S', 'A', 'I') OR y.typname IN ('json', 'jsonb', 'bytea'))
@@ -82,7 +83,7 @@ WHERE t.relnamespace = 'public'::regnamespace AND t.relkind IN ('r', 'p', 'v') A
     AND NOT EXISTS (
         SELECT FROM pg_constraint AS k
         WHERE k.contype = 'c' AND pg_get_constraintdef(k.oid) ~ 'ANY \(+ARRAY'
-            AND (k.contypid = y.oid OR (k.conrelid = t.oid AND k.conkey = ARRAY[a.attnum]))
+            AND (k.contypid = d.oid OR (k.conrelid = t.oid AND k.conkey = ARRAY[a.attnum]))
     )
 ORDER BY 1
 """

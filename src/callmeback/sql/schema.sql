@@ -1217,7 +1217,8 @@ DECLARE
     ];
     -- The proxy's own, and parts of others.
     c_inner CONSTANT text[] := ARRAY[
-        'acts_for', 'add_cost_event', 'add_price_version', 'claim_answer', 'grant_problems', 'grant_scope', 'grant_scopes',
+        'acts_for', 'add_cost_event', 'add_late_cost', 'add_price_version', 'begin_relationship', 'claim_answer',
+        'grant_problems', 'grant_scope', 'grant_scopes',
         'keep_answer', 'key_functions', 'key_relations', 'learn_statement', 'make_key_view', 'make_key_views',
         'proxy_keys', 'proxy_statements', 'proxy_version', 'refresh_card', 'take_scope'
     ];
