@@ -150,7 +150,9 @@ def _is_secret(key: str) -> bool:
 def write_lines(lines: list[bytes]) -> None:
     """Write finished JSON lines to where records go. They must need no redaction: their maker proves that by a test."""
     handlers = logging.getLogger().handlers
-    stream = next((each.stream for each in handlers if isinstance(each, logging.StreamHandler)), sys.stderr)
+    # A handler whose file was not opened yet has no stream.
+    streams = (each.stream for each in handlers if isinstance(each, logging.StreamHandler))
+    stream = next((stream for stream in streams if stream is not None), sys.stderr)
     stream.flush()
     binary = getattr(stream, "buffer", None)
     if binary is None:

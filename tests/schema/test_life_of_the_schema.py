@@ -16,8 +16,11 @@ UNITS = re.compile(
     r"[._](cents|credits|seconds|ms|minutes|tokens|characters|calls|attempts|percent|count|rows|seq|version|id|position)"
     r"(_per_(second|minute|day|call))?$"
 )
-# Without a unit: how many units a price buys, what the model and the bucket take.
-PLAIN = re.compile(r"_per$|^service_rates\.per$|^personas\.temperature$|^dial_buckets\.burst$")
+# Without a unit: how many units a price buys, what the model and the bucket take, how many at a time.
+PLAIN = re.compile(
+    r"_per$|^service_rates\.per$|^personas\.temperature$|^dial_buckets\.burst$|"
+    r"^api_keys\.(concurrency|rate_per_second)$"
+)
 # Named by the specification, or proofs over those: credits, and the costs of a log in cents.
 SPECIFIED = {
     "credit_transactions.amount", "credit_transactions.balance_before", "credit_transactions.balance_after",

@@ -206,7 +206,7 @@ async def test_c12_a_message_is_left_where_the_person_wants_one(house: House, an
 
 
 async def test_a_call_is_taken_back_before_it_is_dialled(house: House, ann: Person):
-    house.books.execute("UPDATE dial_buckets SET tokens = 0, calls_per_second = 0.001")
+    house.books.execute("UPDATE dial_buckets SET tokens = 0, calls_per_second = 0.001, refilled_at = now()")
     placed = await place(ann)
     answer = await ann.client.post(f"/api/calls/{placed['id']}/hangup")
     again = await ann.client.post(f"/api/calls/{placed['id']}/hangup")
@@ -341,7 +341,7 @@ async def test_watches_are_bounded_by_person(house: House, ann: Person):
 
 
 async def test_erasing_oneself_waits_for_the_call(house: House, ann: Person):
-    house.books.execute("UPDATE dial_buckets SET tokens = 0, calls_per_second = 0.001")
+    house.books.execute("UPDATE dial_buckets SET tokens = 0, calls_per_second = 0.001, refilled_at = now()")
     placed = await place(ann)
     refused = await ann.client.delete("/api/auth/me")
     await ann.client.post(f"/api/calls/{placed['id']}/hangup")

@@ -29,7 +29,7 @@ class Dialled(msgspec.Struct, frozen=True):
 
 
 async def dialled(house: House, person: Person) -> Dialled:
-    house.books.execute("UPDATE dial_buckets SET tokens = 0, calls_per_second = 0.001")
+    house.books.execute("UPDATE dial_buckets SET tokens = 0, calls_per_second = 0.001, refilled_at = now()")
     await house.script(PHONE, ring_seconds=300)
     answer = await person.client.post("/api/calls", json={"persona_id": "brad"})
     assert answer.status_code == 202, answer.text

@@ -17,7 +17,7 @@ PEOPLE = 12
 
 async def placed_by_many(house: House) -> list[str]:
     """Calls of several people that wait in the outbox, nobody dialling."""
-    house.books.execute("UPDATE dial_buckets SET tokens = 0, calls_per_second = 0.001")
+    house.books.execute("UPDATE dial_buckets SET tokens = 0, calls_per_second = 0.001, refilled_at = now()")
     calls = []
     for n in range(PEOPLE):
         phone = f"+120255501{n:02}"
@@ -108,7 +108,7 @@ async def test_m15_the_longest_talk_is_computed_once_and_armed_at_the_carrier(
 
 
 async def test_a_call_that_waits_too_long_is_not_dialled_late(house: House, ann: Person):
-    house.books.execute("UPDATE dial_buckets SET tokens = 0, calls_per_second = 0.001")
+    house.books.execute("UPDATE dial_buckets SET tokens = 0, calls_per_second = 0.001, refilled_at = now()")
     await ann.client.post("/api/calls", json={"persona_id": "brad"})
     await house.change("UPDATE open_calls SET dial_before = now() - interval '1 second'")
     await house.change("UPDATE dial_buckets SET tokens = 100, calls_per_second = 100")

@@ -73,7 +73,7 @@ async def created(person: Person, path: str, **body: Any) -> dict[str, Any]:
 
 async def settle(house: House, person: Person) -> None:
     """A call as if it had been held, without waiting for it."""
-    await aside(house, "UPDATE dial_buckets SET tokens = 0, calls_per_second = 0.001")
+    await aside(house, "UPDATE dial_buckets SET tokens = 0, calls_per_second = 0.001, refilled_at = now()")
     answer = await person.client.post("/api/calls", json={"persona_id": "sarah", "context": WRITTEN["context"]})
     assert answer.status_code == 202, answer.text
     call_id = answer.json()["id"]
