@@ -117,6 +117,7 @@ BEGIN
     -- Call and breakdown are locked, and what was used is priced, in one look: each further statement is felt.
     SELECT
         c.status, c.hold_open, c.hold_credits, c.credits_used, c.persona_id, c.local_day, c.local_month, c.answered_at,
+        c.payment_method,
         date_trunc('month', c.created_at AT TIME ZONE 'UTC')::date AS call_month,
         b.total_cost_cents AS cost_before,
         u.carrier_seconds, u.listener_seconds, u.input_tokens, u.output_tokens, u.characters,
@@ -221,6 +222,9 @@ BEGIN
             p_user_id, v_seq, -credits_used, v_balance + credits_used, v_balance,
             'call_deduction', 'call:' || p_call_id, p_call_id, v_now
         );
+    END IF;
+    IF v.payment_method = 'stripe' THEN
+        PERFORM settle_authorization(p_user_id, p_call_id, credits_used);
     END IF;
     DELETE FROM open_calls AS o WHERE o.user_id = p_user_id AND o.call_id = p_call_id;
 
