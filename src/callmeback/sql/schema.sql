@@ -842,11 +842,11 @@ DECLARE
     v_credits integer;
 BEGIN
     IF v.id IS NULL THEN
-        RETURN ('unmatched', 'unknown_payment', NULL);
+        RETURN outcome('unmatched', 'unknown_payment', NULL);
     ELSIF p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN
-        RETURN ('refused', 'wrong_currency', v.user_id);
+        RETURN outcome('refused', 'wrong_currency', v.user_id);
     ELSIF v_amount IS NULL OR v_amount <= 0 THEN
-        RETURN ('refused', 'wrong_amount', v.user_id);
+        RETURN outcome('refused', 'wrong_amount', v.user_id);
     END IF;
     SELECT d.* INTO v_before FROM disputes AS d WHERE d.user_id = v.user_id AND d.id = p_facts ->> 'id';
     INSERT INTO disputes AS d (
@@ -866,13 +866,13 @@ BEGIN
     RETURNING d.* INTO v_after;
     IF coalesce(v_before.is_withdrawn AND NOT v_before.is_reinstated, false)
         = (v_after.is_withdrawn AND NOT v_after.is_reinstated) THEN
-        RETURN ('ignored', 'nothing_new', v.user_id);
+        RETURN outcome('ignored', 'nothing_new', v.user_id);
     END IF;
     v_credits := count_reversals(
         v.user_id, v.id, CASE WHEN v_after.is_reinstated THEN 'dispute_undone:' ELSE 'dispute:' END || v_after.id
     );
     UPDATE disputes AS d SET credits = greatest(0, v_credits) WHERE d.user_id = v.user_id AND d.id = v_after.id;
-    RETURN ('applied', CASE WHEN v_after.is_reinstated THEN 'dispute_undone' ELSE 'disputed' END, v.user_id);
+    RETURN outcome('applied', CASE WHEN v_after.is_reinstated THEN 'dispute_undone' ELSE 'disputed' END, v.user_id);
 END
 $$;
 
@@ -888,7 +888,7 @@ DECLARE
 BEGIN
     -- What packs and plans are paid with is told by their checkouts and invoices.
     IF p_facts ->> 'reference' IS NULL OR p_facts ->> 'purpose' IS DISTINCT FROM 'call' THEN
-        RETURN ('ignored', 'not_of_a_call', NULL);
+        RETURN outcome('ignored', 'not_of_a_call', NULL);
     END IF;
     PERFORM lock_account(p_facts ->> 'user_id');
     UPDATE payment_authorizations AS x
@@ -897,21 +897,21 @@ BEGIN
         AND coalesce(x.payment_intent_id, p_facts ->> 'id') = p_facts ->> 'id'
     RETURNING x.* INTO v;
     IF NOT FOUND THEN
-        RETURN ('unmatched', 'unknown_authorization', NULL);
+        RETURN outcome('unmatched', 'unknown_authorization', NULL);
     ELSIF p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN
-        RETURN ('refused', 'wrong_currency', v.user_id);
+        RETURN outcome('refused', 'wrong_currency', v.user_id);
     ELSIF p_type NOT IN ('payment_intent.succeeded', 'payment_intent.canceled') THEN
-        RETURN ('ignored', 'nothing_to_settle', v.user_id);
+        RETURN outcome('ignored', 'nothing_to_settle', v.user_id);
     ELSIF v.state IN ('authorizing', 'authorized', 'calling') THEN
         -- The call isn't settled yet: looked at again once it is.
-        RETURN ('unmatched', 'call_goes_on', v.user_id);
+        RETURN outcome('unmatched', 'call_goes_on', v.user_id);
     END IF;
     v_state := end_authorization(
         v.user_id, v.id,
         CASE WHEN p_type = 'payment_intent.succeeded' THEN coalesce((p_facts ->> 'received_cents')::numeric, -1) ELSE 0 END,
         p_at
     );
-    RETURN (
+    RETURN outcome(
         CASE v_state WHEN 'wrong_amount' THEN 'refused' WHEN v.state THEN 'ignored' ELSE 'applied' END, v_state, v.user_id
     );
 END
@@ -937,41 +937,41 @@ DECLARE
     v_allowance integer;
 BEGIN
     IF p_facts ->> 'subscription' IS NULL THEN
-        RETURN ('ignored', 'no_subscription', NULL);
+        RETURN outcome('ignored', 'no_subscription', NULL);
     END IF;
     v := subscription_of(p_facts);
     IF v.id IS NULL THEN
-        RETURN ('unmatched', 'unknown_subscription', NULL);
+        RETURN outcome('unmatched', 'unknown_subscription', NULL);
     ELSIF EXISTS (SELECT FROM payments AS x WHERE x.user_id = v.user_id AND x.id = p_facts ->> 'id') THEN
-        RETURN ('ignored', 'already_paid', v.user_id);
+        RETURN outcome('ignored', 'already_paid', v.user_id);
     ELSIF p_type = 'invoice.payment_failed' THEN
         IF v.status <> 'active' OR v_start <= v.current_period_start OR p_at < v.seen_at THEN
-            RETURN ('ignored', 'payment_failed', v.user_id);
+            RETURN outcome('ignored', 'payment_failed', v.user_id);
         END IF;
         UPDATE subscriptions AS s
         SET status = 'past_due', grace_until = p_at + c_grace, seen_at = p_at, updated_at = clock_timestamp()
         WHERE s.user_id = v.user_id AND s.id = v.id;
         PERFORM follow_subscription(v.user_id);
-        RETURN ('applied', 'grace_began', v.user_id);
+        RETURN outcome('applied', 'grace_began', v.user_id);
     ELSIF p_type NOT IN ('invoice.paid', 'invoice.payment_succeeded') OR p_facts ->> 'status' IS DISTINCT FROM 'paid' THEN
-        RETURN ('ignored', 'not_paid', v.user_id);
+        RETURN outcome('ignored', 'not_paid', v.user_id);
     END IF;
 
     v_tier := coalesce(v_tier, v.tier);
     v_price := CASE v_tier WHEN v.tier THEN v.price_cents WHEN v.pending_tier THEN v.pending_price_cents END;
     IF p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN
-        RETURN ('refused', 'wrong_currency', v.user_id);
+        RETURN outcome('refused', 'wrong_currency', v.user_id);
     ELSIF v_price IS NULL THEN
-        RETURN ('refused', 'wrong_tier', v.user_id);
+        RETURN outcome('refused', 'wrong_tier', v.user_id);
     ELSIF (p_facts ->> 'amount_cents')::numeric IS DISTINCT FROM v_price THEN
-        RETURN ('refused', 'wrong_amount', v.user_id);
+        RETURN outcome('refused', 'wrong_amount', v.user_id);
     ELSIF v_start IS NULL OR v_end IS NULL OR v_end <= v_start THEN
-        RETURN ('refused', 'wrong_period', v.user_id);
+        RETURN outcome('refused', 'wrong_period', v.user_id);
     ELSIF v.status = 'expired' AND EXISTS (
         SELECT FROM subscriptions AS s
         WHERE s.user_id = v.user_id AND s.id <> v.id AND s.status IN ('pending', 'active', 'past_due')
     ) THEN
-        RETURN ('refused', 'second_subscription', v.user_id);
+        RETURN outcome('refused', 'second_subscription', v.user_id);
     END IF;
 
     SELECT coalesce(a.monthly_credit_allowance, t.monthly_credit_allowance) INTO v_allowance
@@ -999,7 +999,7 @@ BEGIN
         -- A second invoice for one period brings money and no credits: somebody must look.
         v_payment.credits := 0;
         PERFORM receive_payment(v_payment);
-        RETURN ('refused', 'period_paid_twice', v.user_id);
+        RETURN outcome('refused', 'period_paid_twice', v.user_id);
     END IF;
     PERFORM receive_payment(v_payment);
     -- An older period that is told late is paid, but says nothing about today.
@@ -1016,7 +1016,7 @@ BEGIN
         PERFORM follow_subscription(v.user_id);
     END IF;
     PERFORM note_customer(v.user_id, p_facts ->> 'customer');
-    RETURN ('applied', 'period_paid', v.user_id);
+    RETURN outcome('applied', 'period_paid', v.user_id);
 END
 $$;
 
@@ -1031,7 +1031,7 @@ DECLARE
 BEGIN
     SELECT x.user_id INTO v_user_id FROM payments AS x WHERE x.id = p_facts ->> 'invoice';
     IF NOT FOUND THEN
-        RETURN ('unmatched', 'unknown_invoice', NULL);
+        RETURN outcome('unmatched', 'unknown_invoice', NULL);
     END IF;
     PERFORM lock_account(v_user_id);
     UPDATE payments AS x
@@ -1039,7 +1039,7 @@ BEGIN
     WHERE x.user_id = v_user_id AND x.id = p_facts ->> 'invoice' AND x.payment_intent_id IS NULL
         AND p_facts ->> 'payment_intent' IS NOT NULL
         AND NOT EXISTS (SELECT FROM payments AS o WHERE o.payment_intent_id = p_facts ->> 'payment_intent');
-    RETURN (CASE WHEN FOUND THEN 'applied' ELSE 'ignored' END, 'intent_known', v_user_id);
+    RETURN outcome(CASE WHEN FOUND THEN 'applied' ELSE 'ignored' END, 'intent_known', v_user_id);
 END
 $$;
 
@@ -1060,20 +1060,20 @@ BEGIN
     IF NOT FOUND THEN
         SELECT x.* INTO v FROM purchases AS x WHERE x.stripe_session_id = p_facts ->> 'id';
         IF NOT FOUND THEN
-            RETURN ('unmatched', 'unknown_session', NULL);
+            RETURN outcome('unmatched', 'unknown_session', NULL);
         END IF;
     END IF;
     PERFORM lock_account(v.user_id);
     SELECT x.* INTO v FROM purchases AS x WHERE x.user_id = v.user_id AND x.id = v.id FOR NO KEY UPDATE;
 
     IF v.status IN ('completed', 'refunded') THEN
-        RETURN ('ignored', 'already_completed', v.user_id);
+        RETURN outcome('ignored', 'already_completed', v.user_id);
     ELSIF p_type IN ('checkout.session.expired', 'checkout.session.async_payment_failed') THEN
         PERFORM fail_purchase(v.user_id, v.id);
-        RETURN ('applied', 'purchase_failed', v.user_id);
+        RETURN outcome('applied', 'purchase_failed', v.user_id);
     ELSIF p_type NOT IN ('checkout.session.completed', 'checkout.session.async_payment_succeeded')
         OR p_facts ->> 'payment_status' IS DISTINCT FROM 'paid' THEN
-        RETURN ('ignored', 'not_paid', v.user_id);
+        RETURN outcome('ignored', 'not_paid', v.user_id);
     END IF;
     v_problem := CASE
         WHEN p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN 'wrong_currency'
@@ -1082,7 +1082,7 @@ BEGIN
     END;
     IF v_problem IS NOT NULL THEN
         UPDATE purchases AS x SET refused = v_problem WHERE x.user_id = v.user_id AND x.id = v.id;
-        RETURN ('refused', v_problem, v.user_id);
+        RETURN outcome('refused', v_problem, v.user_id);
     END IF;
 
     -- A checkout that we took for ended had given its coupon back.
@@ -1119,7 +1119,7 @@ BEGIN
         v.user_id, v.credits, 'purchase', 'purchase:' || v.id, NULL, p_facts ->> 'payment_intent'
     );
     PERFORM note_customer(v.user_id, p_facts ->> 'customer');
-    RETURN ('applied', 'purchase_completed', v.user_id);
+    RETURN outcome('applied', 'purchase_completed', v.user_id);
 END
 $$;
 
@@ -1138,11 +1138,11 @@ DECLARE
     v_credits integer;
 BEGIN
     IF v.id IS NULL THEN
-        RETURN ('unmatched', 'unknown_payment', NULL);
+        RETURN outcome('unmatched', 'unknown_payment', NULL);
     ELSIF p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN
-        RETURN ('refused', 'wrong_currency', v.user_id);
+        RETURN outcome('refused', 'wrong_currency', v.user_id);
     ELSIF v_amount IS NULL OR v_amount <= 0 OR v_amount > v.amount_cents THEN
-        RETURN ('refused', 'wrong_amount', v.user_id);
+        RETURN outcome('refused', 'wrong_amount', v.user_id);
     END IF;
     SELECT r.* INTO v_before FROM refunds AS r WHERE r.user_id = v.user_id AND r.id = p_facts ->> 'id';
     INSERT INTO refunds AS r (user_id, id, payment_id, amount_cents, currency, is_succeeded, is_undone, refunded_at)
@@ -1157,13 +1157,13 @@ BEGIN
         updated_at = clock_timestamp()
     RETURNING r.* INTO v_after;
     IF coalesce(v_before.is_succeeded AND NOT v_before.is_undone, false) = (v_after.is_succeeded AND NOT v_after.is_undone) THEN
-        RETURN ('ignored', 'nothing_new', v.user_id);
+        RETURN outcome('ignored', 'nothing_new', v.user_id);
     END IF;
     v_credits := count_reversals(
         v.user_id, v.id, CASE WHEN v_after.is_undone THEN 'refund_undone:' ELSE 'refund:' END || v_after.id
     );
     UPDATE refunds AS r SET credits = greatest(0, v_credits) WHERE r.user_id = v.user_id AND r.id = v_after.id;
-    RETURN ('applied', CASE WHEN v_after.is_undone THEN 'refund_undone' ELSE 'refunded' END, v.user_id);
+    RETURN outcome('applied', CASE WHEN v_after.is_undone THEN 'refund_undone' ELSE 'refunded' END, v.user_id);
 END
 $$;
 
@@ -1179,9 +1179,9 @@ DECLARE
     v_status text := p_facts ->> 'status';
 BEGIN
     IF v.id IS NULL THEN
-        RETURN ('unmatched', 'unknown_subscription', NULL);
+        RETURN outcome('unmatched', 'unknown_subscription', NULL);
     ELSIF v.ended_at IS NOT NULL THEN
-        RETURN ('ignored', 'ended', v.user_id);
+        RETURN outcome('ignored', 'ended', v.user_id);
     ELSIF p_type = 'customer.subscription.deleted' OR v_status IN ('canceled', 'incomplete_expired') THEN
         -- The provider never revives one, so this holds whenever it comes.
         UPDATE subscriptions AS s
@@ -1193,9 +1193,9 @@ BEGIN
         IF v.started_at IS NOT NULL THEN
             PERFORM follow_subscription(v.user_id);
         END IF;
-        RETURN ('applied', 'subscription_ended', v.user_id);
+        RETURN outcome('applied', 'subscription_ended', v.user_id);
     ELSIF p_at < v.seen_at OR v.status NOT IN ('active', 'past_due') THEN
-        RETURN ('ignored', 'older_or_not_begun', v.user_id);
+        RETURN outcome('ignored', 'older_or_not_begun', v.user_id);
     END IF;
     UPDATE subscriptions AS s
     SET
@@ -1208,7 +1208,7 @@ BEGIN
         seen_at = p_at, updated_at = clock_timestamp()
     WHERE s.user_id = v.user_id AND s.id = v.id;
     PERFORM follow_subscription(v.user_id);
-    RETURN ('applied', 'subscription_updated', v.user_id);
+    RETURN outcome('applied', 'subscription_updated', v.user_id);
 END
 $$;
 
@@ -1226,17 +1226,17 @@ BEGIN
         FROM subscriptions AS s
         WHERE s.user_id = p_facts ->> 'user_id' AND s.id = p_facts ->> 'reference';
         IF NOT FOUND THEN
-            RETURN ('unmatched', 'unknown_session', NULL);
+            RETURN outcome('unmatched', 'unknown_session', NULL);
         END IF;
-        RETURN (CASE WHEN expire_checkout(v.user_id, v.id) THEN 'applied' ELSE 'ignored' END, 'checkout_expired', v.user_id);
+        RETURN outcome(CASE WHEN expire_checkout(v.user_id, v.id) THEN 'applied' ELSE 'ignored' END, 'checkout_expired', v.user_id);
     END IF;
     v := subscription_of(p_facts);
     IF v.id IS NULL THEN
-        RETURN ('unmatched', 'unknown_subscription', NULL);
+        RETURN outcome('unmatched', 'unknown_subscription', NULL);
     END IF;
     PERFORM note_customer(v.user_id, p_facts ->> 'customer');
     -- What was paid is told by the invoice.
-    RETURN ('applied', 'subscription_known', v.user_id);
+    RETURN outcome('applied', 'subscription_known', v.user_id);
 END
 $$;
 
@@ -2189,6 +2189,22 @@ $$;
 
 COMMENT ON FUNCTION public.objects_of(p_facts jsonb) IS 'Ids that an event speaks of: what it may wait for, and what it makes known.';
 
+CREATE FUNCTION public.outcome(p_state text, p_effect text, p_user_id text) RETURNS public.payment_outcome
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v payment_outcome;
+BEGIN
+    v.state := p_state;
+    v.effect := p_effect;
+    v.user_id := p_user_id;
+    RETURN v;
+END
+$$;
+
+COMMENT ON FUNCTION public.outcome(p_state text, p_effect text, p_user_id text) IS 'What an event did, as one value.';
+
 CREATE FUNCTION public.payment_effect(p_type text, p_at timestamp with time zone, p_facts jsonb) RETURNS public.payment_outcome
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
@@ -2199,7 +2215,7 @@ BEGIN
             CASE p_facts ->> 'mode'
                 WHEN 'payment' THEN RETURN effect_of_purchase_session(p_type, p_at, p_facts);
                 WHEN 'subscription' THEN RETURN effect_of_subscription_session(p_type, p_at, p_facts);
-                ELSE RETURN ('ignored', 'other_session', NULL);
+                ELSE RETURN outcome('ignored', 'other_session', NULL);
             END CASE;
         WHEN 'invoice' THEN RETURN effect_of_invoice(p_type, p_at, p_facts);
         WHEN 'invoice_payment' THEN RETURN effect_of_invoice_payment(p_facts);
@@ -2207,8 +2223,8 @@ BEGIN
         WHEN 'intent' THEN RETURN effect_of_intent(p_type, p_at, p_facts);
         WHEN 'refund' THEN RETURN effect_of_refund(p_type, p_at, p_facts);
         WHEN 'dispute' THEN RETURN effect_of_dispute(p_type, p_at, p_facts);
-        WHEN 'unreadable' THEN RETURN ('refused', 'unreadable', NULL);
-        ELSE RETURN ('ignored', 'not_ours', NULL);
+        WHEN 'unreadable' THEN RETURN outcome('refused', 'unreadable', NULL);
+        ELSE RETURN outcome('ignored', 'not_ours', NULL);
     END CASE;
 END
 $$;
@@ -5667,6 +5683,8 @@ REVOKE ALL ON FUNCTION public.notice_budgets(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.notice_budgets(p_limit integer) TO callmeback_worker;
 
 REVOKE ALL ON FUNCTION public.objects_of(p_facts jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.outcome(p_state text, p_effect text, p_user_id text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.payment_effect(p_type text, p_at timestamp with time zone, p_facts jsonb) FROM PUBLIC;
 

@@ -29,6 +29,23 @@ END
 $$;
 COMMENT ON FUNCTION require_self(text) IS 'A web request acts for its own person only.';
 
+CREATE OR REPLACE FUNCTION outcome(p_state text, p_effect text, p_user_id text)
+RETURNS payment_outcome
+LANGUAGE plpgsql
+IMMUTABLE
+SET search_path = public, pg_temp
+AS $$
+DECLARE
+    v payment_outcome;
+BEGIN
+    v.state := p_state;
+    v.effect := p_effect;
+    v.user_id := p_user_id;
+    RETURN v;
+END
+$$;
+COMMENT ON FUNCTION outcome(text, text, text) IS 'What an event did, as one value.';
+
 CREATE OR REPLACE FUNCTION begin_purchase(
     p_user_id text,
     p_purchase_id text,
@@ -182,20 +199,20 @@ BEGIN
     IF NOT FOUND THEN
         SELECT x.* INTO v FROM purchases AS x WHERE x.stripe_session_id = p_facts ->> 'id';
         IF NOT FOUND THEN
-            RETURN ('unmatched', 'unknown_session', NULL);
+            RETURN outcome('unmatched', 'unknown_session', NULL);
         END IF;
     END IF;
     PERFORM lock_account(v.user_id);
     SELECT x.* INTO v FROM purchases AS x WHERE x.user_id = v.user_id AND x.id = v.id FOR NO KEY UPDATE;
 
     IF v.status IN ('completed', 'refunded') THEN
-        RETURN ('ignored', 'already_completed', v.user_id);
+        RETURN outcome('ignored', 'already_completed', v.user_id);
     ELSIF p_type IN ('checkout.session.expired', 'checkout.session.async_payment_failed') THEN
         PERFORM fail_purchase(v.user_id, v.id);
-        RETURN ('applied', 'purchase_failed', v.user_id);
+        RETURN outcome('applied', 'purchase_failed', v.user_id);
     ELSIF p_type NOT IN ('checkout.session.completed', 'checkout.session.async_payment_succeeded')
         OR p_facts ->> 'payment_status' IS DISTINCT FROM 'paid' THEN
-        RETURN ('ignored', 'not_paid', v.user_id);
+        RETURN outcome('ignored', 'not_paid', v.user_id);
     END IF;
     v_problem := CASE
         WHEN p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN 'wrong_currency'
@@ -204,7 +221,7 @@ BEGIN
     END;
     IF v_problem IS NOT NULL THEN
         UPDATE purchases AS x SET refused = v_problem WHERE x.user_id = v.user_id AND x.id = v.id;
-        RETURN ('refused', v_problem, v.user_id);
+        RETURN outcome('refused', v_problem, v.user_id);
     END IF;
 
     -- A checkout that we took for ended had given its coupon back.
@@ -241,7 +258,7 @@ BEGIN
         v.user_id, v.credits, 'purchase', 'purchase:' || v.id, NULL, p_facts ->> 'payment_intent'
     );
     PERFORM note_customer(v.user_id, p_facts ->> 'customer');
-    RETURN ('applied', 'purchase_completed', v.user_id);
+    RETURN outcome('applied', 'purchase_completed', v.user_id);
 END
 $$;
 COMMENT ON FUNCTION effect_of_purchase_session(text, timestamptz, jsonb) IS
@@ -333,11 +350,11 @@ DECLARE
     v_credits integer;
 BEGIN
     IF v.id IS NULL THEN
-        RETURN ('unmatched', 'unknown_payment', NULL);
+        RETURN outcome('unmatched', 'unknown_payment', NULL);
     ELSIF p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN
-        RETURN ('refused', 'wrong_currency', v.user_id);
+        RETURN outcome('refused', 'wrong_currency', v.user_id);
     ELSIF v_amount IS NULL OR v_amount <= 0 OR v_amount > v.amount_cents THEN
-        RETURN ('refused', 'wrong_amount', v.user_id);
+        RETURN outcome('refused', 'wrong_amount', v.user_id);
     END IF;
     SELECT r.* INTO v_before FROM refunds AS r WHERE r.user_id = v.user_id AND r.id = p_facts ->> 'id';
     INSERT INTO refunds AS r (user_id, id, payment_id, amount_cents, currency, is_succeeded, is_undone, refunded_at)
@@ -352,13 +369,13 @@ BEGIN
         updated_at = clock_timestamp()
     RETURNING r.* INTO v_after;
     IF coalesce(v_before.is_succeeded AND NOT v_before.is_undone, false) = (v_after.is_succeeded AND NOT v_after.is_undone) THEN
-        RETURN ('ignored', 'nothing_new', v.user_id);
+        RETURN outcome('ignored', 'nothing_new', v.user_id);
     END IF;
     v_credits := count_reversals(
         v.user_id, v.id, CASE WHEN v_after.is_undone THEN 'refund_undone:' ELSE 'refund:' END || v_after.id
     );
     UPDATE refunds AS r SET credits = greatest(0, v_credits) WHERE r.user_id = v.user_id AND r.id = v_after.id;
-    RETURN ('applied', CASE WHEN v_after.is_undone THEN 'refund_undone' ELSE 'refunded' END, v.user_id);
+    RETURN outcome('applied', CASE WHEN v_after.is_undone THEN 'refund_undone' ELSE 'refunded' END, v.user_id);
 END
 $$;
 COMMENT ON FUNCTION effect_of_refund(text, timestamptz, jsonb) IS
@@ -378,11 +395,11 @@ DECLARE
     v_credits integer;
 BEGIN
     IF v.id IS NULL THEN
-        RETURN ('unmatched', 'unknown_payment', NULL);
+        RETURN outcome('unmatched', 'unknown_payment', NULL);
     ELSIF p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN
-        RETURN ('refused', 'wrong_currency', v.user_id);
+        RETURN outcome('refused', 'wrong_currency', v.user_id);
     ELSIF v_amount IS NULL OR v_amount <= 0 THEN
-        RETURN ('refused', 'wrong_amount', v.user_id);
+        RETURN outcome('refused', 'wrong_amount', v.user_id);
     END IF;
     SELECT d.* INTO v_before FROM disputes AS d WHERE d.user_id = v.user_id AND d.id = p_facts ->> 'id';
     INSERT INTO disputes AS d (
@@ -402,13 +419,13 @@ BEGIN
     RETURNING d.* INTO v_after;
     IF coalesce(v_before.is_withdrawn AND NOT v_before.is_reinstated, false)
         = (v_after.is_withdrawn AND NOT v_after.is_reinstated) THEN
-        RETURN ('ignored', 'nothing_new', v.user_id);
+        RETURN outcome('ignored', 'nothing_new', v.user_id);
     END IF;
     v_credits := count_reversals(
         v.user_id, v.id, CASE WHEN v_after.is_reinstated THEN 'dispute_undone:' ELSE 'dispute:' END || v_after.id
     );
     UPDATE disputes AS d SET credits = greatest(0, v_credits) WHERE d.user_id = v.user_id AND d.id = v_after.id;
-    RETURN ('applied', CASE WHEN v_after.is_reinstated THEN 'dispute_undone' ELSE 'disputed' END, v.user_id);
+    RETURN outcome('applied', CASE WHEN v_after.is_reinstated THEN 'dispute_undone' ELSE 'disputed' END, v.user_id);
 END
 $$;
 COMMENT ON FUNCTION effect_of_dispute(text, timestamptz, jsonb) IS

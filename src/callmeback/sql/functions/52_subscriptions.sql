@@ -233,17 +233,17 @@ BEGIN
         FROM subscriptions AS s
         WHERE s.user_id = p_facts ->> 'user_id' AND s.id = p_facts ->> 'reference';
         IF NOT FOUND THEN
-            RETURN ('unmatched', 'unknown_session', NULL);
+            RETURN outcome('unmatched', 'unknown_session', NULL);
         END IF;
-        RETURN (CASE WHEN expire_checkout(v.user_id, v.id) THEN 'applied' ELSE 'ignored' END, 'checkout_expired', v.user_id);
+        RETURN outcome(CASE WHEN expire_checkout(v.user_id, v.id) THEN 'applied' ELSE 'ignored' END, 'checkout_expired', v.user_id);
     END IF;
     v := subscription_of(p_facts);
     IF v.id IS NULL THEN
-        RETURN ('unmatched', 'unknown_subscription', NULL);
+        RETURN outcome('unmatched', 'unknown_subscription', NULL);
     END IF;
     PERFORM note_customer(v.user_id, p_facts ->> 'customer');
     -- What was paid is told by the invoice.
-    RETURN ('applied', 'subscription_known', v.user_id);
+    RETURN outcome('applied', 'subscription_known', v.user_id);
 END
 $$;
 COMMENT ON FUNCTION effect_of_subscription_session(text, timestamptz, jsonb) IS
@@ -268,41 +268,41 @@ DECLARE
     v_allowance integer;
 BEGIN
     IF p_facts ->> 'subscription' IS NULL THEN
-        RETURN ('ignored', 'no_subscription', NULL);
+        RETURN outcome('ignored', 'no_subscription', NULL);
     END IF;
     v := subscription_of(p_facts);
     IF v.id IS NULL THEN
-        RETURN ('unmatched', 'unknown_subscription', NULL);
+        RETURN outcome('unmatched', 'unknown_subscription', NULL);
     ELSIF EXISTS (SELECT FROM payments AS x WHERE x.user_id = v.user_id AND x.id = p_facts ->> 'id') THEN
-        RETURN ('ignored', 'already_paid', v.user_id);
+        RETURN outcome('ignored', 'already_paid', v.user_id);
     ELSIF p_type = 'invoice.payment_failed' THEN
         IF v.status <> 'active' OR v_start <= v.current_period_start OR p_at < v.seen_at THEN
-            RETURN ('ignored', 'payment_failed', v.user_id);
+            RETURN outcome('ignored', 'payment_failed', v.user_id);
         END IF;
         UPDATE subscriptions AS s
         SET status = 'past_due', grace_until = p_at + c_grace, seen_at = p_at, updated_at = clock_timestamp()
         WHERE s.user_id = v.user_id AND s.id = v.id;
         PERFORM follow_subscription(v.user_id);
-        RETURN ('applied', 'grace_began', v.user_id);
+        RETURN outcome('applied', 'grace_began', v.user_id);
     ELSIF p_type NOT IN ('invoice.paid', 'invoice.payment_succeeded') OR p_facts ->> 'status' IS DISTINCT FROM 'paid' THEN
-        RETURN ('ignored', 'not_paid', v.user_id);
+        RETURN outcome('ignored', 'not_paid', v.user_id);
     END IF;
 
     v_tier := coalesce(v_tier, v.tier);
     v_price := CASE v_tier WHEN v.tier THEN v.price_cents WHEN v.pending_tier THEN v.pending_price_cents END;
     IF p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN
-        RETURN ('refused', 'wrong_currency', v.user_id);
+        RETURN outcome('refused', 'wrong_currency', v.user_id);
     ELSIF v_price IS NULL THEN
-        RETURN ('refused', 'wrong_tier', v.user_id);
+        RETURN outcome('refused', 'wrong_tier', v.user_id);
     ELSIF (p_facts ->> 'amount_cents')::numeric IS DISTINCT FROM v_price THEN
-        RETURN ('refused', 'wrong_amount', v.user_id);
+        RETURN outcome('refused', 'wrong_amount', v.user_id);
     ELSIF v_start IS NULL OR v_end IS NULL OR v_end <= v_start THEN
-        RETURN ('refused', 'wrong_period', v.user_id);
+        RETURN outcome('refused', 'wrong_period', v.user_id);
     ELSIF v.status = 'expired' AND EXISTS (
         SELECT FROM subscriptions AS s
         WHERE s.user_id = v.user_id AND s.id <> v.id AND s.status IN ('pending', 'active', 'past_due')
     ) THEN
-        RETURN ('refused', 'second_subscription', v.user_id);
+        RETURN outcome('refused', 'second_subscription', v.user_id);
     END IF;
 
     SELECT coalesce(a.monthly_credit_allowance, t.monthly_credit_allowance) INTO v_allowance
@@ -330,7 +330,7 @@ BEGIN
         -- A second invoice for one period brings money and no credits: somebody must look.
         v_payment.credits := 0;
         PERFORM receive_payment(v_payment);
-        RETURN ('refused', 'period_paid_twice', v.user_id);
+        RETURN outcome('refused', 'period_paid_twice', v.user_id);
     END IF;
     PERFORM receive_payment(v_payment);
     -- An older period that is told late is paid, but says nothing about today.
@@ -347,7 +347,7 @@ BEGIN
         PERFORM follow_subscription(v.user_id);
     END IF;
     PERFORM note_customer(v.user_id, p_facts ->> 'customer');
-    RETURN ('applied', 'period_paid', v.user_id);
+    RETURN outcome('applied', 'period_paid', v.user_id);
 END
 $$;
 COMMENT ON FUNCTION effect_of_invoice(text, timestamptz, jsonb) IS
@@ -364,9 +364,9 @@ DECLARE
     v_status text := p_facts ->> 'status';
 BEGIN
     IF v.id IS NULL THEN
-        RETURN ('unmatched', 'unknown_subscription', NULL);
+        RETURN outcome('unmatched', 'unknown_subscription', NULL);
     ELSIF v.ended_at IS NOT NULL THEN
-        RETURN ('ignored', 'ended', v.user_id);
+        RETURN outcome('ignored', 'ended', v.user_id);
     ELSIF p_type = 'customer.subscription.deleted' OR v_status IN ('canceled', 'incomplete_expired') THEN
         -- The provider never revives one, so this holds whenever it comes.
         UPDATE subscriptions AS s
@@ -378,9 +378,9 @@ BEGIN
         IF v.started_at IS NOT NULL THEN
             PERFORM follow_subscription(v.user_id);
         END IF;
-        RETURN ('applied', 'subscription_ended', v.user_id);
+        RETURN outcome('applied', 'subscription_ended', v.user_id);
     ELSIF p_at < v.seen_at OR v.status NOT IN ('active', 'past_due') THEN
-        RETURN ('ignored', 'older_or_not_begun', v.user_id);
+        RETURN outcome('ignored', 'older_or_not_begun', v.user_id);
     END IF;
     UPDATE subscriptions AS s
     SET
@@ -393,7 +393,7 @@ BEGIN
         seen_at = p_at, updated_at = clock_timestamp()
     WHERE s.user_id = v.user_id AND s.id = v.id;
     PERFORM follow_subscription(v.user_id);
-    RETURN ('applied', 'subscription_updated', v.user_id);
+    RETURN outcome('applied', 'subscription_updated', v.user_id);
 END
 $$;
 COMMENT ON FUNCTION effect_of_subscription(text, timestamptz, jsonb) IS

@@ -309,7 +309,7 @@ DECLARE
 BEGIN
     -- What packs and plans are paid with is told by their checkouts and invoices.
     IF p_facts ->> 'reference' IS NULL OR p_facts ->> 'purpose' IS DISTINCT FROM 'call' THEN
-        RETURN ('ignored', 'not_of_a_call', NULL);
+        RETURN outcome('ignored', 'not_of_a_call', NULL);
     END IF;
     PERFORM lock_account(p_facts ->> 'user_id');
     UPDATE payment_authorizations AS x
@@ -318,21 +318,21 @@ BEGIN
         AND coalesce(x.payment_intent_id, p_facts ->> 'id') = p_facts ->> 'id'
     RETURNING x.* INTO v;
     IF NOT FOUND THEN
-        RETURN ('unmatched', 'unknown_authorization', NULL);
+        RETURN outcome('unmatched', 'unknown_authorization', NULL);
     ELSIF p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN
-        RETURN ('refused', 'wrong_currency', v.user_id);
+        RETURN outcome('refused', 'wrong_currency', v.user_id);
     ELSIF p_type NOT IN ('payment_intent.succeeded', 'payment_intent.canceled') THEN
-        RETURN ('ignored', 'nothing_to_settle', v.user_id);
+        RETURN outcome('ignored', 'nothing_to_settle', v.user_id);
     ELSIF v.state IN ('authorizing', 'authorized', 'calling') THEN
         -- The call isn't settled yet: looked at again once it is.
-        RETURN ('unmatched', 'call_goes_on', v.user_id);
+        RETURN outcome('unmatched', 'call_goes_on', v.user_id);
     END IF;
     v_state := end_authorization(
         v.user_id, v.id,
         CASE WHEN p_type = 'payment_intent.succeeded' THEN coalesce((p_facts ->> 'received_cents')::numeric, -1) ELSE 0 END,
         p_at
     );
-    RETURN (
+    RETURN outcome(
         CASE v_state WHEN 'wrong_amount' THEN 'refused' WHEN v.state THEN 'ignored' ELSE 'applied' END, v_state, v.user_id
     );
 END

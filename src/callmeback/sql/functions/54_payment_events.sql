@@ -11,7 +11,7 @@ BEGIN
             CASE p_facts ->> 'mode'
                 WHEN 'payment' THEN RETURN effect_of_purchase_session(p_type, p_at, p_facts);
                 WHEN 'subscription' THEN RETURN effect_of_subscription_session(p_type, p_at, p_facts);
-                ELSE RETURN ('ignored', 'other_session', NULL);
+                ELSE RETURN outcome('ignored', 'other_session', NULL);
             END CASE;
         WHEN 'invoice' THEN RETURN effect_of_invoice(p_type, p_at, p_facts);
         WHEN 'invoice_payment' THEN RETURN effect_of_invoice_payment(p_facts);
@@ -19,8 +19,8 @@ BEGIN
         WHEN 'intent' THEN RETURN effect_of_intent(p_type, p_at, p_facts);
         WHEN 'refund' THEN RETURN effect_of_refund(p_type, p_at, p_facts);
         WHEN 'dispute' THEN RETURN effect_of_dispute(p_type, p_at, p_facts);
-        WHEN 'unreadable' THEN RETURN ('refused', 'unreadable', NULL);
-        ELSE RETURN ('ignored', 'not_ours', NULL);
+        WHEN 'unreadable' THEN RETURN outcome('refused', 'unreadable', NULL);
+        ELSE RETURN outcome('ignored', 'not_ours', NULL);
     END CASE;
 END
 $$;
@@ -36,7 +36,7 @@ DECLARE
 BEGIN
     SELECT x.user_id INTO v_user_id FROM payments AS x WHERE x.id = p_facts ->> 'invoice';
     IF NOT FOUND THEN
-        RETURN ('unmatched', 'unknown_invoice', NULL);
+        RETURN outcome('unmatched', 'unknown_invoice', NULL);
     END IF;
     PERFORM lock_account(v_user_id);
     UPDATE payments AS x
@@ -44,7 +44,7 @@ BEGIN
     WHERE x.user_id = v_user_id AND x.id = p_facts ->> 'invoice' AND x.payment_intent_id IS NULL
         AND p_facts ->> 'payment_intent' IS NOT NULL
         AND NOT EXISTS (SELECT FROM payments AS o WHERE o.payment_intent_id = p_facts ->> 'payment_intent');
-    RETURN (CASE WHEN FOUND THEN 'applied' ELSE 'ignored' END, 'intent_known', v_user_id);
+    RETURN outcome(CASE WHEN FOUND THEN 'applied' ELSE 'ignored' END, 'intent_known', v_user_id);
 END
 $$;
 COMMENT ON FUNCTION effect_of_invoice_payment(jsonb) IS 'Which intent paid an invoice: refunds and disputes name the intent.';
