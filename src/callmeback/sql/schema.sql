@@ -727,6 +727,40 @@ $$;
 
 COMMENT ON FUNCTION public.claim_subscription_work(p_limit integer, p_again_after interval) IS 'Plans to cancel at the provider, or to ask it about; each is handed to one worker, and again later if nothing came of it.';
 
+CREATE FUNCTION public.close_stale_checkouts(p_limit integer DEFAULT 1) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    -- A page at the provider lives half an hour.
+    c_alive CONSTANT interval := '2 hours';
+    v_oldest timestamptz := clock_timestamp() - c_alive;
+    v record;
+    v_closed integer := 0;
+BEGIN
+    FOR v IN
+        SELECT x.user_id, x.id, true AS is_purchase
+        FROM purchases AS x
+        WHERE x.status = 'pending' AND x.created_at < v_oldest
+        UNION ALL
+        SELECT s.user_id, s.id, false AS is_purchase
+        FROM subscriptions AS s
+        WHERE s.status = 'pending' AND s.created_at < v_oldest
+        LIMIT p_limit
+    LOOP
+        IF v.is_purchase THEN
+            PERFORM fail_purchase(v.user_id, v.id);
+        ELSE
+            PERFORM expire_checkout(v.user_id, v.id);
+        END IF;
+        v_closed := v_closed + 1;
+    END LOOP;
+    RETURN v_closed;
+END
+$$;
+
+COMMENT ON FUNCTION public.close_stale_checkouts(p_limit integer) IS 'Checkouts whose end nobody told us: coupons are free again, another plan can be chosen. One a transaction keeps it from holding two accounts.';
+
 CREATE FUNCTION public.count_attempt(p_bucket text, p_limit integer, p_window interval) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -930,10 +964,11 @@ DECLARE
     c_look_after CONSTANT interval := '2 hours';
     v subscriptions;
     v_payment payments;
-    v_tier text := p_facts ->> 'tier';
+    v_label text := p_facts ->> 'tier';
+    v_amount numeric := (p_facts ->> 'amount_cents')::numeric;
+    v_tier text;
     v_start timestamptz := to_timestamp((p_facts ->> 'period_start')::double precision);
     v_end timestamptz := to_timestamp((p_facts ->> 'period_end')::double precision);
-    v_price numeric;
     v_allowance integer;
 BEGIN
     IF p_facts ->> 'subscription' IS NULL THEN
@@ -957,13 +992,19 @@ BEGIN
         RETURN outcome('ignored', 'not_paid', v.user_id);
     END IF;
 
-    v_tier := coalesce(v_tier, v.tier);
-    v_price := CASE v_tier WHEN v.tier THEN v.price_cents WHEN v.pending_tier THEN v.pending_price_cents END;
+    -- The amount says which of the agreed prices was paid: what an invoice of a change is labelled with may be the old plan.
+    v_tier := CASE
+        WHEN v_amount = v.pending_price_cents THEN v.pending_tier
+        WHEN v_amount = v.price_cents AND coalesce(v_label, v.tier) = v.tier THEN v.tier
+        -- A period of an earlier plan that is told late.
+        ELSE (
+            SELECT t.tier FROM subscription_tiers AS t
+            WHERE t.tier = v_label AND t.monthly_price_cents = v_amount AND v_amount > 0
+        )
+    END;
     IF p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN
         RETURN outcome('refused', 'wrong_currency', v.user_id);
-    ELSIF v_price IS NULL THEN
-        RETURN outcome('refused', 'wrong_tier', v.user_id);
-    ELSIF (p_facts ->> 'amount_cents')::numeric IS DISTINCT FROM v_price THEN
+    ELSIF v_tier IS NULL THEN
         RETURN outcome('refused', 'wrong_amount', v.user_id);
     ELSIF v_start IS NULL OR v_end IS NULL OR v_end <= v_start THEN
         RETURN outcome('refused', 'wrong_period', v.user_id);
@@ -985,7 +1026,7 @@ BEGIN
     v_payment.payment_intent_id := p_facts ->> 'payment_intent';
     v_payment.tier := v_tier;
     v_payment.description := v_tier || ' plan, a month';
-    v_payment.amount_cents := v_price;
+    v_payment.amount_cents := v_amount;
     v_payment.currency := v.currency;
     v_payment.credits := v_allowance;
     v_payment.period_start := v_start;
@@ -1006,7 +1047,7 @@ BEGIN
     IF v.ended_at IS NULL AND v_start >= coalesce(v.current_period_start, v_start) THEN
         UPDATE subscriptions AS s
         SET
-            status = 'active', tier = v_tier, price_cents = v_price,
+            status = 'active', tier = v_tier, price_cents = v_amount,
             pending_tier = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_tier END,
             pending_price_cents = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_price_cents END,
             started_at = coalesce(s.started_at, v_start), current_period_start = v_start, current_period_end = v_end,
@@ -5005,6 +5046,8 @@ CREATE INDEX idx_proxy_answers_created ON public.proxy_answers USING btree (crea
 
 CREATE INDEX idx_purchases_payment_intent ON public.purchases USING btree (payment_intent_id) WHERE (payment_intent_id IS NOT NULL);
 
+CREATE INDEX idx_purchases_pending ON public.purchases USING btree (created_at) WHERE (status = 'pending'::text);
+
 CREATE INDEX idx_refunds_payment ON public.refunds USING btree (user_id, payment_id);
 
 CREATE INDEX idx_relationships_favorite ON public.user_persona_relationships USING btree (user_id, persona_id) WHERE is_favorite;
@@ -5030,6 +5073,8 @@ CREATE INDEX idx_subscriptions_cancel_due ON public.subscriptions USING btree (c
 CREATE INDEX idx_subscriptions_grace ON public.subscriptions USING btree (grace_until) WHERE (grace_until IS NOT NULL);
 
 CREATE INDEX idx_subscriptions_look ON public.subscriptions USING btree (look_at) WHERE (look_at IS NOT NULL);
+
+CREATE INDEX idx_subscriptions_pending ON public.subscriptions USING btree (created_at) WHERE (status = 'pending'::text);
 
 CREATE INDEX idx_subscriptions_pending_tier ON public.subscriptions USING btree (pending_tier) WHERE (pending_tier IS NOT NULL);
 
@@ -5578,6 +5623,9 @@ GRANT ALL ON FUNCTION public.claim_dials(p_carrier text, p_worker text, p_limit 
 REVOKE ALL ON FUNCTION public.claim_subscription_work(p_limit integer, p_again_after interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.claim_subscription_work(p_limit integer, p_again_after interval) TO callmeback_worker;
 
+REVOKE ALL ON FUNCTION public.close_stale_checkouts(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.close_stale_checkouts(p_limit integer) TO callmeback_worker;
+
 REVOKE ALL ON FUNCTION public.count_attempt(p_bucket text, p_limit integer, p_window interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.count_attempt(p_bucket text, p_limit integer, p_window interval) TO callmeback_api;
 
@@ -5665,7 +5713,6 @@ GRANT ALL ON FUNCTION public.note_authorization(p_user_id text, p_authorization_
 
 REVOKE ALL ON FUNCTION public.note_cancellation(p_user_id text, p_subscription_id text, p_at_period_end boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.note_cancellation(p_user_id text, p_subscription_id text, p_at_period_end boolean) TO callmeback_api;
-GRANT ALL ON FUNCTION public.note_cancellation(p_user_id text, p_subscription_id text, p_at_period_end boolean) TO callmeback_worker;
 
 REVOKE ALL ON FUNCTION public.note_checkout(p_user_id text, p_purchase_id text, p_session_id text, p_url text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.note_checkout(p_user_id text, p_purchase_id text, p_session_id text, p_url text) TO callmeback_api;

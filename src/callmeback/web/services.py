@@ -10,9 +10,11 @@ from callmeback import errors, logs
 from callmeback.domain import costs, installation
 from callmeback.domain.passwords import Hasher
 from callmeback.domain.tokens import Keys
+from callmeback.payments.account import cashier_config
 from callmeback.pg import roles
 from callmeback.pg.pool import Database
 from callmeback.providers.mail import Mailer
+from callmeback.providers.stripe import Cashier
 from callmeback.providers.twilio import Carrier
 from callmeback.settings import VENDORS, Settings
 from callmeback.simulator import Simulator, SimulatorConfig
@@ -48,6 +50,7 @@ class Services:
             settings, settings.role_secret, settings.database_url, roles.READONLY, READONLY_POOL_MAX
         )
         self.carrier = Carrier(accounts.carrier_config(settings))
+        self.cashier = Cashier(cashier_config(settings))
         self.simulator = _simulator(settings, self.carrier)
         self.mailer = Mailer(accounts.mail_config(settings))
         self.staff = Staff(settings, self.carrier)
@@ -111,6 +114,7 @@ class Services:
             task.cancel()
         await self.staff.aclose()
         await self.carrier.aclose()
+        await self.cashier.aclose()
         if self.simulator is not None:
             await self.simulator.aclose()
         for database in (self.readonly, self.voice, self.api):

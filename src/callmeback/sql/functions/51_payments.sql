@@ -430,3 +430,39 @@ END
 $$;
 COMMENT ON FUNCTION effect_of_dispute(text, timestamptz, jsonb) IS
 'A dispute counts from the withdrawal of the money until it is reinstated, in whatever order the two are told.';
+
+CREATE OR REPLACE FUNCTION close_stale_checkouts(p_limit integer DEFAULT 1)
+RETURNS integer
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = public, pg_temp
+AS $$
+DECLARE
+    -- A page at the provider lives half an hour.
+    c_alive CONSTANT interval := '2 hours';
+    v_oldest timestamptz := clock_timestamp() - c_alive;
+    v record;
+    v_closed integer := 0;
+BEGIN
+    FOR v IN
+        SELECT x.user_id, x.id, true AS is_purchase
+        FROM purchases AS x
+        WHERE x.status = 'pending' AND x.created_at < v_oldest
+        UNION ALL
+        SELECT s.user_id, s.id, false AS is_purchase
+        FROM subscriptions AS s
+        WHERE s.status = 'pending' AND s.created_at < v_oldest
+        LIMIT p_limit
+    LOOP
+        IF v.is_purchase THEN
+            PERFORM fail_purchase(v.user_id, v.id);
+        ELSE
+            PERFORM expire_checkout(v.user_id, v.id);
+        END IF;
+        v_closed := v_closed + 1;
+    END LOOP;
+    RETURN v_closed;
+END
+$$;
+COMMENT ON FUNCTION close_stale_checkouts(integer) IS
+'Checkouts whose end nobody told us: coupons are free again, another plan can be chosen. One a transaction keeps it from holding two accounts.';

@@ -261,10 +261,11 @@ DECLARE
     c_look_after CONSTANT interval := '2 hours';
     v subscriptions;
     v_payment payments;
-    v_tier text := p_facts ->> 'tier';
+    v_label text := p_facts ->> 'tier';
+    v_amount numeric := (p_facts ->> 'amount_cents')::numeric;
+    v_tier text;
     v_start timestamptz := to_timestamp((p_facts ->> 'period_start')::double precision);
     v_end timestamptz := to_timestamp((p_facts ->> 'period_end')::double precision);
-    v_price numeric;
     v_allowance integer;
 BEGIN
     IF p_facts ->> 'subscription' IS NULL THEN
@@ -288,13 +289,19 @@ BEGIN
         RETURN outcome('ignored', 'not_paid', v.user_id);
     END IF;
 
-    v_tier := coalesce(v_tier, v.tier);
-    v_price := CASE v_tier WHEN v.tier THEN v.price_cents WHEN v.pending_tier THEN v.pending_price_cents END;
+    -- The amount says which of the agreed prices was paid: what an invoice of a change is labelled with may be the old plan.
+    v_tier := CASE
+        WHEN v_amount = v.pending_price_cents THEN v.pending_tier
+        WHEN v_amount = v.price_cents AND coalesce(v_label, v.tier) = v.tier THEN v.tier
+        -- A period of an earlier plan that is told late.
+        ELSE (
+            SELECT t.tier FROM subscription_tiers AS t
+            WHERE t.tier = v_label AND t.monthly_price_cents = v_amount AND v_amount > 0
+        )
+    END;
     IF p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN
         RETURN outcome('refused', 'wrong_currency', v.user_id);
-    ELSIF v_price IS NULL THEN
-        RETURN outcome('refused', 'wrong_tier', v.user_id);
-    ELSIF (p_facts ->> 'amount_cents')::numeric IS DISTINCT FROM v_price THEN
+    ELSIF v_tier IS NULL THEN
         RETURN outcome('refused', 'wrong_amount', v.user_id);
     ELSIF v_start IS NULL OR v_end IS NULL OR v_end <= v_start THEN
         RETURN outcome('refused', 'wrong_period', v.user_id);
@@ -316,7 +323,7 @@ BEGIN
     v_payment.payment_intent_id := p_facts ->> 'payment_intent';
     v_payment.tier := v_tier;
     v_payment.description := v_tier || ' plan, a month';
-    v_payment.amount_cents := v_price;
+    v_payment.amount_cents := v_amount;
     v_payment.currency := v.currency;
     v_payment.credits := v_allowance;
     v_payment.period_start := v_start;
@@ -337,7 +344,7 @@ BEGIN
     IF v.ended_at IS NULL AND v_start >= coalesce(v.current_period_start, v_start) THEN
         UPDATE subscriptions AS s
         SET
-            status = 'active', tier = v_tier, price_cents = v_price,
+            status = 'active', tier = v_tier, price_cents = v_amount,
             pending_tier = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_tier END,
             pending_price_cents = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_price_cents END,
             started_at = coalesce(s.started_at, v_start), current_period_start = v_start, current_period_end = v_end,

@@ -128,6 +128,9 @@ COMMENT ON COLUMN subscriptions.cancel_due_at IS 'From then on the worker cancel
 COMMENT ON COLUMN subscriptions.seen_at IS 'Time of the newest event that told its state; an older one changes nothing.';
 COMMENT ON COLUMN subscriptions.look_at IS 'When the worker asks the provider next how it stands, in case an event was lost.';
 
+CREATE INDEX idx_subscriptions_pending ON subscriptions (created_at) WHERE status = 'pending';
+CREATE INDEX idx_purchases_pending ON purchases (created_at) WHERE status = 'pending';
+
 CREATE TABLE payments (
     user_id id NOT NULL CONSTRAINT payments_user_fkey REFERENCES users (id),
     id id NOT NULL,
