@@ -1,0 +1,1 @@
+"""Where credits come from: the payments vendor's account, checkout, events, subscriptions."""
