@@ -11,8 +11,8 @@ SRC = ROOT / "src"
 PACKAGE = SRC / "callmeback"
 
 NOT_OURS = {
-    ".git", ".venv", "node_modules", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis",
-    ".wrangler", "build", "dist", "out", "vendor",
+    ".git", ".venv", ".lock", "node_modules", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache",
+    ".hypothesis", ".wrangler", "build", "dist", "out", "vendor",
 }  # fmt: skip
 TEXT_ENDINGS = {
     ".py", ".sql", ".html", ".css", ".js", ".ts", ".md", ".toml", ".txt", ".in", ".yml", ".yaml", ".json", ".sh",

@@ -1,1 +1,1 @@
-"""Money coming in: what is asked of the payment provider around our own commits, and what it tells us."""
+"""Money coming in: what is asked of the payments vendor around our own commits, and what it tells us."""

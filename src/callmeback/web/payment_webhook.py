@@ -7,7 +7,7 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 
 from callmeback.payments import events
-from callmeback.payments.account import WEBHOOK_PATH
+from callmeback.payments.accounts import WEBHOOK_PATH
 from callmeback.providers import stripe_events
 from callmeback.web.services import Services
 

@@ -15,7 +15,7 @@ from callmeback import errors, logs
 from callmeback.domain import reaping, upkeep
 from callmeback.payments import events as payment_events
 from callmeback.payments import upkeep as payments_upkeep
-from callmeback.payments.account import cashier_config
+from callmeback.payments.accounts import stripe_account
 from callmeback.pg import home, roles
 from callmeback.pg.pool import Database
 from callmeback.providers.stripe import Cashier
@@ -64,7 +64,7 @@ async def serve(settings: Settings, stopping: asyncio.Event | None = None) -> No
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     dsn = roles.dsn_for(roles.WORKER, settings.role_secret, settings.database_url)
     carrier = Carrier(accounts.carrier_config(settings))
-    cashier = Cashier(cashier_config(settings))
+    cashier = Cashier(stripe_account(settings))
     try:
         async with Database.open(dsn, name="worker", max_size=POOL_MAX, wait_s=settings.pool_wait_s) as db:
             await keep(duties(settings, db, carrier, cashier), stopping)
