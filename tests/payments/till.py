@@ -72,7 +72,7 @@ class Till(msgspec.Struct, frozen=True):
 
         return purchase
 
-    def paid(self, purchase: str, **changes: Any) -> Event:
+    def paid(self, purchase: str, /, **changes: Any) -> Event:
         """The event that a checkout of it was paid."""
         number = next(self.numbers)
         amount = self.row("SELECT amount_cents FROM purchases WHERE id = %s", purchase)["amount_cents"]
@@ -91,7 +91,7 @@ class Till(msgspec.Struct, frozen=True):
 
         return purchase
 
-    def refund(self, intent: str, cents: int, refund: str | None = None, **changes: Any) -> Event:
+    def refund(self, intent: str, cents: int, refund: str | None = None, /, **changes: Any) -> Event:
         """The event that money was given back."""
         number = next(self.numbers)
         facts = {
@@ -117,7 +117,7 @@ class Till(msgspec.Struct, frozen=True):
 
         return subscription
 
-    def invoice(self, subscription: str, tier: str, start: datetime = NOON, **changes: Any) -> Event:
+    def invoice(self, subscription: str, tier: str, start: datetime = NOON, /, **changes: Any) -> Event:
         """The event that a period of a plan was paid."""
         number = next(self.numbers)
         facts = {
@@ -130,7 +130,7 @@ class Till(msgspec.Struct, frozen=True):
 
         return Event(id=f"evt_{number}", type="invoice.paid", at=start, facts=facts | changes)
 
-    def plan(self, subscription: str, what: str, at: datetime, **changes: Any) -> Event:
+    def plan(self, subscription: str, what: str, at: datetime, /, **changes: Any) -> Event:
         """An event of the subscription itself: created, updated, deleted."""
         facts = {
             "kind": "subscription", "id": f"sub_{subscription}", "subscription": f"sub_{subscription}",

@@ -54,7 +54,10 @@ class PlanOffer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanChange(msgspec.Struct, frozen=True, kw_only=True):
-    """Another plan: an upgrade is paid and in force at once, all else from the next period on."""
+    """Another plan: an upgrade is paid and in force at once, all else from the next period on.
+
+    By `request_key` the provider knows the request, asked once or again.
+    """
 
     subscription_id: str
     stripe_subscription_id: str
@@ -62,6 +65,7 @@ class PlanChange(msgspec.Struct, frozen=True, kw_only=True):
     price_cents: Decimal
     currency: str
     is_upgrade: bool
+    request_key: str
 
 
 class PlanWork(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,9 +102,9 @@ async def expire_checkout(tx: Session, user_id: str, subscription_id: str) -> No
     await tx.run(SQL.expire_checkout, user_id=user_id, subscription_id=subscription_id)
 
 
-async def request_tier(tx: Session, user_id: str, tier: str) -> PlanChange:
+async def request_tier(tx: Session, user_id: str, tier: str, key: str) -> PlanChange:
     """Note the plan that a person wants instead; raises NotFound without one, UnknownTier."""
-    return await tx.one(SQL.request_tier, PlanChange, user_id=user_id, tier=tier)
+    return await tx.one(SQL.request_tier, PlanChange, user_id=user_id, tier=tier, key=key)
 
 
 async def withdraw_request(tx: Session, user_id: str, tier: str) -> None:

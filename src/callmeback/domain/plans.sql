@@ -56,8 +56,9 @@ SELECT
     r.lookup_key,
     r.price_cents,
     r.currency,
-    r.is_upgrade
-FROM request_tier(%(user_id)s, %(tier)s) AS r;
+    r.is_upgrade,
+    r.request_key
+FROM request_tier(%(user_id)s, %(tier)s, %(key)s) AS r;
 
 -- name: withdraw_request
 -- The provider said no to the change.

@@ -144,13 +144,15 @@ async def _leave_plan(desk: Desk) -> bool:
 
 async def _change_plan(desk: Desk, tier: str) -> None:
     async with desk.open() as tx:
-        change = await plans.request_tier(tx, desk.user_id, tier)
+        change = await plans.request_tier(tx, desk.user_id, tier, ids.new("plan"))
     item = _plan_item(tier, int(change.price_cents), change.currency)
     marks = Marks(user_id=desk.user_id, reference=change.subscription_id, purpose="plan", tier=tier)
     try:
         async with _vendor():
             price = await desk.cashier.plan_price(change.lookup_key, item)
-            await desk.cashier.change_plan(change.stripe_subscription_id, price, marks, now=change.is_upgrade)
+            await desk.cashier.change_plan(
+                change.stripe_subscription_id, price, marks, now=change.is_upgrade, key=change.request_key
+            )
     except (errors.PaymentDeclined, errors.PaymentsFailed) as exc:
         # What is unclear stays written: if it was done after all, the invoice is for the plan that was asked for.
         if isinstance(exc.__cause__, VendorRefused):

@@ -4,6 +4,7 @@ Every request has a deadline of ours, and every one that creates something a key
 once. Nothing here knows what a thing means to the house.
 """
 
+import hashlib
 from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, TypeVar
@@ -117,9 +118,9 @@ class Cashier:
     async def create_customer(self, user_id: str, email: str) -> str:
         """The person as Stripe knows them; the same person again is the same customer for a day."""
         params: Any = {"email": email, "metadata": {"user_id": user_id}}
-        made = await _asked(
-            "create a customer", self._v1.customers.create_async(params, {"idempotency_key": f"customer:{user_id}"})
-        )
+        address = hashlib.sha256(email.encode()).hexdigest()[:16]
+        options: Any = {"idempotency_key": f"customer:{user_id}:{address}"}
+        made = await _asked("create a customer", self._v1.customers.create_async(params, options))
 
         return str(made.id)
 
@@ -186,7 +187,7 @@ class Cashier:
 
         return str(made.id)
 
-    async def change_plan(self, subscription: str, price: str, marks: Marks, *, now: bool) -> None:
+    async def change_plan(self, subscription: str, price: str, marks: Marks, *, now: bool, key: str) -> None:
         """Another plan: at once, with a period that begins now and is paid now, or from the next period on.
 
         Raises Declined where it is to be paid now and can't be; nothing has changed then.
@@ -200,7 +201,8 @@ class Cashier:
         }
         if now:
             params |= {"billing_cycle_anchor": "now", "payment_behavior": "error_if_incomplete"}
-        await _asked("change a plan", self._v1.subscriptions.update_async(subscription, params))
+        options: Any = {"idempotency_key": f"change:{key}"}
+        await _asked("change a plan", self._v1.subscriptions.update_async(subscription, params, options))
 
     async def end_plan_with_period(self, subscription: str, ends: bool) -> None:
         """Let a plan run out with the period that is paid, or go on after all."""

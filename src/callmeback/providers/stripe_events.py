@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 import stripe
+from msgspec import UNSET, UnsetType
 
 from callmeback import errors
 
@@ -142,6 +143,7 @@ class _Reversal(msgspec.Struct):
     reason: str | None = None
     charge: _Reference = None
     payment_intent: _Reference = None
+    balance_transaction: _Reference | UnsetType = UNSET
 
 
 def verified(body: bytes, signature: str | None, secret: str) -> Event:
@@ -293,6 +295,8 @@ def _reversal(thing: dict[str, Any]) -> Facts:
         "status": reversal.status,
         "reason": reversal.reason,
         "charge": _id(reversal.charge),
+        # What is let go of a hold is a refund too, of money that was never taken.
+        "moves_money": reversal.balance_transaction is not None,
         "payment_intent": _id(reversal.payment_intent),
     }
 

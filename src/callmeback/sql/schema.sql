@@ -1050,6 +1050,7 @@ BEGIN
             status = 'active', tier = v_tier, price_cents = v_amount,
             pending_tier = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_tier END,
             pending_price_cents = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_price_cents END,
+            pending_key = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_key END,
             started_at = coalesce(s.started_at, v_start), current_period_start = v_start, current_period_end = v_end,
             grace_until = NULL, suspended_at = NULL, checkout_url = NULL, cancel_due_at = NULL,
             seen_at = greatest(s.seen_at, p_at), look_at = v_end + c_look_after, updated_at = clock_timestamp()
@@ -1178,7 +1179,10 @@ DECLARE
     v_after refunds;
     v_credits integer;
 BEGIN
-    IF v.id IS NULL THEN
+    IF v_status = 'succeeded' AND (p_facts ->> 'moves_money')::boolean IS FALSE THEN
+        -- The part of a hold that is let go: that money was never ours.
+        RETURN outcome('ignored', 'nothing_moved', v.user_id);
+    ELSIF v.id IS NULL THEN
         RETURN outcome('unmatched', 'unknown_payment', NULL);
     ELSIF p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN
         RETURN outcome('refused', 'wrong_currency', v.user_id);
@@ -1229,7 +1233,7 @@ BEGIN
         SET
             status = CASE WHEN s.started_at IS NULL OR s.status = 'expired' THEN 'expired' ELSE 'canceled' END,
             ended_at = p_at, grace_until = NULL, cancel_due_at = NULL, look_at = NULL, pending_tier = NULL,
-            pending_price_cents = NULL, seen_at = greatest(s.seen_at, p_at), updated_at = clock_timestamp()
+            pending_price_cents = NULL, pending_key = NULL, seen_at = greatest(s.seen_at, p_at), updated_at = clock_timestamp()
         WHERE s.user_id = v.user_id AND s.id = v.id;
         IF v.started_at IS NOT NULL THEN
             PERFORM follow_subscription(v.user_id);
@@ -1358,7 +1362,7 @@ BEGIN
         UPDATE subscriptions AS s
         SET
             status = 'expired', grace_until = NULL, cancel_due_at = v_now, look_at = NULL, pending_tier = NULL,
-            pending_price_cents = NULL, updated_at = v_now
+            pending_price_cents = NULL, pending_key = NULL, updated_at = v_now
         WHERE s.user_id = v.user_id AND s.id = v.id AND s.grace_until <= v_now;
         IF FOUND THEN
             PERFORM follow_subscription(v.user_id);
@@ -2391,7 +2395,12 @@ BEGIN
         user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, currency, credits,
         period_start, period_end, paid_at
     ) VALUES (
-        p_payment.user_id, p_payment.id, p_payment.kind, p_payment.subscription_id, p_payment.payment_intent_id,
+        p_payment.user_id, p_payment.id, p_payment.kind, p_payment.subscription_id,
+        -- Reversals name the intent, so it leads to one payment.
+        CASE
+            WHEN NOT EXISTS (SELECT FROM payments AS o WHERE o.payment_intent_id = p_payment.payment_intent_id)
+                THEN p_payment.payment_intent_id
+        END,
         p_payment.tier, p_payment.description, p_payment.amount_cents, p_payment.currency, p_payment.credits,
         p_payment.period_start, p_payment.period_end, p_payment.paid_at
     ) ON CONFLICT (user_id, id) DO NOTHING;
@@ -2602,7 +2611,7 @@ $$;
 
 COMMENT ON FUNCTION public.request_phone_code(p_user_id text, p_number text, p_code_hash bytea, p_valid_for interval) IS 'Notes a number with the code that was sent to it.';
 
-CREATE FUNCTION public.request_tier(p_user_id text, p_tier text, OUT subscription_id text, OUT stripe_subscription_id text, OUT lookup_key text, OUT price_cents numeric, OUT currency text, OUT is_upgrade boolean) RETURNS record
+CREATE FUNCTION public.request_tier(p_user_id text, p_tier text, p_key text, OUT subscription_id text, OUT stripe_subscription_id text, OUT lookup_key text, OUT price_cents numeric, OUT currency text, OUT is_upgrade boolean, OUT request_key text) RETURNS record
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $$
@@ -2631,8 +2640,11 @@ BEGIN
     price_cents := v_tier.monthly_price_cents;
     currency := v_tier.currency;
     is_upgrade := price_cents > v.price_cents;
+    -- The same wish again is the same request: whoever died after the provider took it, asks it nothing new.
+    request_key := CASE WHEN v.pending_tier = p_tier THEN v.pending_key ELSE p_key END;
     UPDATE subscriptions AS s
     SET
+        pending_key = CASE WHEN p_tier = s.tier THEN NULL ELSE request_key END,
         pending_tier = CASE WHEN p_tier = s.tier THEN NULL ELSE p_tier END,
         pending_price_cents = CASE WHEN p_tier = s.tier THEN NULL ELSE v_tier.monthly_price_cents END,
         updated_at = clock_timestamp()
@@ -2640,7 +2652,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION public.request_tier(p_user_id text, p_tier text, OUT subscription_id text, OUT stripe_subscription_id text, OUT lookup_key text, OUT price_cents numeric, OUT currency text, OUT is_upgrade boolean) IS 'Notes the plan that a person wants instead, and what a period of it costs, before the provider is asked. It is in force once paid.';
+COMMENT ON FUNCTION public.request_tier(p_user_id text, p_tier text, p_key text, OUT subscription_id text, OUT stripe_subscription_id text, OUT lookup_key text, OUT price_cents numeric, OUT currency text, OUT is_upgrade boolean, OUT request_key text) IS 'Notes the plan that a person wants instead, and what a period of it costs, before the provider is asked. It is in force once paid.';
 
 CREATE FUNCTION public.require_self(p_user_id text) RETURNS void
     LANGUAGE plpgsql STABLE
@@ -3072,6 +3084,7 @@ CREATE TABLE public.subscriptions (
     price_cents numeric(12,2) NOT NULL,
     pending_tier text,
     pending_price_cents numeric(12,2),
+    pending_key text,
     currency text NOT NULL,
     status text NOT NULL,
     checkout_url text,
@@ -3090,7 +3103,7 @@ CREATE TABLE public.subscriptions (
     CONSTRAINT subscriptions_currency CHECK ((currency ~ '^[a-z]{3}$'::text)),
     CONSTRAINT subscriptions_grace CHECK (((status = 'past_due'::text) = (grace_until IS NOT NULL))),
     CONSTRAINT subscriptions_pending_price CHECK ((pending_price_cents > (0)::numeric)),
-    CONSTRAINT subscriptions_pending_whole CHECK (((pending_tier IS NULL) = (pending_price_cents IS NULL))),
+    CONSTRAINT subscriptions_pending_whole CHECK ((num_nonnulls(pending_tier, pending_price_cents, pending_key) = ANY (ARRAY[0, 3]))),
     CONSTRAINT subscriptions_price CHECK ((price_cents > (0)::numeric)),
     CONSTRAINT subscriptions_status CHECK ((status = ANY (ARRAY['pending'::text, 'active'::text, 'past_due'::text, 'canceled'::text, 'expired'::text])))
 );
@@ -3102,6 +3115,8 @@ COMMENT ON COLUMN public.subscriptions.price_cents IS 'What a period was agreed 
 COMMENT ON COLUMN public.subscriptions.pending_tier IS 'Asked for; in force from the first period that is paid at its price.';
 
 COMMENT ON COLUMN public.subscriptions.pending_price_cents IS 'What a period of pending_tier was agreed to cost.';
+
+COMMENT ON COLUMN public.subscriptions.pending_key IS 'By which the provider knows the request for pending_tier: asked again, it does it once.';
 
 COMMENT ON COLUMN public.subscriptions.checkout_url IS 'Where the person pays; at the payment provider.';
 
@@ -3289,7 +3304,7 @@ BEGIN
     PERFORM require_self(p_user_id);
     PERFORM lock_account(p_user_id);
     UPDATE subscriptions AS s
-    SET pending_tier = NULL, pending_price_cents = NULL, updated_at = clock_timestamp()
+    SET pending_tier = NULL, pending_price_cents = NULL, pending_key = NULL, updated_at = clock_timestamp()
     WHERE s.user_id = p_user_id AND s.pending_tier = p_tier;
     RETURN FOUND;
 END
@@ -5781,8 +5796,8 @@ REVOKE ALL ON FUNCTION public.repeat_payment_event(p_event public.payment_events
 REVOKE ALL ON FUNCTION public.request_phone_code(p_user_id text, p_number text, p_code_hash bytea, p_valid_for interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.request_phone_code(p_user_id text, p_number text, p_code_hash bytea, p_valid_for interval) TO callmeback_api;
 
-REVOKE ALL ON FUNCTION public.request_tier(p_user_id text, p_tier text, OUT subscription_id text, OUT stripe_subscription_id text, OUT lookup_key text, OUT price_cents numeric, OUT currency text, OUT is_upgrade boolean) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.request_tier(p_user_id text, p_tier text, OUT subscription_id text, OUT stripe_subscription_id text, OUT lookup_key text, OUT price_cents numeric, OUT currency text, OUT is_upgrade boolean) TO callmeback_api;
+REVOKE ALL ON FUNCTION public.request_tier(p_user_id text, p_tier text, p_key text, OUT subscription_id text, OUT stripe_subscription_id text, OUT lookup_key text, OUT price_cents numeric, OUT currency text, OUT is_upgrade boolean, OUT request_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.request_tier(p_user_id text, p_tier text, p_key text, OUT subscription_id text, OUT stripe_subscription_id text, OUT lookup_key text, OUT price_cents numeric, OUT currency text, OUT is_upgrade boolean, OUT request_key text) TO callmeback_api;
 
 REVOKE ALL ON FUNCTION public.require_self(p_user_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.require_self(p_user_id text) TO callmeback_api;
@@ -5812,11 +5827,11 @@ GRANT ALL ON FUNCTION public.start_paid_call(p_authorization_id text, p_call_id 
 
 GRANT SELECT ON TABLE public.subscriptions TO callmeback_api;
 
-GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_readonly;
+GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, pending_key, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_readonly;
 
-GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_worker;
+GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, pending_key, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_worker;
 
-GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_voice;
+GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, pending_key, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_voice;
 REVOKE ALL ON FUNCTION public.subscription_of(p_facts jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.sweep_expired(p_limit integer) FROM PUBLIC;

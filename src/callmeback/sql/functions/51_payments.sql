@@ -157,7 +157,12 @@ BEGIN
         user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, currency, credits,
         period_start, period_end, paid_at
     ) VALUES (
-        p_payment.user_id, p_payment.id, p_payment.kind, p_payment.subscription_id, p_payment.payment_intent_id,
+        p_payment.user_id, p_payment.id, p_payment.kind, p_payment.subscription_id,
+        -- Reversals name the intent, so it leads to one payment.
+        CASE
+            WHEN NOT EXISTS (SELECT FROM payments AS o WHERE o.payment_intent_id = p_payment.payment_intent_id)
+                THEN p_payment.payment_intent_id
+        END,
         p_payment.tier, p_payment.description, p_payment.amount_cents, p_payment.currency, p_payment.credits,
         p_payment.period_start, p_payment.period_end, p_payment.paid_at
     ) ON CONFLICT (user_id, id) DO NOTHING;
@@ -349,7 +354,10 @@ DECLARE
     v_after refunds;
     v_credits integer;
 BEGIN
-    IF v.id IS NULL THEN
+    IF v_status = 'succeeded' AND (p_facts ->> 'moves_money')::boolean IS FALSE THEN
+        -- The part of a hold that is let go: that money was never ours.
+        RETURN outcome('ignored', 'nothing_moved', v.user_id);
+    ELSIF v.id IS NULL THEN
         RETURN outcome('unmatched', 'unknown_payment', NULL);
     ELSIF p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN
         RETURN outcome('refused', 'wrong_currency', v.user_id);

@@ -107,12 +107,14 @@ COMMENT ON FUNCTION expire_checkout(text, text) IS 'The checkout of a plan ended
 CREATE OR REPLACE FUNCTION request_tier(
     p_user_id text,
     p_tier text,
+    p_key text,
     OUT subscription_id text,
     OUT stripe_subscription_id text,
     OUT lookup_key text,
     OUT price_cents numeric,
     OUT currency text,
-    OUT is_upgrade boolean
+    OUT is_upgrade boolean,
+    OUT request_key text
 )
 RETURNS record
 LANGUAGE plpgsql
@@ -144,15 +146,18 @@ BEGIN
     price_cents := v_tier.monthly_price_cents;
     currency := v_tier.currency;
     is_upgrade := price_cents > v.price_cents;
+    -- The same wish again is the same request: whoever died after the provider took it, asks it nothing new.
+    request_key := CASE WHEN v.pending_tier = p_tier THEN v.pending_key ELSE p_key END;
     UPDATE subscriptions AS s
     SET
+        pending_key = CASE WHEN p_tier = s.tier THEN NULL ELSE request_key END,
         pending_tier = CASE WHEN p_tier = s.tier THEN NULL ELSE p_tier END,
         pending_price_cents = CASE WHEN p_tier = s.tier THEN NULL ELSE v_tier.monthly_price_cents END,
         updated_at = clock_timestamp()
     WHERE s.user_id = p_user_id AND s.id = v.id;
 END
 $$;
-COMMENT ON FUNCTION request_tier(text, text) IS
+COMMENT ON FUNCTION request_tier(text, text, text) IS
 'Notes the plan that a person wants instead, and what a period of it costs, before the provider is asked. It is in force once paid.';
 
 CREATE OR REPLACE FUNCTION withdraw_tier_request(p_user_id text, p_tier text)
@@ -165,7 +170,7 @@ BEGIN
     PERFORM require_self(p_user_id);
     PERFORM lock_account(p_user_id);
     UPDATE subscriptions AS s
-    SET pending_tier = NULL, pending_price_cents = NULL, updated_at = clock_timestamp()
+    SET pending_tier = NULL, pending_price_cents = NULL, pending_key = NULL, updated_at = clock_timestamp()
     WHERE s.user_id = p_user_id AND s.pending_tier = p_tier;
     RETURN FOUND;
 END
@@ -347,6 +352,7 @@ BEGIN
             status = 'active', tier = v_tier, price_cents = v_amount,
             pending_tier = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_tier END,
             pending_price_cents = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_price_cents END,
+            pending_key = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_key END,
             started_at = coalesce(s.started_at, v_start), current_period_start = v_start, current_period_end = v_end,
             grace_until = NULL, suspended_at = NULL, checkout_url = NULL, cancel_due_at = NULL,
             seen_at = greatest(s.seen_at, p_at), look_at = v_end + c_look_after, updated_at = clock_timestamp()
@@ -380,7 +386,7 @@ BEGIN
         SET
             status = CASE WHEN s.started_at IS NULL OR s.status = 'expired' THEN 'expired' ELSE 'canceled' END,
             ended_at = p_at, grace_until = NULL, cancel_due_at = NULL, look_at = NULL, pending_tier = NULL,
-            pending_price_cents = NULL, seen_at = greatest(s.seen_at, p_at), updated_at = clock_timestamp()
+            pending_price_cents = NULL, pending_key = NULL, seen_at = greatest(s.seen_at, p_at), updated_at = clock_timestamp()
         WHERE s.user_id = v.user_id AND s.id = v.id;
         IF v.started_at IS NOT NULL THEN
             PERFORM follow_subscription(v.user_id);
@@ -428,7 +434,7 @@ BEGIN
         UPDATE subscriptions AS s
         SET
             status = 'expired', grace_until = NULL, cancel_due_at = v_now, look_at = NULL, pending_tier = NULL,
-            pending_price_cents = NULL, updated_at = v_now
+            pending_price_cents = NULL, pending_key = NULL, updated_at = v_now
         WHERE s.user_id = v.user_id AND s.id = v.id AND s.grace_until <= v_now;
         IF FOUND THEN
             PERFORM follow_subscription(v.user_id);
