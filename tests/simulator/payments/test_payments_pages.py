@@ -109,6 +109,25 @@ async def test_a_code_is_typed_in(client: stripe.StripeClient, control: httpx.As
     assert (paid.amount_total, paid.total_details.amount_discount) == (4498, 500)
 
 
+@pytest.mark.parametrize(("duration", "shown"), [("once", "then $9.99 per month"), ("forever", "> per month<")])
+async def test_a_subscription_s_page_says_what_comes_after(
+    client: stripe.StripeClient, control: httpx.AsyncClient, monthly: Any, duration: str, shown: str
+) -> None:
+    coupon = await client.v1.coupons.create_async({"percent_off": 10, "duration": duration})
+    session = await opened(
+        client,
+        mode="subscription",
+        line_items=[{"price": monthly.id, "quantity": 1}],
+        discounts=[{"coupon": coupon.id}],
+        customer_email="ada@example.com",
+    )
+
+    page = (await control.get(session.url)).text
+
+    assert "$8.99" in page and shown in page and "readonly" in page and "Bank debit" not in page
+    assert (await control.post(session.url, data=CARD)).status_code == 303
+
+
 async def test_a_bank_debit_is_chosen_on_the_page(client: stripe.StripeClient, control: httpx.AsyncClient) -> None:
     session = await opened(client)
 
