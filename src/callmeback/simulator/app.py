@@ -20,6 +20,7 @@ PATH = "/simulator"
 
 def routes(sim: Simulator) -> Router:
     """All routes under /simulator, for clients on this machine only; whoever mounts them ends with `sim.aclose()`."""
+    payments = [*payments_api.HANDLERS, *payments_pages.HANDLERS, *payments_control.HANDLERS]
     return Router(
         path=PATH,
         route_handlers=[
@@ -28,9 +29,7 @@ def routes(sim: Simulator) -> Router:
             *voice.HANDLERS,
             *listener.HANDLERS,
             *control.HANDLERS,
-            *payments_api.HANDLERS,
-            *payments_pages.HANDLERS,
-            *payments_control.HANDLERS,
+            *(payments if sim.config.plays_payments else []),
             page_phone,
         ],
         dependencies={"sim": Provide(lambda: sim, sync_to_thread=False)},

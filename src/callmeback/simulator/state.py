@@ -35,7 +35,8 @@ class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):
     `calls_per_second`: more wait in the carrier's queue, as a new account's do (None: no queue) · `ring_seconds`:
     until a scripted person picks up · `unanswered_seconds`: how long a phone that nobody picks up rings, if the
     carrier's own Timeout isn't shorter · `pause_seconds`: the silence after which a scripted person takes the
-    persona to have finished · `payments`: our account at the simulated payments vendor.
+    persona to have finished · `payments`: our account at the simulated payments vendor · `plays_payments`: whether that
+    one is played at all, or is the real one.
     """
 
     account_sid: str = "AC5157a7ed0000000000000000000000ff"
@@ -46,6 +47,7 @@ class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):
     unanswered_seconds: float = 3.0
     pause_seconds: float = 0.8
     rating_seconds: float = 2.0
+    plays_payments: bool = True
     payments: PaymentsConfig = msgspec.field(default_factory=PaymentsConfig)
 
 

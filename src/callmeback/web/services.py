@@ -159,14 +159,18 @@ def _simulator(settings: Settings, carrier: Carrier) -> Simulator | None:
     """The vendors that have no key; the customer of the simulated carrier and of the simulated payments is us."""
     if not any(settings.simulated(vendor) for vendor in VENDORS):
         return None
-    payments = _simulated_payments(settings)
+    payments, plays_payments = _simulated_payments(settings), settings.simulated("payments")
     if not settings.simulated("carrier"):
-        return Simulator(SimulatorConfig(payments=payments))
+        return Simulator(SimulatorConfig(payments=payments, plays_payments=plays_payments))
     config = carrier.config
 
     return Simulator(
         SimulatorConfig(
-            account_sid=config.account_sid, auth_token=config.auth_token, number=config.number, payments=payments
+            account_sid=config.account_sid,
+            auth_token=config.auth_token,
+            number=config.number,
+            payments=payments,
+            plays_payments=plays_payments,
         )
     )
 

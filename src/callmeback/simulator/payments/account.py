@@ -20,14 +20,16 @@ ALL_EVENTS: Final = "*"
 class PaymentsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Our account at the simulated vendor.
 
-    `webhook_url`: where events go; none, and they are only listed · `webhook_api_version`: in which version they are
-    shaped · `seed`: makes all ids the same in every run, so never for a database that outlives the process ·
-    `retry_seconds`: before the second try of a webhook; each later pause is twice as long.
+    `webhook_url`: where events go; none, and they are only listed · `webhook_events`: which kinds, `*` for all ·
+    `webhook_api_version`: in which version they are shaped · `seed`: makes all ids the same in every run, so never for
+    a database that outlives the process · `retry_seconds`: before the second try of a webhook; each later pause is
+    twice as long.
     """
 
     api_key: str = msgspec.field(default_factory=lambda: "sk_test_" + secrets.token_hex(16))
     webhook_secret: str = msgspec.field(default_factory=lambda: "whsec_" + secrets.token_hex(16))
     webhook_url: str | None = None
+    webhook_events: tuple[str, ...] = (ALL_EVENTS,)
     webhook_api_version: str = API_VERSION
     seed: int | None = None
     retry_seconds: float = 0.5
@@ -63,7 +65,7 @@ class Account:
                 created=self.book.now(),
                 url=url,
                 secrets=[self.config.webhook_secret],
-                types=[ALL_EVENTS],
+                types=list(self.config.webhook_events),
                 api_version=self.config.webhook_api_version,
             )
         )

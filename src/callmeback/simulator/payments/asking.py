@@ -97,6 +97,8 @@ def _expand(book: Book, body: Any, steps: list[str], path: str) -> None:
         body[step] = LISTS[body["object"], step](book, body["id"])
     elif isinstance(value, str):
         body[step] = _find(book, value, path)
+    elif value is not None and not isinstance(value, dict | list):
+        raise wrong("expand", f"This property cannot be expanded ({path}).")
     _expand(book, body[step], rest, path)
 
 

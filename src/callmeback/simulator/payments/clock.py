@@ -54,8 +54,8 @@ class Clock:
 
     def at(self, when: float, action: Callable[[], None]) -> None:
         """Do this then. The action looks whether it still applies: nothing is ever taken back."""
-        if len(self._due) < DUE_MAX:
-            heapq.heappush(self._due, (when, next(self._count), action))
+        assert len(self._due) < DUE_MAX, "the simulated vendor has more to do than it was made for"
+        heapq.heappush(self._due, (when, next(self._count), action))
 
     def run_at(self, speed: float) -> None:
         """Go on at this speed."""

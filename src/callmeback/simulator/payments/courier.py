@@ -23,12 +23,16 @@ from callmeback.simulator.payments.records import Endpoint, Event
 LANES: Final = 16
 RETRIES_MAX: Final = 8
 RETRY_GROWTH: Final = 2.0
+WAITING_MAX: Final = 400_000
+"""Deliveries under way; with more, new events are only listed."""
 RETRYING_MAX: Final = 10_000
 """More deliveries than that don't wait for another try at once; the next ones are given up."""
 DELIVERIES_MAX: Final = 1_000
 REORDER_LAG_S: Final = 0.4
 SHUFFLED_MAX: Final = 64
 CONNECT_TIMEOUT_S: Final = 5.0
+KEEP_ALIVE_S: Final = 2.0
+"""Shorter than the receiver keeps a connection, who else would close one on which we are just sending."""
 TIMEOUT_S: Final = 15.0
 CLOSE_TIMEOUT_S: Final = 5.0
 VENDOR: Final = "payments"
@@ -63,7 +67,11 @@ class Courier:
         self.delivered = 0
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            limits=httpx.Limits(max_connections=LANES + SHUFFLED_MAX, max_keepalive_connections=LANES),
+            limits=httpx.Limits(
+                max_connections=LANES + SHUFFLED_MAX,
+                max_keepalive_connections=LANES,
+                keepalive_expiry=KEEP_ALIVE_S,
+            ),
             headers={
                 "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
                 "Content-Type": "application/json; charset=utf-8",
@@ -90,6 +98,9 @@ class Courier:
     def _post(self, event: Event, endpoint: Endpoint) -> None:
         delivery = Delivery(event=event.id, type=event.type, url=endpoint.url)
         self.deliveries.append(delivery)
+        if self.undelivered >= WAITING_MAX:
+            delivery.state = "given_up"
+            return
         self.undelivered += 1
         lane = zlib.crc32(event.subject.encode()) % LANES
         self._lanes[lane].append((event, endpoint, delivery))

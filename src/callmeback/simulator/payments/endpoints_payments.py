@@ -111,8 +111,7 @@ def capture_intent(ask: Ask) -> Wire:
     metadata = ask.form.metadata(intent.metadata)
     ask.form.ignore("final_capture", "statement_descriptor")
     ask.form.end()
-    intents.capture(ask.book, intent, amount)
-    intent.metadata = metadata
+    intents.capture(ask.book, intent, amount, metadata)
     return wire(ask.book, intent)
 
 

@@ -152,7 +152,7 @@ def refuse_authentication(book: Book, intent: Intent) -> None:
     tell(book, intent, "payment_failed")
 
 
-def capture(book: Book, intent: Intent, amount: int | None) -> None:
+def capture(book: Book, intent: Intent, amount: int | None, metadata: dict[str, str]) -> None:
     """Take a hold's money, or a part of it; what isn't taken is released. Raises Refusal.
 
     As at the vendor, the released part is a refund of the charge that moved no balance.
@@ -166,6 +166,7 @@ def capture(book: Book, intent: Intent, amount: int | None) -> None:
             f"amount: {taken} is more than {intent.amount_capturable}.",
             "amount_too_large",
         )
+    intent.metadata = metadata
     charge = book.charges[intent.latest_charge]
     charge.captured, charge.amount_captured = True, taken
     balance.collect(book, charge, taken)

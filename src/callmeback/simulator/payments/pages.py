@@ -155,7 +155,7 @@ def _checkout_page(
         off=money(off, session.currency) if off else None,
         off_name=coupon.name if coupon is not None else None,
         total=total,
-        period=_period(price),
+        period=_paid_again(book, session, price),
         button="Subscribe" if session.mode == "subscription" else f"Pay {total}",
         cards=[{"shown": _grouped(card.number), "does": card.does} for card in cards.CARDS.values()],
         debits=_takes_debits(session),
@@ -164,6 +164,15 @@ def _checkout_page(
         code_error=code_error,
         wrong=wrong or {},
     )
+
+
+def _paid_again(book: Book, session: Session, price: Price) -> str | None:
+    """What comes after today's payment; a coupon that ends makes it dearer."""
+    period = _period(price)
+    coupon = book.coupons.get(session.coupon)
+    if period is None or coupon is None or coupon.duration == "forever":
+        return period
+    return f"then {money(sum(line.amount for line in session.lines), session.currency)} {period}"
 
 
 def _period(price: Price) -> str | None:

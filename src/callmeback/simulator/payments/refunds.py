@@ -21,9 +21,9 @@ def create(
     left = charge.amount - charge.amount_refunded
     if not charge.captured:
         raise state(f"Charge {charge.id} has not been captured, and can't be refunded.", "charge_not_refundable")
-    if charge.dispute is not None and not book.disputes[charge.dispute].status.startswith("warning"):
-        if book.disputes[charge.dispute].status != "won":
-            raise state(f"Charge {charge.id} has been charged back; cannot issue a refund.", "charge_disputed")
+    dispute = book.disputes.get(charge.dispute)
+    if dispute is not None and dispute.status != "won" and not dispute.status.startswith("warning"):
+        raise state(f"Charge {charge.id} has been charged back; cannot issue a refund.", "charge_disputed")
     if left == 0:
         raise state(f"Charge {charge.id} has already been refunded.", "charge_already_refunded")
     wanted = left if amount is None else amount
