@@ -135,6 +135,8 @@ def _complete(book: Book, session: Session, method: PaymentMethod, intent: Inten
         book.promotion_codes[session.promotion_code].times_redeemed += 1
     if session.mode == "subscription":
         _subscribe(book, session, method, intent)
+    elif session.keeps_method:
+        methods.attach(book, method, _customer(book, session))
     session.status = "complete"
     if intent is None or intent.status == "succeeded":
         session.payment_status = "paid" if intent is not None else "no_payment_required"

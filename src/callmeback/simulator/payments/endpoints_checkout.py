@@ -132,7 +132,8 @@ def _details(form: Form, session: Session) -> None:
     session.payment_metadata = payment.metadata()
     session.payment_description = payment.text("description")
     session.capture_method = capture_method_of(payment)
-    payment.ignore("setup_future_usage", "receipt_email", "statement_descriptor", "statement_descriptor_suffix")
+    session.keeps_method = payment.text("setup_future_usage", among=("off_session", "on_session")) is not None
+    payment.ignore("receipt_email", "statement_descriptor", "statement_descriptor_suffix")
     session.subscription_metadata = subscription.metadata()
     subscription.ignore("description", "billing_mode")
     if session.mode == "subscription" and form.has("payment_intent_data"):

@@ -204,6 +204,7 @@ class Session(Record):
     invoice: str | None = None
     payment_metadata: dict[str, str] = msgspec.field(default_factory=dict)
     payment_description: str | None = None
+    keeps_method: bool = False
     capture_method: str = "automatic_async"
     subscription_metadata: dict[str, str] = msgspec.field(default_factory=dict)
     locale: str | None = None
