@@ -9,6 +9,9 @@ import pytest
 from tests.money import proofs
 from tests.web.house import House, Person, problem
 
+from callmeback.payments import events, upkeep
+from callmeback.pg.pool import Database
+
 PATIENCE_S = 30.0
 
 
@@ -166,4 +169,96 @@ async def test_m07_a_plan_from_checkout_to_its_end(house: House, ann: Person, ba
     charged = house.row("SELECT sum(amount_cents) AS cents, count(*) AS n FROM payments")
     assert charged == {"cents": 999 + 999 + 2999 + 999, "n": 4}
     assert house.row("SELECT count(*) AS n FROM payment_events WHERE state = 'refused'")["n"] == 0
+    assert proofs.broken(house.books, proofs.ALWAYS) == {}
+
+
+@pytest.mark.anyio
+async def test_a_call_is_paid_by_the_saved_card_when_no_credits_are_left(
+    house: House, ann: Person, bank: Bank, worker: Database
+):
+    await house.change("SELECT set_tier(%s, 'basic')", ann.id)
+    order = {"persona_id": "brad", "phone_number": "+12025550101"}
+    without = await ann.client.post("/api/calls", json=order)
+    await ask(ann, "PUT", "/api/preferences", 200, pay_as_you_go=True)
+    no_card = await ann.client.post("/api/calls", json=order)
+    await bank.pay(await ask(ann, "POST", "/api/credits/checkout", 201, sku="minutes_25"))
+    await house.change("SELECT move_credits(%s, -25, 'admin_adjustment', 'adjust:test')", ann.id)
+    await house.script("+12025550101", answers="human", says=["Hello there."], hangs_up=True)
+    placed = await ask(ann, "POST", "/api/calls", 202, **order)
+    talked = await house.until(ann, placed["id"])
+    settled = await upkeep.settle(worker, house.services.cashier)
+    await bank.settle()
+    row = house.row("SELECT state, captured_cents FROM payment_authorizations")
+    movements = await bank.read("/v1/balance_transactions?limit=100")
+
+    assert problem(without) == (402, "insufficient_credits")
+    assert problem(no_card) == (402, "card_missing")
+    assert (talked["status"], talked["credits_used"]) == ("completed", 1)
+    assert settled == 1
+    assert row == {"state": "captured", "captured_cents": 60}
+    assert sum(one["amount"] for one in movements["data"]) == 1499 + 60
+    receipts = (await ask(ann, "GET", "/api/receipts", 200))["items"]
+    assert [(receipt["kind"], receipt["amount_cents"]) for receipt in receipts] == [
+        ("call", "60.00"), ("purchase", "1499.00"),
+    ]  # fmt: skip
+    assert account(house, ann) == ("basic", 0)
+    assert house.row("SELECT count(*) AS n FROM payment_events WHERE state = 'refused'")["n"] == 0
+    assert proofs.broken(house.books, proofs.ALWAYS) == {}
+
+
+@pytest.mark.anyio
+async def test_a_vendor_that_fails_is_told_as_such_and_the_same_again_succeeds(house: House, ann: Person, bank: Bank):
+    """Some are saved by asking again with the same key; what isn't is 502, and leaves nothing in the way."""
+    await house.client().put("/simulator/vendors/payments", json={"fail_rate": 0.8})
+    answers = [
+        await ann.client.post(path, json=body)
+        for path, body in (
+            ("/api/credits/checkout", {"sku": "minutes_25"}),
+            ("/api/subscription/checkout", {"tier": "basic"}),
+        )
+        for _ in range(4)
+    ]
+    await house.client().put("/simulator/vendors/payments", json={})
+    page = await ask(ann, "POST", "/api/credits/checkout", 201, sku="minutes_25")
+    chosen = await ask(ann, "POST", "/api/subscription/checkout", 201, tier="basic")
+    await bank.pay(page)
+    await bank.pay(chosen)
+    portal = await ask(ann, "POST", "/api/subscription/portal", 201)
+    failed = [problem(answer) for answer in answers if answer.status_code != 201]
+
+    assert set(failed) <= {(502, "payments_failed"), (409, "already_subscribed")}
+    assert account(house, ann) == ("basic", 125)
+    assert portal["url"].startswith("http")
+    assert proofs.broken(house.books, proofs.ALWAYS) == {}
+
+
+@pytest.mark.anyio
+async def test_webhooks_that_repeat_and_overtake_one_another_end_in_the_same_books(
+    house: House, ann: Person, bank: Bank, worker: Database
+):
+    await house.client().put("/simulator/vendors/payments", json={"duplicate_rate": 1, "reorder": True})
+    await bank.pay(await ask(ann, "POST", "/api/credits/checkout", 201, sku="minutes_25"))
+    await bank.pay(await ask(ann, "POST", "/api/subscription/checkout", 201, tier="basic"))
+    await bank.advance(31)
+    await house.change("UPDATE payment_events SET retry_at = now() WHERE state = 'unmatched'")
+    await events.retry(worker)
+
+    assert account(house, ann) == ("basic", 225)
+    assert house.row("SELECT count(*) AS n FROM payment_events WHERE state IN ('refused', 'unmatched')")["n"] == 0
+    assert proofs.broken(house.books, proofs.ALWAYS) == {}
+
+
+@pytest.mark.anyio
+async def test_m17_who_is_erased_pays_no_longer(house: House, ann: Person, bank: Bank, worker: Database):
+    await bank.pay(await ask(ann, "POST", "/api/subscription/checkout", 201, tier="basic"))
+    plan = house.row("SELECT stripe_subscription_id AS id FROM subscriptions")["id"]
+    answer = await ann.client.delete("/api/auth/me")
+    await upkeep.look_after_plans(worker, house.services.cashier)
+    await bank.settle()
+
+    assert answer.status_code in (200, 204)
+    assert (await bank.read(f"/v1/subscriptions/{plan}"))["status"] == "canceled"
+    kept = house.row("SELECT count(*) AS n FROM payment_events WHERE payload IS NOT NULL AND user_id IS NOT NULL")
+    assert kept["n"] == 0
+    assert house.row("SELECT sum(amount_cents) AS cents FROM payments")["cents"] == 999
     assert proofs.broken(house.books, proofs.ALWAYS) == {}

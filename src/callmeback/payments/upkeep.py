@@ -41,17 +41,15 @@ async def settle(db: Database, cashier: Cashier) -> int:
 
 async def _settle(db: Database, cashier: Cashier, due: Due) -> bool:
     intent = await _intent(cashier, due)
-    if intent is None:
-        taken, at = 0, datetime.now(UTC)
+    if intent is None or intent.status == LET_GO:
+        taken = 0
     elif intent.status == TAKEN:
-        taken, at = intent.received_cents, intent.created_at
-    elif intent.status == LET_GO:
-        taken, at = 0, intent.created_at
+        taken = intent.received_cents
     else:
         _log.warning("money_in_between", authorization_id=due.id, status=intent.status)
         return False
     async with db.transaction() as tx:
-        state = await authorizations.finish(tx, due, taken, at)
+        state = await authorizations.finish(tx, due, taken, datetime.now(UTC))
     if state in ("wrong_amount", "failed"):
         _log.error("capture_failed", authorization_id=due.id, state=state)
 

@@ -77,7 +77,6 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     status: str
     received_cents: int
-    created_at: datetime
 
 
 class Declined(VendorRefused):
@@ -326,12 +325,7 @@ def _price_data(item: Item) -> Mapping[str, Any]:
 
 
 def _intent(found: stripe.PaymentIntent) -> Intent:
-    return Intent(
-        id=found.id,
-        status=found.status,
-        received_cents=found.amount_received,
-        created_at=datetime.fromtimestamp(found.created, UTC),
-    )
+    return Intent(id=found.id, status=found.status, received_cents=found.amount_received)
 
 
 async def _asked(doing: str, request: Awaitable[T]) -> T:
