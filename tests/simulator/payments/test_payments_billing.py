@@ -1,12 +1,11 @@
 """Subscriptions and invoices by the official client: Checkout, renewals on the clock, failures, changes of plan."""
 
 from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import pytest
 import stripe
-
-from callmeback.simulator import Simulator
 
 pytestmark = pytest.mark.anyio
 DAY = 86_400
@@ -263,12 +262,13 @@ async def test_it_is_canceled_at_once(client: stripe.StripeClient, receiver: Any
     assert again.value.http_status == 404
 
 
+@pytest.mark.parametrize("percent", [13, 50, 71])
 async def test_an_upgrade_is_invoiced_at_once_by_the_second(
-    client: stripe.StripeClient, bank: Any, sim: Simulator, monthly: Any, customer: Any
+    client: stripe.StripeClient, bank: Any, monthly: Any, customer: Any, percent: int
 ) -> None:
     subscription = await subscribed(client, customer, monthly)
     start, end = period(subscription)
-    await bank.put("/clock", to=(start + end) // 2)
+    await bank.put("/clock", to=start + (end - start) * percent // 100)
 
     dear = await plan(client, 2999)
     upgraded = await change(client, subscription, dear, proration_behavior="always_invoice")
@@ -278,10 +278,14 @@ async def test_an_upgrade_is_invoiced_at_once_by_the_second(
     assert (invoice.billing_reason, invoice.status) == ("subscription_update", "paid")
     credit, debit = [line.amount for line in invoice.lines.data]
     left = end - invoice.lines.data[0].period.start
-    assert credit == -round(999 * left / (end - start))
-    assert debit == round(2999 * left / (end - start))
+    assert credit == -share(999, left, end - start)
+    assert debit == share(2999, left, end - start)
     assert invoice.amount_paid == credit + debit
     assert all(line.parent.subscription_item_details.proration for line in invoice.lines.data)
+
+
+def share(cents: int, left: int, whole: int) -> int:
+    return int((Decimal(cents) * left / whole).quantize(Decimal(1), ROUND_HALF_UP))
 
 
 async def test_an_upgrade_can_begin_a_new_period(

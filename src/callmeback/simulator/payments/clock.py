@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-SPEED_MAX: Final = 100_000.0
+SPEED_MAX: Final = 1_000_000.0
 ADVANCE_SECONDS_MAX: Final = 5 * 366 * 86_400
 DUE_MAX: Final = 1_000_000
 DUE_A_TURN: Final = 50
