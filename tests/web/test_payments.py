@@ -262,3 +262,21 @@ async def test_m17_who_is_erased_pays_no_longer(house: House, ann: Person, bank:
     assert kept["n"] == 0
     assert house.row("SELECT sum(amount_cents) AS cents FROM payments")["cents"] == 999
     assert proofs.broken(house.books, proofs.ALWAYS) == {}
+
+
+@pytest.mark.anyio
+async def test_who_the_vendor_knows_no_longer_is_made_known_anew(
+    house: House, ann: Person, bank: Bank, worker: Database
+):
+    await bank.pay(await ask(ann, "POST", "/api/subscription/checkout", 201, tier="basic"))
+    await house.change("UPDATE users SET stripe_customer_id = 'cus_gone' WHERE id = %s", ann.id)
+    await bank.pay(await ask(ann, "POST", "/api/credits/checkout", 201, sku="minutes_25"))
+    bought = account(house, ann)
+    customer = house.row("SELECT stripe_customer_id FROM users WHERE id = %s", ann.id)["stripe_customer_id"]
+    await house.change("UPDATE subscriptions SET stripe_subscription_id = 'sub_gone', look_at = now()")
+    looked = await upkeep.look_after_plans(worker, house.services.cashier)
+
+    assert bought == ("basic", 125)
+    assert customer not in (None, "cus_gone")
+    assert looked == 1
+    assert account(house, ann) == ("free", 125)

@@ -108,6 +108,11 @@ async def note_customer(tx: Session, user_id: str, customer_id: str) -> None:
     await tx.run(SQL.note_customer, user_id=user_id, customer_id=customer_id)
 
 
+async def forget_customer(tx: Session, user_id: str, customer_id: str) -> None:
+    """The provider knows this customer no longer."""
+    await tx.run(SQL.forget_customer, user_id=user_id, customer_id=customer_id)
+
+
 async def begin_purchase(tx: Session, user_id: str, purchase_id: str, order: PackOrder) -> Offer:
     """Write what somebody wants to buy, before the provider is asked; raises NotFound, CouponInvalid."""
     return await tx.one(

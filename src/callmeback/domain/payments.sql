@@ -27,6 +27,10 @@ WHERE u.id = %(user_id)s;
 -- Keep the person's id at the payment provider; the first one stays.
 SELECT note_customer(%(user_id)s, %(customer_id)s);
 
+-- name: forget_customer
+-- The provider knows this customer no longer.
+SELECT forget_customer(%(user_id)s, %(customer_id)s);
+
 -- name: begin_purchase
 -- Write what somebody wants to buy, and at which price.
 -- returns: Offer

@@ -4,9 +4,9 @@ Each is the same story: write what is wanted and commit, ask the provider, write
 between has charged nobody twice: the provider knows each request by our id, and its events bring the rest.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -15,8 +15,11 @@ from callmeback.domain import payments, plans
 from callmeback.domain.payments import PackOrder
 from callmeback.domain.plans import PlanOrder, Subscription
 from callmeback.pg.pool import Session
+from callmeback.providers import stripe
 from callmeback.providers.failures import VendorRefused
 from callmeback.providers.stripe import Cashier, Checkout, Declined, Item, Marks
+
+T = TypeVar("T")
 
 Open = Callable[[], AbstractAsyncContextManager[Session]]
 
@@ -58,7 +61,9 @@ async def buy_pack(desk: Desk, order: PackOrder) -> Page:
     item = Item(name=offer.name, amount_cents=int(offer.amount_cents), currency=offer.currency)
     try:
         async with _vendor():
-            checkout = await desk.cashier.pack_checkout(item, marks, await customer(desk), *_urls(desk))
+            checkout = await _for_customer(
+                desk, lambda customer: desk.cashier.pack_checkout(item, marks, customer, *_urls(desk))
+            )
     except errors.PaymentsFailed as exc:
         if isinstance(exc.__cause__, VendorRefused):
             async with desk.open() as tx:
@@ -124,7 +129,7 @@ async def _begin_plan(desk: Desk, subscription: str, tier: str, lookup_key: str,
     price = await desk.cashier.plan_price(lookup_key, item)
     marks = Marks(user_id=desk.user_id, reference=subscription, purpose="plan", tier=tier)
 
-    return await desk.cashier.plan_checkout(price, marks, await customer(desk), *_urls(desk))
+    return await _for_customer(desk, lambda customer: desk.cashier.plan_checkout(price, marks, customer, *_urls(desk)))
 
 
 async def _leave_plan(desk: Desk) -> bool:
@@ -182,20 +187,30 @@ async def cancel_plan(desk: Desk) -> Subscription:
 async def portal(desk: Desk) -> Page:
     """The provider's page for cards and invoices; raises PaymentsFailed."""
     async with _vendor():
-        return Page(url=await desk.cashier.portal(await customer(desk), desk.base_url + PORTAL_RETURN_PATH))
+        return Page(
+            url=await _for_customer(
+                desk, lambda customer: desk.cashier.portal(customer, desk.base_url + PORTAL_RETURN_PATH)
+            )
+        )
 
 
-async def customer(desk: Desk) -> str:
-    """The person's id at the provider, made at the first need."""
+async def _for_customer(desk: Desk, ask: Callable[[str], Awaitable[T]]) -> T:
+    """Ask for this person, whom the provider gets to know at the first need; anew if it knows them no longer."""
     async with desk.open() as tx:
         known = await payments.customer(tx, desk.user_id)
     if known.customer_id is not None:
-        return known.customer_id
-    made = await desk.cashier.create_customer(known.user_id, known.email)
+        try:
+            return await ask(known.customer_id)
+        except VendorRefused as exc:
+            if exc.vendor_code != stripe.GONE:
+                raise
+        async with desk.open() as tx:
+            await payments.forget_customer(tx, desk.user_id, known.customer_id)
+    made = await desk.cashier.create_customer(known.user_id, known.email, known.customer_id)
     async with desk.open() as tx:
         await payments.note_customer(tx, desk.user_id, made)
 
-    return made
+    return await ask(made)
 
 
 def _plan_item(tier: str, cents: int, currency: str) -> Item:

@@ -9,7 +9,8 @@ from callmeback.domain.authorizations import Due
 from callmeback.domain.plans import PlanWork
 from callmeback.pg.pool import Database
 from callmeback.pg.statements import Statement
-from callmeback.providers import stripe_events
+from callmeback.providers import stripe, stripe_events
+from callmeback.providers.failures import VendorRefused
 from callmeback.providers.stripe import Cashier, Intent
 from callmeback.providers.stripe_events import Event
 
@@ -87,9 +88,19 @@ async def look_after_plans(db: Database, cashier: Cashier) -> int:
 async def _look_after(db: Database, cashier: Cashier, work: PlanWork) -> bool:
     if work.is_cancel:
         await cashier.end_plan(work.stripe_subscription_id)
-    found = await cashier.plan(work.stripe_subscription_id)
     now = datetime.now(UTC)
-    facts = stripe_events.facts_of(found)
+    try:
+        facts = stripe_events.facts_of(await cashier.plan(work.stripe_subscription_id))
+    except VendorRefused as exc:
+        if exc.vendor_code != stripe.GONE:
+            raise
+        # A plan that the provider knows no longer is over.
+        facts = {
+            "kind": "subscription",
+            "id": work.stripe_subscription_id,
+            "subscription": work.stripe_subscription_id,
+            "status": stripe_events.ENDED,
+        }
     looked = Event(
         id=f"look_{work.id}_{int(now.timestamp())}",
         type=stripe_events.told_as(facts),

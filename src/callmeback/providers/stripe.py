@@ -25,7 +25,8 @@ PAGE_SIZE: Final = 100
 PAGES_MAX: Final = 20
 MONTH: Final = "month"
 # The vendor's words for "that has happened already".
-OVER_CODES: Final = frozenset({"payment_intent_unexpected_state", "resource_missing"})
+GONE: Final = "resource_missing"
+OVER_CODES: Final = frozenset({"payment_intent_unexpected_state", GONE})
 
 T = TypeVar("T")
 
@@ -114,11 +115,14 @@ class Cashier:
         """Close the connections."""
         await self._transport.aclose()
 
-    async def create_customer(self, user_id: str, email: str) -> str:
-        """The person as Stripe knows them; the same person again is the same customer for a day."""
+    async def create_customer(self, user_id: str, email: str, after: str | None = None) -> str:
+        """The person as Stripe knows them; the same person again is the same customer for a day.
+
+        `after` names the one before, which Stripe knows no longer.
+        """
         params: Any = {"email": email, "metadata": {"user_id": user_id}}
         address = hashlib.sha256(email.encode()).hexdigest()[:16]
-        options: Any = {"idempotency_key": f"customer:{user_id}:{address}"}
+        options: Any = {"idempotency_key": f"customer:{user_id}:{address}:{after}"}
         made = await _asked("create a customer", self._v1.customers.create_async(params, options))
 
         return str(made.id)
@@ -150,7 +154,7 @@ class Cashier:
         return await self._checkout(params, marks)
 
     async def _checkout(self, params: Any, marks: Marks) -> Checkout:
-        options: Any = {"idempotency_key": f"checkout:{marks.reference}"}
+        options: Any = {"idempotency_key": f"checkout:{marks.reference}:{params['customer']}"}
         made = await _asked("begin a checkout", self._v1.checkout.sessions.create_async(params, options))
         if made.url is None:
             raise VendorBroken(VENDOR, "begin a checkout")

@@ -16,6 +16,7 @@ from callmeback import errors
 
 SIGNATURE_HEADER: Final = "Stripe-Signature"
 TOLERANCE_SECONDS: Final = 300
+ENDED: Final = "canceled"
 
 Facts = dict[str, str | int | bool | None]
 
@@ -189,7 +190,7 @@ def facts_of(thing: dict[str, Any]) -> Facts:
 
 def told_as(facts: Facts) -> str:
     """What an event of a plan would be called that tells what we have looked up ourselves."""
-    return f"customer.subscription.{'deleted' if facts.get('status') == 'canceled' else 'updated'}"
+    return f"customer.subscription.{'deleted' if facts.get('status') == ENDED else 'updated'}"
 
 
 def _session(thing: dict[str, Any]) -> Facts:

@@ -1805,6 +1805,21 @@ $$;
 
 COMMENT ON FUNCTION public.forget_attempts(p_bucket text) IS 'A success clears the counter of its account.';
 
+CREATE FUNCTION public.forget_customer(p_user_id text, p_customer_id text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM require_self(p_user_id);
+    UPDATE users AS u
+    SET stripe_customer_id = NULL
+    WHERE u.id = p_user_id AND u.stripe_customer_id = p_customer_id;
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION public.forget_customer(p_user_id text, p_customer_id text) IS 'The provider knows this customer no longer: another is made at the next need.';
+
 CREATE FUNCTION public.grant_credits(p_user_id text, p_grant_id text, p_credits integer, p_cause text, p_expires_at timestamp with time zone) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -5701,6 +5716,9 @@ REVOKE ALL ON FUNCTION public.follow_subscription(p_user_id text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.forget_attempts(p_bucket text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.forget_attempts(p_bucket text) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.forget_customer(p_user_id text, p_customer_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.forget_customer(p_user_id text, p_customer_id text) TO callmeback_api;
 
 REVOKE ALL ON FUNCTION public.grant_credits(p_user_id text, p_grant_id text, p_credits integer, p_cause text, p_expires_at timestamp with time zone) FROM PUBLIC;
 

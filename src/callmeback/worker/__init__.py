@@ -105,7 +105,11 @@ def duties(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier)
         await payments_upkeep.keep_accounts(db)
 
     async def catch_up() -> None:
-        await payment_events.catch_up(db, cashier)
+        try:
+            await payment_events.catch_up(db, cashier)
+        except errors.VendorFailed as exc:
+            # A look beside the webhooks: it waits for its turn, and doesn't ask a vendor that is down every second.
+            _log.warning("catch_up_failed", error=exc.code)
 
     return (
         Duty("beat", BEAT_EVERY_S, beat),

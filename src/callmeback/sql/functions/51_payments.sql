@@ -188,6 +188,22 @@ END
 $$;
 COMMENT ON FUNCTION note_customer(text, text) IS 'The person''s id at the payment provider; the first one stays.';
 
+CREATE OR REPLACE FUNCTION forget_customer(p_user_id text, p_customer_id text)
+RETURNS boolean
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = public, pg_temp
+AS $$
+BEGIN
+    PERFORM require_self(p_user_id);
+    UPDATE users AS u
+    SET stripe_customer_id = NULL
+    WHERE u.id = p_user_id AND u.stripe_customer_id = p_customer_id;
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION forget_customer(text, text) IS 'The provider knows this customer no longer: another is made at the next need.';
+
 CREATE OR REPLACE FUNCTION effect_of_purchase_session(p_type text, p_at timestamptz, p_facts jsonb)
 RETURNS payment_outcome
 LANGUAGE plpgsql
