@@ -73,7 +73,11 @@ SABOTAGES = {
     "a call settles twice": ("finish_call", "IF NOT v.hold_open THEN", "IF false THEN"),
     "late usage is forgotten": ("add_late_cost", "_cents + (p_cost_cents - p_cost_before)", "_cents"),
     "a hold is not released": ("finish_call", "held_credits - v.hold_credits", "held_credits - credits_used"),
-    "another zone begins a new day": ("start_call", "p_local_day > v_account.calls_day", "p_local_day <> v_account.calls_day"),
+    "another zone begins a new day": (
+        "start_call",
+        "p_local_day > v_account.calls_day",
+        "p_local_day <> v_account.calls_day",
+    ),
     "another body gets the first answer": (
         "start_call",
         "v_key.request_hash IS DISTINCT FROM p_request_hash",
