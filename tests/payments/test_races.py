@@ -152,6 +152,19 @@ def test_m01_m05_refunds_and_disputes_against_talks_never_go_below_zero(till: Ti
     till.proved()
 
 
+def test_m05_parts_of_one_payment_that_go_back_at_once_add_up(till: Till, database_url: str):
+    purchase = till.bought("minutes_100")
+    refunds = [till.refund(f"pi_{purchase}", 100, f"re_{number}") for number in range(42)]
+    refused = together(database_url, [deliver(refunds[number::THREADS], number) for number in range(THREADS)])
+
+    assert refused == []
+    assert till.row("SELECT reversed_cents, reversed_credits FROM payments") == {
+        "reversed_cents": 4200, "reversed_credits": 93,
+    }  # fmt: skip
+    assert till.account() == (7, 0, 0)
+    till.proved()
+
+
 def test_a_coupon_that_may_be_used_once_is_used_once(till: Till, database_url: str):
     till.books.execute("INSERT INTO coupons (code, percent_off, max_redemptions) VALUES ('FIRST', 10, 2)")
     for number in range(THREADS):

@@ -34,9 +34,10 @@ async def send(house: House, body: bytes, header: str | None) -> httpx.Response:
 @pytest.mark.anyio
 async def test_m04_a_signed_event_is_stored_once_and_acknowledged_each_time(house: House):
     secret = house.services.cashier.config.webhook_secret
-    other = signature(BODY, "whsec_rotated_away")
+    now = int(time.time())
+    other = signature(BODY, "whsec_rotated_away", now)
     answers = [await send(house, BODY, signature(BODY, secret)) for _ in range(3)]
-    both = await send(house, BODY, f"{other},{signature(BODY, secret).partition(',')[2]}")
+    both = await send(house, BODY, f"{other},{signature(BODY, secret, now).partition(',')[2]}")
     stored = house.row("SELECT state, effect, payload FROM payment_events")
 
     assert [answer.status_code for answer in (*answers, both)] == [200] * 4
