@@ -10,9 +10,7 @@ import time
 import uuid
 from typing import Final, Literal, get_args
 
-Prefix = Literal[
-    "user", "call", "rel", "scn", "txn", "per", "phone", "tok", "evt", "cost", "pur", "plan", "auth", "grant"
-]  # fmt: skip
+Prefix = Literal["user", "call", "rel", "scn", "txn", "per", "phone", "tok", "evt", "cost"]
 PREFIXES: Final[frozenset[str]] = frozenset(get_args(Prefix))
 
 ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
