@@ -22,7 +22,11 @@ from callmeback.pg import statements
 from callmeback.pg.statements import Statement
 
 # Columns that may be NULL in their table and never are in this result, each with the reason.
-NEVER_NULL: dict[tuple[str, str], str] = {}
+NEVER_NULL: dict[tuple[str, str], str] = {
+    ("Subscription", "current_period_start"): "only plans that began are shown, and a paid period began them",
+    ("Subscription", "current_period_end"): "as current_period_start",
+    ("Subscription", "stripe_subscription_id"): "the event that began it named it",
+}
 
 # What a loader makes of a type of PostgreSQL (pg_type.oid), and what a Struct may therefore call it.
 _WHOLE, _TEXT = {int}, {str}

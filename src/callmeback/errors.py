@@ -329,3 +329,27 @@ class Draining(CallMeBackError):
     """This server is being stopped; try again in a moment."""
 
     code = "draining"
+
+
+class CouponInvalid(CallMeBackError):
+    """This code can't be used for this."""
+
+    code = "coupon_invalid"
+
+
+class AlreadySubscribed(CallMeBackError):
+    """There is a plan already; change it instead."""
+
+    code = "already_subscribed"
+
+
+class CardMissing(CallMeBackError):
+    """No card is saved; add one first."""
+
+    code = "card_missing"
+
+
+class PaymentDeclined(CallMeBackError):
+    """The card was declined."""
+
+    code = "payment_declined"

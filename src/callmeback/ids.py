@@ -10,7 +10,9 @@ import time
 import uuid
 from typing import Final, Literal, get_args
 
-Prefix = Literal["user", "call", "rel", "scn", "txn", "per", "phone", "tok", "evt", "cost"]
+Prefix = Literal[
+    "user", "call", "rel", "scn", "txn", "per", "phone", "tok", "evt", "cost", "pur", "plan", "auth", "grant"
+]  # fmt: skip
 PREFIXES: Final[frozenset[str]] = frozenset(get_args(Prefix))
 
 ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"

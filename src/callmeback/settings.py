@@ -99,7 +99,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
         Checked before secrets are generated, so that in production a missing one is seen as missing.
         """
-        for problem in (*_carrier_problems(self), *_secret_problems(self), *_production_problems(self)):
+        for problem in (
+            *_carrier_problems(self),
+            *_payments_problems(self),
+            *_secret_problems(self),
+            *_production_problems(self),
+        ):
             raise errors.ConfigurationError(problem)
 
     def __repr__(self) -> str:
@@ -213,6 +218,15 @@ def _carrier_problems(settings: Settings) -> list[str]:
         )
 
     return problems
+
+
+def _payments_problems(settings: Settings) -> list[str]:
+    if settings.simulated("payments"):
+        return []
+    needed = ("stripe_api_key", "stripe_webhook_secret")
+    missing = [variable(name) for name in needed if getattr(settings, name) is None]
+
+    return [f"Real payments need {' and '.join(missing)} too."] if missing else []
 
 
 def _secret_problems(settings: Settings) -> list[str]:

@@ -47,3 +47,26 @@ async def test_it_says_where_it_is_and_takes_the_account_of_the_settings() -> No
     assert base.endswith("/simulator")
     assert (seen["status"], seen["from"]) == ("completed", number)
     assert code == 0
+
+
+async def test_payments_take_the_account_of_the_settings_and_a_seed() -> None:
+    names = []
+    for _ in range(2):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "callmeback.simulator", "--seed", "7", "--webhook-url", "http://127.0.0.1:9/hook",
+            stdout=asyncio.subprocess.PIPE,
+            env=os.environ | {"STRIPE_API_KEY": "sk_test_shared", "PYTHONPATH": os.pathsep.join(sys.path)},
+        )  # fmt: skip
+        try:
+            assert process.stdout is not None
+            base = (await asyncio.wait_for(process.stdout.readline(), 20)).decode().split()[-1]
+            async with httpx.AsyncClient(auth=("sk_test_shared", "")) as client:
+                made = await client.post(f"{base}/payments/v1/customers", data={"email": "ada@example.com"})
+                endpoints = (await client.get(f"{base}/payments/v1/webhook_endpoints")).json()["data"]
+        finally:
+            process.send_signal(signal.SIGINT)
+            code = await asyncio.wait_for(process.wait(), 15)
+        names.append((code, made.json()["id"], [endpoint["url"] for endpoint in endpoints]))
+
+    assert names[0] == names[1]
+    assert names[0][::2] == (0, ["http://127.0.0.1:9/hook"])

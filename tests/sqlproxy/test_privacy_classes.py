@@ -17,15 +17,26 @@ REVIEWED = {
         "api_keys.id", "api_keys.scope_id", "call_cost_breakdowns.id", "call_logs.twilio_call_sid",
         "calls.payment_intent_id", "calls.twilio_call_sid", "carrier_events.event_key", "credit_transactions.id",
         "credit_transactions.payment_intent_id", "idempotency_keys.resource_id", "named_statements.id",
+        "payment_authorizations.payment_intent_id", "payment_authorizations.stripe_customer_id",
+        "payment_events.waits_for", "payments.payment_intent_id", "purchases.checkout_url",
+        "subscription_tiers.stripe_lookup_key", "subscriptions.checkout_url", "subscriptions.pending_key",
+        "subscriptions.stripe_customer_id", "subscriptions.stripe_session_id", "subscriptions.stripe_subscription_id",
         "named_statements.key_id", "payment_events.id", "proxy_answers.key_id", "purchases.payment_intent_id",
         "purchases.stripe_customer_id", "purchases.stripe_session_id", "sql_scopes.id", "sql_scopes.role_name",
         "token_blacklist.token_id", "user_credits.subscription_stripe_id", "users.stripe_customer_id",
     ),
     "hashes of what is not secret, keyed where it is personal": (
+        "sealed_days.batch_hash",
         "idempotency_keys.request_hash", "login_attempts.bucket", "named_statements.text_hash",
         "proxy_answers.request_hash", "schema_migrations.checksum", "schema_repeatable.checksum",
     ),
     "words of the house or of a vendor, none of a person": (
+        "coupons.code", "coupons.currency", "credit_packs.currency", "credit_packs.name", "credit_packs.sku",
+        "disputes.currency", "disputes.reason", "money_flows.currency", "money_flows.flow", "money_flows.kind",
+        "money_flows.tier", "payment_authorizations.currency", "payments.currency", "payments.description",
+        "payments.tier", "purchases.refused", "receipts.coupon", "receipts.currency", "receipts.description",
+        "receipts.kind", "receipts.tier", "refunds.currency", "subscription_tiers.currency", "subscriptions.currency",
+        "subscriptions.pending_tier", "subscriptions.tier", "tier_margin.tier",
         "admin_users.role", "call_logs.error_message", "calls.end_reason", "calls.error_message",
         "carrier_events.carrier_status", "carrier_events.reason", "credit_grants.cause", "credit_transactions.cause",
         "credit_transactions.description", "dial_buckets.carrier", "double_entry.account", "payment_events.effect",
@@ -50,6 +61,7 @@ REVIEWED = {
         "call_schedules.tzdata_version", "users.locale", "users.timezone",
     ),
     "operators, machines and files": (
+        "sealed_days.sealed_by",
         "admin_users.granted_by", "api_keys.cidrs", "api_keys.created_by", "api_keys.name",
         "named_statements.parameter_types", "open_calls.dial_claimed_by", "scheduled_calls.claimed_by",
         "schema_migrations.name", "schema_repeatable.file", "sql_scopes.calls", "sql_scopes.reads", "sql_scopes.writes",
@@ -181,7 +193,7 @@ async def test_a_migration_remakes_views_and_grants(
     clear = await make_key(reads=("subscription_tiers", "personas"), pii=True)
     directory = tmp_path / "sql"
     copytree(migration_files.SQL_DIRECTORY, directory)
-    (directory / "migrations" / "010_more.sql").write_text(
+    (directory / "migrations" / "011_more.sql").write_text(
         "ALTER TABLE users ADD COLUMN nickname text DEFAULT 'Annie';\n"
         "ALTER TABLE unknown_caller_attempts DROP COLUMN notes CASCADE;\n"
         "COMMENT ON COLUMN users.nickname IS 'pii:name. How friends call the person.';\n"

@@ -173,7 +173,7 @@ async def test_preferences_have_defaults_and_change_in_part(ann: Person):
 
     assert before == {
         "email_notifications": True, "sms_notifications": False, "call_reminder_minutes": 5,
-        "voicemail_policy": "hang_up", "memory_enabled": False, "memory": None,
+        "voicemail_policy": "hang_up", "memory_enabled": False, "memory": None, "pay_as_you_go": False,
     }  # fmt: skip
     assert after == before | {"voicemail_policy": "leave_message", "memory": "Likes tea."}
     assert (await ann.client.put("/api/preferences", json={"memory": None})).json()["memory"] is None

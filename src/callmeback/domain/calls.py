@@ -161,8 +161,9 @@ async def place(
     timezone: str,
     card: str,
     idempotency_key: str | None = None,
+    authorization_id: str | None = None,
 ) -> Started:
-    """Write a call to be dialled, with its hold.
+    """Write a call to be dialled, with its hold; `authorization_id` names the money that was set aside for it.
 
     `phone_number` is E.164 or None where the person has no verified one. Raises PhoneNotVerified, InsufficientCredits,
     BudgetExceeded, DailyLimit, CallInProgress, IdempotencyConflict, PersonaNotFound, NumberBlocked, DebtOutstanding,
@@ -175,25 +176,32 @@ async def place(
     if phone_number is None:
         raise errors.PhoneNotVerified()
     scenario = None if order.scenario_id is None else await scenarios.scenario(tx, order.scenario_id)
-    started = await tx.one(
-        SQL.start,
-        Started,
-        call_id=ids.new("call"),
-        user_id=user_id,
-        persona_id=order.persona_id,
-        phone_number=phone_number,
-        card=card,
-        local_day=credits.local_day(timezone),
-        requested_seconds=None if order.max_minutes is None else order.max_minutes * money.SECONDS_PER_CREDIT,
-        pretext=order.context or None,
-        scenario=None if scenario is None else scenario.scenario_text,
-        idempotency_key=idempotency_key,
-        request_hash=None if idempotency_key is None else fingerprint(order, phone_number),
-    )
+    values: dict[str, object] = {
+        "call_id": ids.new("call"),
+        "user_id": user_id,
+        "persona_id": order.persona_id,
+        "phone_number": phone_number,
+        "card": card,
+        "local_day": credits.local_day(timezone),
+        "requested_seconds": requested_seconds(order),
+        "pretext": order.context or None,
+        "scenario": None if scenario is None else scenario.scenario_text,
+        "idempotency_key": idempotency_key,
+        "request_hash": None if idempotency_key is None else fingerprint(order, phone_number),
+    }
+    if authorization_id is None:
+        started = await tx.one(SQL.start, Started, **values)
+    else:
+        started = await tx.one(SQL.start_paid, Started, authorization_id=authorization_id, **values)
     if scenario is not None and not started.replayed:
         await scenarios.note_use(tx, user_id, scenario.id)
 
     return started
+
+
+def requested_seconds(order: CallOrder) -> int | None:
+    """The longest talk that was asked for."""
+    return None if order.max_minutes is None else order.max_minutes * money.SECONDS_PER_CREDIT
 
 
 def fingerprint(order: CallOrder, phone_number: str) -> bytes:

@@ -20,6 +20,27 @@ FROM start_call(
     p_request_hash => %(request_hash)s
 ) AS s;
 
+-- name: start_paid
+-- Write a call that the money set aside for it pays, or raise a refusal.
+-- returns: Started
+SELECT
+    s.call_id,
+    s.replayed
+FROM start_paid_call(
+    p_authorization_id => %(authorization_id)s,
+    p_call_id => %(call_id)s,
+    p_user_id => %(user_id)s,
+    p_persona_id => %(persona_id)s,
+    p_phone_number => %(phone_number)s,
+    p_card => %(card)s,
+    p_local_day => %(local_day)s,
+    p_requested_seconds => %(requested_seconds)s,
+    p_pretext => %(pretext)s,
+    p_scenario => %(scenario)s,
+    p_idempotency_key => %(idempotency_key)s,
+    p_request_hash => %(request_hash)s
+) AS s;
+
 -- name: call
 -- One call as its owner sees it; while it is open, with what it has used so far.
 -- returns: CallRow

@@ -22,6 +22,7 @@ class Preferences(msgspec.Struct, frozen=True, kw_only=True):
     voicemail_policy: VoicemailPolicy
     memory_enabled: bool
     memory: str | None
+    pay_as_you_go: bool
 
 
 class PreferencesChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +34,7 @@ class PreferencesChange(msgspec.Struct, frozen=True, kw_only=True):
     voicemail_policy: VoicemailPolicy | UnsetType = UNSET
     memory_enabled: bool | UnsetType = UNSET
     memory: Annotated[str, Meta(max_length=4_000)] | UnsetType | None = UNSET
+    pay_as_you_go: bool | UnsetType = UNSET
 
 
 async def preferences(tx: Session, user_id: str) -> Preferences:

@@ -42,6 +42,9 @@ RULES: Final[dict[str, type[errors.CallMeBackError]]] = {
     "CM020": errors.AccountLocked,
     "CM021": errors.ValidationFailed,
     "CM022": errors.UnknownTier,
+    "CM023": errors.CouponInvalid,
+    "CM024": errors.AlreadySubscribed,
+    "CM025": errors.CardMissing,
 }
 
 # A statement's own SQLSTATE first, then its class (the first two characters).

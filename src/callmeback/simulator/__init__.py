@@ -2,6 +2,7 @@
 loopback."""
 
 from callmeback.simulator.app import create, routes
+from callmeback.simulator.payments.account import PaymentsConfig
 from callmeback.simulator.state import Simulator, SimulatorConfig
 
-__all__ = ["Simulator", "SimulatorConfig", "create", "routes"]
+__all__ = ["PaymentsConfig", "Simulator", "SimulatorConfig", "create", "routes"]

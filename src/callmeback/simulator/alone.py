@@ -14,6 +14,8 @@ HOST: Final = "127.0.0.1"
 START_TIMEOUT_S: Final = 10.0
 STOP_TIMEOUT_S: Final = 10
 BACKLOG: Final = 512
+KEEP_ALIVE_S: Final = 75
+"""Longer than clients keep a connection, who else would send on one that is just being closed."""
 
 
 class _QuietServer(uvicorn.Server):
@@ -39,6 +41,7 @@ async def serving(app: Litestar, port: int = 0) -> AsyncIterator[int]:
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         ws_max_size=16 * 1024 * 1024,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=STOP_TIMEOUT_S,
     )
     server = _QuietServer(config)

@@ -10,6 +10,9 @@ from litestar.di import Provide
 from callmeback.simulator import brain, carrier, control, listener, voice
 from callmeback.simulator.answers import loopback_only
 from callmeback.simulator.page_phone import page_phone
+from callmeback.simulator.payments import api as payments_api
+from callmeback.simulator.payments import control as payments_control
+from callmeback.simulator.payments import pages as payments_pages
 from callmeback.simulator.state import Simulator, SimulatorConfig
 
 PATH = "/simulator"
@@ -17,6 +20,7 @@ PATH = "/simulator"
 
 def routes(sim: Simulator) -> Router:
     """All routes under /simulator, for clients on this machine only; whoever mounts them ends with `sim.aclose()`."""
+    payments = [*payments_api.HANDLERS, *payments_pages.HANDLERS, *payments_control.HANDLERS]
     return Router(
         path=PATH,
         route_handlers=[
@@ -25,6 +29,7 @@ def routes(sim: Simulator) -> Router:
             *voice.HANDLERS,
             *listener.HANDLERS,
             *control.HANDLERS,
+            *(payments if sim.config.plays_payments else []),
             page_phone,
         ],
         dependencies={"sim": Provide(lambda: sim, sync_to_thread=False)},

@@ -17,6 +17,7 @@ from callmeback.simulator.behaviour import Manners
 from callmeback.simulator.clips import Registry
 from callmeback.simulator.handset import Handset
 from callmeback.simulator.pages import Pages
+from callmeback.simulator.payments.account import Account, PaymentsConfig
 from callmeback.simulator.persons import Script
 
 CALLS_MAX: Final = 5000
@@ -34,7 +35,8 @@ class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):
     `calls_per_second`: more wait in the carrier's queue, as a new account's do (None: no queue) · `ring_seconds`:
     until a scripted person picks up · `unanswered_seconds`: how long a phone that nobody picks up rings, if the
     carrier's own Timeout isn't shorter · `pause_seconds`: the silence after which a scripted person takes the
-    persona to have finished.
+    persona to have finished · `payments`: our account at the simulated payments vendor · `plays_payments`: whether that
+    one is played at all, or is the real one.
     """
 
     account_sid: str = "AC5157a7ed0000000000000000000000ff"
@@ -45,6 +47,8 @@ class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):
     unanswered_seconds: float = 3.0
     pause_seconds: float = 0.8
     rating_seconds: float = 2.0
+    plays_payments: bool = True
+    payments: PaymentsConfig = msgspec.field(default_factory=PaymentsConfig)
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -123,6 +127,7 @@ class Simulator:
         self.clips = Registry()
         self.voice = LocalVoice()
         self.pages = Pages()
+        self.payments = Account(self.config.payments, self.manners)
         self.calls: OrderedDict[str, Call] = OrderedDict()
         self.phones: OrderedDict[str, Script] = OrderedDict()
         self.messages: deque[Letter] = deque(maxlen=LETTERS_MAX)
@@ -174,6 +179,7 @@ class Simulator:
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=CLOSE_TIMEOUT_S)
         await self.webhooks.aclose()
+        await self.payments.aclose()
         self.voice.close()
 
 

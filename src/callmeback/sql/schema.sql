@@ -86,6 +86,14 @@ COMMENT ON DOMAIN public.id IS 'A readable prefix and a UUIDv7 (TypeID), made in
 CREATE DOMAIN public.payment_method AS text
 	CONSTRAINT payment_method_known CHECK ((VALUE = ANY (ARRAY['stripe'::text, 'credit'::text, 'subscription'::text, 'free'::text])));
 
+CREATE TYPE public.payment_outcome AS (
+	state text,
+	effect text,
+	user_id text
+);
+
+COMMENT ON TYPE public.payment_outcome IS 'What an event of the payment provider did, and whose it was.';
+
 CREATE DOMAIN public.payment_status AS text
 	CONSTRAINT payment_status_known CHECK ((VALUE = ANY (ARRAY['pending'::text, 'paid'::text, 'failed'::text, 'credit_used'::text, 'not_charged'::text])));
 
@@ -353,6 +361,195 @@ $$;
 
 COMMENT ON FUNCTION public.advance_call(p_user_id text, p_call_id text, p_status text, p_carrier_sid text) IS 'A step by our own code: forward, or no change where the carrier was faster; an impossible one raises. Answers when the talk began.';
 
+CREATE FUNCTION public.apply_payment_event(p_event_id text, p_type text, p_created_at timestamp with time zone, p_facts jsonb, p_payload jsonb, OUT state text, OUT effect text, OUT is_duplicate boolean) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v payment_outcome;
+    v_is_erased boolean;
+BEGIN
+    -- Whoever inserts the id first applies it; another delivery waits here for that commit.
+    INSERT INTO payment_events AS e (id, type, created_at, state)
+    VALUES (p_event_id, p_type, p_created_at, 'ignored')
+    ON CONFLICT (id) DO NOTHING;
+    IF NOT FOUND THEN
+        SELECT e.state, e.effect, true INTO apply_payment_event.state, apply_payment_event.effect, is_duplicate
+        FROM payment_events AS e
+        WHERE e.id = p_event_id;
+        RETURN;
+    END IF;
+    v := payment_effect(p_type, p_created_at, p_facts);
+    v_is_erased := EXISTS (
+        SELECT FROM users AS u WHERE u.id IN (v.user_id, p_facts ->> 'user_id') AND u.erased_at IS NOT NULL
+    );
+    UPDATE payment_events AS e
+    SET
+        state = v.state, effect = v.effect, user_id = v.user_id,
+        payload = CASE WHEN NOT v_is_erased THEN p_payload END,
+        facts = CASE WHEN NOT v_is_erased OR v.state = 'unmatched' THEN p_facts END,
+        retry_at = CASE WHEN v.state = 'unmatched' THEN clock_timestamp() + interval '5 seconds' END,
+        waits_for = CASE WHEN v.state = 'unmatched' THEN objects_of(p_facts) END
+    WHERE e.id = p_event_id;
+    IF v.state = 'applied' THEN
+        PERFORM apply_waiting(objects_of(p_facts));
+    END IF;
+    state := v.state;
+    effect := v.effect;
+    is_duplicate := false;
+END
+$$;
+
+COMMENT ON FUNCTION public.apply_payment_event(p_event_id text, p_type text, p_created_at timestamp with time zone, p_facts jsonb, p_payload jsonb, OUT state text, OUT effect text, OUT is_duplicate boolean) IS 'Stores a signed event and does what it means, once, in one commit. What its object isn''t known for yet is kept and tried again.';
+
+CREATE FUNCTION public.apply_waiting(p_objects text[]) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    -- An invoice waits for its plan, an intent for its invoice, a refund for its intent.
+    c_most_rounds CONSTANT integer := 4;
+    c_most_events CONSTANT integer := 50;
+    v_event payment_events;
+    v_outcome payment_outcome;
+    v_known text[] := p_objects;
+    v_next text[];
+    v_applied integer := 0;
+BEGIN
+    FOR i IN 1..c_most_rounds LOOP
+        v_next := '{}';
+        -- Rows that somebody else holds are left to them: nothing waits here, so nothing can deadlock.
+        FOR v_event IN
+            SELECT e.*
+            FROM payment_events AS e
+            WHERE e.state = 'unmatched' AND e.waits_for && v_known
+            ORDER BY e.created_at, e.received_at
+            LIMIT c_most_events
+            FOR NO KEY UPDATE SKIP LOCKED
+        LOOP
+            v_outcome := repeat_payment_event(v_event);
+            IF v_outcome.state = 'applied' THEN
+                v_applied := v_applied + 1;
+                v_next := v_next || objects_of(v_event.facts);
+            END IF;
+        END LOOP;
+        EXIT WHEN v_next = '{}';
+        v_known := v_next;
+    END LOOP;
+    RETURN v_applied;
+END
+$$;
+
+COMMENT ON FUNCTION public.apply_waiting(p_objects text[]) IS 'Applies what waited for these objects, and what waited for that, in the same commit.';
+
+CREATE FUNCTION public.begin_authorization(p_user_id text, p_authorization_id text, p_persona_id text, p_requested_seconds integer DEFAULT NULL::integer, OUT customer_id text, OUT credits integer, OUT amount_cents numeric, OUT currency text) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    -- No more is set aside on a card for one call, however long the plan lets it be.
+    c_most_minutes CONSTANT integer := 30;
+    -- The card is asked and answers within this.
+    c_being_asked CONSTANT interval := '1 minute';
+    v_now timestamptz := clock_timestamp();
+    v record;
+BEGIN
+    PERFORM require_self(p_user_id);
+    PERFORM lock_account(p_user_id);
+    SELECT
+        a.available_credits, a.debt_credits, u.stripe_customer_id, u.erased_at, u.blocked_at, t.payg_cents_per_credit,
+        t.currency,
+        least(
+            coalesce(a.max_call_duration_seconds, t.max_call_duration_seconds), p.max_call_duration_seconds,
+            p_requested_seconds, c_most_minutes * 60
+        ) AS seconds
+    INTO v
+    FROM user_credits AS a
+    INNER JOIN users AS u ON a.user_id = u.id
+    INNER JOIN subscription_tiers AS t ON a.subscription_tier = t.tier
+    INNER JOIN user_preferences AS w ON a.user_id = w.user_id AND w.pay_as_you_go
+    LEFT JOIN personas AS p ON p.id = p_persona_id
+    WHERE a.user_id = p_user_id;
+    IF v.payg_cents_per_credit IS NULL OR v.available_credits > 0 THEN
+        RAISE EXCEPTION 'this call isn''t paid by itself' USING ERRCODE = 'CM001';
+    ELSIF v.blocked_at IS NOT NULL OR v.erased_at IS NOT NULL THEN
+        RAISE EXCEPTION 'account is blocked' USING ERRCODE = 'CM010';
+    ELSIF v.debt_credits > 0 THEN
+        RAISE EXCEPTION 'account owes credits' USING ERRCODE = 'CM011';
+    ELSIF v.stripe_customer_id IS NULL THEN
+        RAISE EXCEPTION 'no card is known' USING ERRCODE = 'CM025';
+    ELSIF EXISTS (SELECT FROM open_calls AS o WHERE o.user_id = p_user_id) OR EXISTS (
+        SELECT FROM payment_authorizations AS x
+        WHERE x.user_id = p_user_id AND x.state IN ('authorizing', 'authorized') AND x.created_at > v_now - c_being_asked
+    ) THEN
+        RAISE EXCEPTION 'another call is open' USING ERRCODE = 'CM004';
+    END IF;
+    customer_id := v.stripe_customer_id;
+    credits := (v.seconds + 59) / 60;
+    amount_cents := credits * v.payg_cents_per_credit;
+    currency := v.currency;
+    INSERT INTO payment_authorizations (
+        user_id, id, stripe_customer_id, credits, cents_per_credit, authorized_cents, currency, retry_at, created_at
+    ) VALUES (
+        p_user_id, p_authorization_id, customer_id, credits, v.payg_cents_per_credit, amount_cents, currency,
+        -- If nothing is heard of it until then, the worker looks what became of it, and releases it.
+        v_now + c_being_asked * 2, v_now
+    );
+END
+$$;
+
+COMMENT ON FUNCTION public.begin_authorization(p_user_id text, p_authorization_id text, p_persona_id text, p_requested_seconds integer, OUT customer_id text, OUT credits integer, OUT amount_cents numeric, OUT currency text) IS 'Writes what a call may cost at the worst before the card is asked. Only for who wants it and has no credits left.';
+
+CREATE FUNCTION public.begin_purchase(p_user_id text, p_purchase_id text, p_sku text, p_coupon text DEFAULT NULL::text, OUT credits integer, OUT amount_cents numeric, OUT currency text, OUT name text) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    -- The provider charges no less.
+    c_least_cents CONSTANT numeric := 50;
+    v_pack credit_packs;
+    v_coupon coupons;
+    v_off numeric := 0;
+BEGIN
+    PERFORM require_self(p_user_id);
+    IF NOT lock_account(p_user_id) OR EXISTS (SELECT FROM users AS u WHERE u.id = p_user_id AND u.erased_at IS NOT NULL) THEN
+        RAISE EXCEPTION 'user does not exist' USING ERRCODE = 'CM008';
+    END IF;
+    SELECT k.* INTO v_pack FROM credit_packs AS k WHERE k.sku = p_sku AND k.is_active;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'pack is not for sale' USING ERRCODE = 'CM008';
+    END IF;
+    IF p_coupon IS NOT NULL THEN
+        SELECT c.* INTO v_coupon FROM coupons AS c WHERE c.code = upper(p_coupon) FOR NO KEY UPDATE;
+        v_off := coalesce(
+            v_coupon.amount_off_cents, trunc(v_pack.price_cents * v_coupon.percent_off / 100), 0
+        );
+        IF v_coupon.code IS NULL OR v_coupon.expires_at <= clock_timestamp()
+            OR v_coupon.redemptions >= v_coupon.max_redemptions
+            OR v_coupon.currency <> v_pack.currency
+            OR v_pack.price_cents - v_off < c_least_cents
+            OR EXISTS (
+                SELECT FROM purchases AS x
+                WHERE x.user_id = p_user_id AND x.coupon = v_coupon.code AND x.status <> 'failed'
+            ) THEN
+            RAISE EXCEPTION 'coupon can''t be used' USING ERRCODE = 'CM023';
+        END IF;
+        UPDATE coupons AS c SET redemptions = c.redemptions + 1 WHERE c.code = v_coupon.code;
+    END IF;
+    INSERT INTO purchases (user_id, id, sku, credits, amount_cents, discount_cents, currency, coupon, status)
+    VALUES (
+        p_user_id, p_purchase_id, v_pack.sku, v_pack.credits, v_pack.price_cents - v_off, v_off, v_pack.currency,
+        v_coupon.code, 'pending'
+    );
+    credits := v_pack.credits;
+    amount_cents := v_pack.price_cents - v_off;
+    currency := v_pack.currency;
+    name := v_pack.name;
+END
+$$;
+
+COMMENT ON FUNCTION public.begin_purchase(p_user_id text, p_purchase_id text, p_sku text, p_coupon text, OUT credits integer, OUT amount_cents numeric, OUT currency text, OUT name text) IS 'Writes what a person wants to buy and at which price, before the provider is asked. A coupon is taken here, and free again if nothing is paid.';
+
 CREATE FUNCTION public.begin_relationship(p_user_id text, p_persona_id text, p_seconds integer, p_at timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
@@ -371,6 +568,38 @@ END
 $$;
 
 COMMENT ON FUNCTION public.begin_relationship(p_user_id text, p_persona_id text, p_seconds integer, p_at timestamp with time zone) IS 'Counts the first talk of a person with a persona; later ones are an UPDATE of their row.';
+
+CREATE FUNCTION public.begin_subscription(p_user_id text, p_subscription_id text, p_tier text, OUT price_cents numeric, OUT currency text, OUT lookup_key text) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_tier subscription_tiers;
+BEGIN
+    PERFORM require_self(p_user_id);
+    IF NOT lock_account(p_user_id) OR EXISTS (SELECT FROM users AS u WHERE u.id = p_user_id AND u.erased_at IS NOT NULL) THEN
+        RAISE EXCEPTION 'user does not exist' USING ERRCODE = 'CM008';
+    END IF;
+    SELECT t.* INTO v_tier
+    FROM subscription_tiers AS t
+    WHERE t.tier = p_tier AND t.stripe_lookup_key IS NOT NULL AND t.monthly_price_cents > 0;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'tier is not for sale' USING ERRCODE = 'CM022';
+    ELSIF EXISTS (
+        SELECT FROM subscriptions AS s
+        WHERE s.user_id = p_user_id AND s.status IN ('pending', 'active', 'past_due')
+    ) THEN
+        RAISE EXCEPTION 'there is a subscription' USING ERRCODE = 'CM024';
+    END IF;
+    price_cents := v_tier.monthly_price_cents;
+    currency := v_tier.currency;
+    lookup_key := v_tier.stripe_lookup_key;
+    INSERT INTO subscriptions (user_id, id, tier, price_cents, currency, status)
+    VALUES (p_user_id, p_subscription_id, p_tier, price_cents, currency, 'pending');
+END
+$$;
+
+COMMENT ON FUNCTION public.begin_subscription(p_user_id text, p_subscription_id text, p_tier text, OUT price_cents numeric, OUT currency text, OUT lookup_key text) IS 'Writes which plan a person wants and at which price, before the provider is asked. One at a time.';
 
 CREATE FUNCTION public.call_rank(p_status text) RETURNS integer
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
@@ -470,6 +699,21 @@ $$;
 
 COMMENT ON FUNCTION public.carrier_event(p_user_id text, p_call_id text, p_kind text, p_event_key text, p_carrier_status text, p_carrier_sid text, p_answered_by text, p_carrier_seconds integer, OUT verdict text, OUT status text, OUT is_open boolean, OUT answered_by text) IS 'Notes an event of the carrier once and applies it if it leads forward: applied, ignored, duplicate or unknown. Never raises.';
 
+CREATE FUNCTION public.check_sealed_days() RETURNS TABLE(day date, is_intact boolean)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    RETURN QUERY
+    SELECT s.day, h.batch_hash = s.batch_hash AND h.ledger_rows = s.ledger_rows
+    FROM (SELECT x.*, lag(x.batch_hash) OVER (ORDER BY x.day) AS hash_before FROM sealed_days AS x) AS s
+    CROSS JOIN LATERAL hash_of_day(s.day, s.hash_before) AS h
+    ORDER BY s.day;
+END
+$$;
+
+COMMENT ON FUNCTION public.check_sealed_days() IS 'Each sealed day, and whether its rows still have the hash that they were sealed with.';
+
 CREATE FUNCTION public.check_session(p_user_id text, p_token_id text, p_issued_at timestamp with time zone, OUT is_valid boolean, OUT is_admin boolean) RETURNS record
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -521,6 +765,65 @@ $$;
 
 COMMENT ON FUNCTION public.claim_answer(p_key_id text, p_idempotency_key text, p_request_hash bytea) IS 'The first answer to this Idempotency-Key, or NULL for the first request, which then keeps its own in the same transaction.';
 
+CREATE FUNCTION public.claim_authorizations(p_limit integer, p_again_after interval) RETURNS TABLE(user_id text, id text, payment_intent_id text, customer_id text, state text, capture_cents numeric, currency text, created_at timestamp with time zone, attempts integer)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    c_longest_pause CONSTANT interval := '1 hour';
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    RETURN QUERY
+    WITH due AS (
+        SELECT x.user_id, x.id
+        FROM payment_authorizations AS x
+        WHERE x.retry_at <= v_now
+        ORDER BY x.retry_at
+        LIMIT p_limit
+        FOR NO KEY UPDATE SKIP LOCKED
+    )
+    UPDATE payment_authorizations AS x
+    SET
+        -- Asked for and never used: its process is gone.
+        state = CASE WHEN x.state IN ('authorizing', 'authorized') THEN 'releasing' ELSE x.state END,
+        attempts = x.attempts + 1,
+        retry_at = v_now + least(c_longest_pause, p_again_after * power(2, least(x.attempts, 10))),
+        updated_at = v_now
+    FROM due
+    WHERE x.user_id = due.user_id AND x.id = due.id
+    RETURNING
+        x.user_id::text, x.id::text, x.payment_intent_id, x.stripe_customer_id, x.state, x.capture_cents, x.currency,
+        x.created_at, x.attempts;
+END
+$$;
+
+COMMENT ON FUNCTION public.claim_authorizations(p_limit integer, p_again_after interval) IS 'What is to be captured or released at the provider; each is handed to one worker, and again later if nothing came of it.';
+
+CREATE FUNCTION public.claim_budget_notice() RETURNS TABLE(user_id text, month date, percent integer)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    UPDATE budget_notices AS n
+    SET told_at = clock_timestamp()
+    FROM (
+        SELECT x.user_id, x.month, x.percent
+        FROM budget_notices AS x
+        WHERE x.told_at IS NULL
+        ORDER BY x.noticed_at
+        LIMIT 1
+        FOR UPDATE SKIP LOCKED
+    ) AS due
+    WHERE n.user_id = due.user_id AND n.month = due.month AND n.percent = due.percent
+    RETURNING n.user_id::text, n.month, n.percent;
+END
+$$;
+
+COMMENT ON FUNCTION public.claim_budget_notice() IS 'One person to be told of their budget: handed out once, so that nobody is told twice.';
+
 CREATE FUNCTION public.claim_dials(p_carrier text, p_worker text, p_limit integer) RETURNS TABLE(user_id text, call_id text)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -569,6 +872,69 @@ $$;
 
 COMMENT ON FUNCTION public.claim_dials(p_carrier text, p_worker text, p_limit integer) IS 'Hands out calls to dial, oldest first, each once, never more than the carrier takes.';
 
+CREATE FUNCTION public.claim_subscription_work(p_limit integer, p_again_after interval) RETURNS TABLE(user_id text, id text, stripe_subscription_id text, is_cancel boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    RETURN QUERY
+    WITH due AS (
+        SELECT s.user_id, s.id, s.cancel_due_at
+        FROM subscriptions AS s
+        WHERE s.stripe_subscription_id IS NOT NULL AND (s.cancel_due_at <= v_now OR s.look_at <= v_now)
+        ORDER BY least(s.cancel_due_at, s.look_at)
+        LIMIT p_limit
+        FOR NO KEY UPDATE SKIP LOCKED
+    )
+    UPDATE subscriptions AS s
+    SET
+        cancel_due_at = CASE WHEN s.cancel_due_at IS NOT NULL THEN v_now + p_again_after END,
+        look_at = CASE WHEN s.look_at IS NOT NULL THEN greatest(s.look_at, v_now + p_again_after) END
+    FROM due
+    WHERE s.user_id = due.user_id AND s.id = due.id
+    RETURNING s.user_id::text, s.id::text, s.stripe_subscription_id, coalesce(due.cancel_due_at <= v_now, false);
+END
+$$;
+
+COMMENT ON FUNCTION public.claim_subscription_work(p_limit integer, p_again_after interval) IS 'Plans to cancel at the provider, or to ask it about; each is handed to one worker, and again later if nothing came of it.';
+
+CREATE FUNCTION public.close_stale_checkouts(p_limit integer DEFAULT 1) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    -- A page at the provider lives half an hour.
+    c_alive CONSTANT interval := '2 hours';
+    v_oldest timestamptz := clock_timestamp() - c_alive;
+    v record;
+    v_closed integer := 0;
+BEGIN
+    FOR v IN
+        SELECT x.user_id, x.id, true AS is_purchase
+        FROM purchases AS x
+        WHERE x.status = 'pending' AND x.created_at < v_oldest
+        UNION ALL
+        SELECT s.user_id, s.id, false AS is_purchase
+        FROM subscriptions AS s
+        WHERE s.status = 'pending' AND s.created_at < v_oldest
+        LIMIT p_limit
+    LOOP
+        IF v.is_purchase THEN
+            PERFORM fail_purchase(v.user_id, v.id);
+        ELSE
+            PERFORM expire_checkout(v.user_id, v.id);
+        END IF;
+        v_closed := v_closed + 1;
+    END LOOP;
+    RETURN v_closed;
+END
+$$;
+
+COMMENT ON FUNCTION public.close_stale_checkouts(p_limit integer) IS 'Checkouts whose end nobody told us: coupons are free again, another plan can be chosen. One a transaction keeps it from holding two accounts.';
+
 CREATE FUNCTION public.count_attempt(p_bucket text, p_limit integer, p_window interval) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -593,6 +959,56 @@ END
 $$;
 
 COMMENT ON FUNCTION public.count_attempt(p_bucket text, p_limit integer, p_window interval) IS 'Counts an attempt in a fixed window: 0 if it is allowed, else the seconds to wait.';
+
+CREATE FUNCTION public.count_reversals(p_user_id text, p_payment_id text, p_cause text) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v payments;
+    v_cents numeric;
+    v_credits integer;
+BEGIN
+    SELECT x.* INTO v
+    FROM payments AS x
+    WHERE x.user_id = p_user_id AND x.id = p_payment_id
+    FOR NO KEY UPDATE;
+    SELECT least(v.amount_cents, coalesce(sum(r.amount_cents), 0)) INTO v_cents
+    FROM (
+        SELECT f.amount_cents FROM refunds AS f
+        WHERE f.user_id = p_user_id AND f.payment_id = p_payment_id AND f.is_succeeded AND NOT f.is_undone
+        UNION ALL
+        SELECT d.amount_cents FROM disputes AS d
+        WHERE d.user_id = p_user_id AND d.payment_id = p_payment_id AND d.is_withdrawn AND NOT d.is_reinstated
+    ) AS r;
+    -- Of what is reversed in all, so that parts in any order add up to the whole.
+    v_credits := round(v.credits * v_cents / v.amount_cents);
+    UPDATE payments AS x
+    SET reversed_cents = v_cents, reversed_credits = v_credits
+    WHERE x.user_id = p_user_id AND x.id = p_payment_id;
+    IF v_credits <> v.reversed_credits THEN
+        PERFORM move_credits(
+            p_user_id, v.reversed_credits - v_credits, 'refund', p_cause, NULL, v.payment_intent_id
+        );
+    END IF;
+    IF v.kind = 'purchase' THEN
+        UPDATE purchases AS x
+        SET status = CASE WHEN v_cents >= v.amount_cents THEN 'refunded' ELSE 'completed' END
+        WHERE x.user_id = p_user_id AND x.id = p_payment_id;
+    ELSIF v.kind = 'subscription' THEN
+        UPDATE subscriptions AS s
+        SET suspended_at = CASE WHEN v_cents >= v.amount_cents THEN clock_timestamp() END, updated_at = clock_timestamp()
+        WHERE s.user_id = p_user_id AND s.id = v.subscription_id AND s.current_period_start = v.period_start
+            AND (s.suspended_at IS NULL) = (v_cents >= v.amount_cents);
+        IF FOUND THEN
+            PERFORM follow_subscription(p_user_id);
+        END IF;
+    END IF;
+    RETURN v_credits - v.reversed_credits;
+END
+$$;
+
+COMMENT ON FUNCTION public.count_reversals(p_user_id text, p_payment_id text, p_cause text) IS 'Takes credits back in proportion to all that counts against a payment, or gives them back; what was spent becomes debt. Answers the difference.';
 
 CREATE FUNCTION public.drop_old_partitions(p_keep interval DEFAULT '90 days'::interval) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -620,6 +1036,518 @@ END
 $_$;
 
 COMMENT ON FUNCTION public.drop_old_partitions(p_keep interval) IS 'Drops months of cost events that ended before the time that they are kept.';
+
+CREATE FUNCTION public.effect_of_dispute(p_type text, p_at timestamp with time zone, p_facts jsonb) RETURNS public.payment_outcome
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v payments := payment_of(p_facts);
+    v_amount numeric := (p_facts ->> 'amount_cents')::numeric;
+    v_status text := coalesce(p_facts ->> 'status', '');
+    v_before disputes;
+    v_after disputes;
+    v_credits integer;
+BEGIN
+    IF v.id IS NULL THEN
+        RETURN outcome('unmatched', 'unknown_payment', NULL);
+    ELSIF p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN
+        RETURN outcome('refused', 'wrong_currency', v.user_id);
+    ELSIF v_amount IS NULL OR v_amount <= 0 THEN
+        RETURN outcome('refused', 'wrong_amount', v.user_id);
+    END IF;
+    SELECT d.* INTO v_before FROM disputes AS d WHERE d.user_id = v.user_id AND d.id = p_facts ->> 'id';
+    INSERT INTO disputes AS d (
+        user_id, id, payment_id, amount_cents, currency, reason, is_withdrawn, is_reinstated, disputed_at
+    ) VALUES (
+        v.user_id, p_facts ->> 'id', v.id, least(v_amount, v.amount_cents), v.currency,
+        coalesce(p_facts ->> 'reason', 'general'),
+        -- An inquiry (warning_…) and one that was prevented move no money.
+        p_type = 'charge.dispute.funds_withdrawn' OR (v_status !~ '^(warning_|prevented|won)' AND v_status <> ''),
+        p_type = 'charge.dispute.funds_reinstated' OR v_status = 'won', p_at
+    )
+    ON CONFLICT (user_id, id) DO UPDATE
+    SET
+        is_withdrawn = d.is_withdrawn OR excluded.is_withdrawn,
+        is_reinstated = d.is_reinstated OR excluded.is_reinstated,
+        updated_at = clock_timestamp()
+    RETURNING d.* INTO v_after;
+    IF coalesce(v_before.is_withdrawn AND NOT v_before.is_reinstated, false)
+        = (v_after.is_withdrawn AND NOT v_after.is_reinstated) THEN
+        RETURN outcome('ignored', 'nothing_new', v.user_id);
+    END IF;
+    v_credits := count_reversals(
+        v.user_id, v.id, CASE WHEN v_after.is_reinstated THEN 'dispute_undone:' ELSE 'dispute:' END || v_after.id
+    );
+    UPDATE disputes AS d SET credits = greatest(0, v_credits) WHERE d.user_id = v.user_id AND d.id = v_after.id;
+    RETURN outcome('applied', CASE WHEN v_after.is_reinstated THEN 'dispute_undone' ELSE 'disputed' END, v.user_id);
+END
+$$;
+
+COMMENT ON FUNCTION public.effect_of_dispute(p_type text, p_at timestamp with time zone, p_facts jsonb) IS 'A dispute counts from the withdrawal of the money until it is reinstated, in whatever order the two are told.';
+
+CREATE FUNCTION public.effect_of_intent(p_type text, p_at timestamp with time zone, p_facts jsonb) RETURNS public.payment_outcome
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v payment_authorizations;
+    v_state text;
+BEGIN
+    -- What packs and plans are paid with is told by their checkouts and invoices.
+    IF p_facts ->> 'reference' IS NULL OR p_facts ->> 'purpose' IS DISTINCT FROM 'call' THEN
+        RETURN outcome('ignored', 'not_of_a_call', NULL);
+    END IF;
+    PERFORM lock_account(p_facts ->> 'user_id');
+    UPDATE payment_authorizations AS x
+    SET payment_intent_id = p_facts ->> 'id'
+    WHERE x.user_id = p_facts ->> 'user_id' AND x.id = p_facts ->> 'reference'
+        AND coalesce(x.payment_intent_id, p_facts ->> 'id') = p_facts ->> 'id'
+    RETURNING x.* INTO v;
+    IF NOT FOUND THEN
+        RETURN outcome('unmatched', 'unknown_authorization', NULL);
+    ELSIF p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN
+        RETURN outcome('refused', 'wrong_currency', v.user_id);
+    ELSIF p_type NOT IN ('payment_intent.succeeded', 'payment_intent.canceled') THEN
+        RETURN outcome('ignored', 'nothing_to_settle', v.user_id);
+    ELSIF v.state IN ('authorizing', 'authorized', 'calling') THEN
+        -- The call isn't settled yet: looked at again once it is.
+        RETURN outcome('unmatched', 'call_goes_on', v.user_id);
+    END IF;
+    v_state := end_authorization(
+        v.user_id, v.id,
+        CASE WHEN p_type = 'payment_intent.succeeded' THEN coalesce((p_facts ->> 'received_cents')::numeric, -1) ELSE 0 END,
+        p_at
+    );
+    RETURN outcome(
+        CASE v_state WHEN 'wrong_amount' THEN 'refused' WHEN v.state THEN 'ignored' ELSE 'applied' END, v_state, v.user_id
+    );
+END
+$$;
+
+COMMENT ON FUNCTION public.effect_of_intent(p_type text, p_at timestamp with time zone, p_facts jsonb) IS 'Captures and releases of calls, as the provider tells them; the worker''s own answer may have been faster.';
+
+CREATE FUNCTION public.effect_of_invoice(p_type text, p_at timestamp with time zone, p_facts jsonb) RETURNS public.payment_outcome
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    -- How long a plan stays in force when its payment fails.
+    c_grace CONSTANT interval := '7 days';
+    -- The provider tells us of a renewal within an hour; past that we ask.
+    c_look_after CONSTANT interval := '2 hours';
+    v subscriptions;
+    v_payment payments;
+    v_label text := p_facts ->> 'tier';
+    v_amount numeric := (p_facts ->> 'amount_cents')::numeric;
+    v_tier text;
+    v_start timestamptz := to_timestamp((p_facts ->> 'period_start')::double precision);
+    v_end timestamptz := to_timestamp((p_facts ->> 'period_end')::double precision);
+    v_allowance integer;
+BEGIN
+    IF p_facts ->> 'subscription' IS NULL THEN
+        RETURN outcome('ignored', 'no_subscription', NULL);
+    END IF;
+    v := subscription_of(p_facts);
+    IF v.id IS NULL THEN
+        RETURN outcome('unmatched', 'unknown_subscription', NULL);
+    ELSIF EXISTS (SELECT FROM payments AS x WHERE x.user_id = v.user_id AND x.id = p_facts ->> 'id') THEN
+        RETURN outcome('ignored', 'already_paid', v.user_id);
+    ELSIF p_type = 'invoice.payment_failed' THEN
+        IF v.status <> 'active' OR v_start <= v.current_period_start OR p_at < v.seen_at THEN
+            RETURN outcome('ignored', 'payment_failed', v.user_id);
+        END IF;
+        UPDATE subscriptions AS s
+        SET status = 'past_due', grace_until = p_at + c_grace, seen_at = p_at, updated_at = clock_timestamp()
+        WHERE s.user_id = v.user_id AND s.id = v.id;
+        PERFORM follow_subscription(v.user_id);
+        RETURN outcome('applied', 'grace_began', v.user_id);
+    ELSIF p_type NOT IN ('invoice.paid', 'invoice.payment_succeeded') OR p_facts ->> 'status' IS DISTINCT FROM 'paid' THEN
+        RETURN outcome('ignored', 'not_paid', v.user_id);
+    END IF;
+
+    -- The amount says which of the agreed prices was paid: what an invoice of a change is labelled with may be the old plan.
+    v_tier := CASE
+        WHEN v_amount = v.pending_price_cents THEN v.pending_tier
+        WHEN v_amount = v.price_cents AND coalesce(v_label, v.tier) = v.tier THEN v.tier
+        -- A period of an earlier plan that is told late.
+        ELSE (
+            SELECT t.tier FROM subscription_tiers AS t
+            WHERE t.tier = v_label AND t.monthly_price_cents = v_amount AND v_amount > 0
+        )
+    END;
+    IF p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN
+        RETURN outcome('refused', 'wrong_currency', v.user_id);
+    ELSIF v_tier IS NULL THEN
+        RETURN outcome('refused', 'wrong_amount', v.user_id);
+    ELSIF v_start IS NULL OR v_end IS NULL OR v_end <= v_start THEN
+        RETURN outcome('refused', 'wrong_period', v.user_id);
+    ELSIF v.status = 'expired' AND EXISTS (
+        SELECT FROM subscriptions AS s
+        WHERE s.user_id = v.user_id AND s.id <> v.id AND s.status IN ('pending', 'active', 'past_due')
+    ) THEN
+        RETURN outcome('refused', 'second_subscription', v.user_id);
+    END IF;
+
+    SELECT coalesce(a.monthly_credit_allowance, t.monthly_credit_allowance) INTO v_allowance
+    FROM user_credits AS a
+    CROSS JOIN subscription_tiers AS t
+    WHERE a.user_id = v.user_id AND t.tier = v_tier;
+    v_payment.user_id := v.user_id;
+    v_payment.id := p_facts ->> 'id';
+    v_payment.kind := 'subscription';
+    v_payment.subscription_id := v.id;
+    v_payment.payment_intent_id := p_facts ->> 'payment_intent';
+    v_payment.tier := v_tier;
+    v_payment.description := v_tier || ' plan, a month';
+    v_payment.amount_cents := v_amount;
+    v_payment.currency := v.currency;
+    v_payment.credits := v_allowance;
+    v_payment.period_start := v_start;
+    v_payment.period_end := v_end;
+    v_payment.paid_at := p_at;
+    IF v_allowance > 0 AND NOT (move_credits(
+        v.user_id, v_allowance, 'subscription_refill',
+        'period:' || v.stripe_subscription_id || ':' || extract(EPOCH FROM v_start)::bigint, NULL,
+        p_facts ->> 'payment_intent'
+    )).moved THEN
+        -- A second invoice for one period brings money and no credits: somebody must look.
+        v_payment.credits := 0;
+        PERFORM receive_payment(v_payment);
+        RETURN outcome('refused', 'period_paid_twice', v.user_id);
+    END IF;
+    PERFORM receive_payment(v_payment);
+    -- An older period that is told late is paid, but says nothing about today.
+    IF v.ended_at IS NULL AND v_start >= coalesce(v.current_period_start, v_start) THEN
+        UPDATE subscriptions AS s
+        SET
+            status = 'active', tier = v_tier, price_cents = v_amount,
+            pending_tier = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_tier END,
+            pending_price_cents = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_price_cents END,
+            pending_key = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_key END,
+            started_at = coalesce(s.started_at, v_start), current_period_start = v_start, current_period_end = v_end,
+            grace_until = NULL, suspended_at = NULL, checkout_url = NULL, cancel_due_at = NULL,
+            seen_at = greatest(s.seen_at, p_at), look_at = v_end + c_look_after, updated_at = clock_timestamp()
+        WHERE s.user_id = v.user_id AND s.id = v.id;
+        PERFORM follow_subscription(v.user_id);
+    END IF;
+    PERFORM note_customer(v.user_id, p_facts ->> 'customer');
+    RETURN outcome('applied', 'period_paid', v.user_id);
+END
+$$;
+
+COMMENT ON FUNCTION public.effect_of_invoice(p_type text, p_at timestamp with time zone, p_facts jsonb) IS 'A period that was paid brings its credits once and its tier into force; one that failed begins a time of grace.';
+
+CREATE FUNCTION public.effect_of_invoice_payment(p_facts jsonb) RETURNS public.payment_outcome
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_user_id text;
+BEGIN
+    SELECT x.user_id INTO v_user_id FROM payments AS x WHERE x.id = p_facts ->> 'invoice';
+    IF NOT FOUND THEN
+        RETURN outcome('unmatched', 'unknown_invoice', NULL);
+    END IF;
+    PERFORM lock_account(v_user_id);
+    UPDATE payments AS x
+    SET payment_intent_id = p_facts ->> 'payment_intent'
+    WHERE x.user_id = v_user_id AND x.id = p_facts ->> 'invoice' AND x.payment_intent_id IS NULL
+        AND p_facts ->> 'payment_intent' IS NOT NULL
+        AND NOT EXISTS (SELECT FROM payments AS o WHERE o.payment_intent_id = p_facts ->> 'payment_intent');
+    RETURN outcome(CASE WHEN FOUND THEN 'applied' ELSE 'ignored' END, 'intent_known', v_user_id);
+END
+$$;
+
+COMMENT ON FUNCTION public.effect_of_invoice_payment(p_facts jsonb) IS 'Which intent paid an invoice: refunds and disputes name the intent.';
+
+CREATE FUNCTION public.effect_of_purchase_session(p_type text, p_at timestamp with time zone, p_facts jsonb) RETURNS public.payment_outcome
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v purchases;
+    v_payment payments;
+    v_problem text;
+BEGIN
+    SELECT x.* INTO v
+    FROM purchases AS x
+    WHERE x.user_id = p_facts ->> 'user_id' AND x.id = p_facts ->> 'reference';
+    IF NOT FOUND THEN
+        SELECT x.* INTO v FROM purchases AS x WHERE x.stripe_session_id = p_facts ->> 'id';
+        IF NOT FOUND THEN
+            RETURN outcome('unmatched', 'unknown_session', NULL);
+        END IF;
+    END IF;
+    PERFORM lock_account(v.user_id);
+    SELECT x.* INTO v FROM purchases AS x WHERE x.user_id = v.user_id AND x.id = v.id FOR NO KEY UPDATE;
+
+    IF v.status IN ('completed', 'refunded') THEN
+        RETURN outcome('ignored', 'already_completed', v.user_id);
+    ELSIF p_type IN ('checkout.session.expired', 'checkout.session.async_payment_failed') THEN
+        PERFORM fail_purchase(v.user_id, v.id);
+        RETURN outcome('applied', 'purchase_failed', v.user_id);
+    ELSIF p_type NOT IN ('checkout.session.completed', 'checkout.session.async_payment_succeeded')
+        OR p_facts ->> 'payment_status' IS DISTINCT FROM 'paid' THEN
+        RETURN outcome('ignored', 'not_paid', v.user_id);
+    END IF;
+    v_problem := CASE
+        WHEN p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN 'wrong_currency'
+        WHEN (p_facts ->> 'amount_cents')::numeric IS DISTINCT FROM v.amount_cents THEN 'wrong_amount'
+        WHEN v.stripe_session_id IS NOT NULL AND v.stripe_session_id <> p_facts ->> 'id' THEN 'other_session'
+    END;
+    IF v_problem IS NOT NULL THEN
+        UPDATE purchases AS x SET refused = v_problem WHERE x.user_id = v.user_id AND x.id = v.id;
+        RETURN outcome('refused', v_problem, v.user_id);
+    END IF;
+
+    -- A checkout that we took for ended had given its coupon back.
+    IF v.status = 'failed' THEN
+        UPDATE coupons AS c
+        SET redemptions = c.redemptions + 1
+        WHERE c.code = v.coupon AND (c.max_redemptions IS NULL OR c.redemptions < c.max_redemptions);
+    END IF;
+    UPDATE purchases AS x
+    SET
+        status = 'completed', completed_at = clock_timestamp(), stripe_session_id = p_facts ->> 'id',
+        payment_intent_id = p_facts ->> 'payment_intent', stripe_customer_id = p_facts ->> 'customer',
+        checkout_url = NULL,
+        -- The code went to another checkout meanwhile: this one keeps its price without it.
+        coupon = CASE
+            WHEN x.status = 'failed' AND EXISTS (
+                SELECT FROM purchases AS o
+                WHERE o.user_id = x.user_id AND o.coupon = x.coupon AND o.status <> 'failed'
+            ) THEN NULL
+            ELSE x.coupon
+        END
+    WHERE x.user_id = v.user_id AND x.id = v.id;
+    v_payment.user_id := v.user_id;
+    v_payment.id := v.id;
+    v_payment.kind := 'purchase';
+    v_payment.payment_intent_id := p_facts ->> 'payment_intent';
+    v_payment.description := v.credits || ' minutes';
+    v_payment.amount_cents := v.amount_cents;
+    v_payment.currency := v.currency;
+    v_payment.credits := v.credits;
+    v_payment.paid_at := p_at;
+    PERFORM receive_payment(v_payment);
+    PERFORM move_credits(
+        v.user_id, v.credits, 'purchase', 'purchase:' || v.id, NULL, p_facts ->> 'payment_intent'
+    );
+    PERFORM note_customer(v.user_id, p_facts ->> 'customer');
+    RETURN outcome('applied', 'purchase_completed', v.user_id);
+END
+$$;
+
+COMMENT ON FUNCTION public.effect_of_purchase_session(p_type text, p_at timestamp with time zone, p_facts jsonb) IS 'A checkout of a pack. Only one that the provider says is paid, at our amount and in our currency, brings credits.';
+
+CREATE FUNCTION public.effect_of_refund(p_type text, p_at timestamp with time zone, p_facts jsonb) RETURNS public.payment_outcome
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v payments := payment_of(p_facts);
+    v_amount numeric := (p_facts ->> 'amount_cents')::numeric;
+    v_status text := p_facts ->> 'status';
+    v_before refunds;
+    v_after refunds;
+    v_credits integer;
+BEGIN
+    IF v_status = 'succeeded' AND (p_facts ->> 'moves_money')::boolean IS FALSE THEN
+        -- The part of a hold that is let go: that money was never ours.
+        RETURN outcome('ignored', 'nothing_moved', v.user_id);
+    ELSIF v.id IS NULL THEN
+        RETURN outcome('unmatched', 'unknown_payment', NULL);
+    ELSIF p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN
+        RETURN outcome('refused', 'wrong_currency', v.user_id);
+    ELSIF v_amount IS NULL OR v_amount <= 0 OR v_amount > v.amount_cents THEN
+        RETURN outcome('refused', 'wrong_amount', v.user_id);
+    END IF;
+    SELECT r.* INTO v_before FROM refunds AS r WHERE r.user_id = v.user_id AND r.id = p_facts ->> 'id';
+    INSERT INTO refunds AS r (user_id, id, payment_id, amount_cents, currency, is_succeeded, is_undone, refunded_at)
+    VALUES (
+        v.user_id, p_facts ->> 'id', v.id, v_amount, v.currency, v_status = 'succeeded',
+        v_status IN ('failed', 'canceled'), p_at
+    )
+    ON CONFLICT (user_id, id) DO UPDATE
+    SET
+        is_succeeded = r.is_succeeded OR excluded.is_succeeded,
+        is_undone = r.is_undone OR excluded.is_undone,
+        updated_at = clock_timestamp()
+    RETURNING r.* INTO v_after;
+    IF coalesce(v_before.is_succeeded AND NOT v_before.is_undone, false) = (v_after.is_succeeded AND NOT v_after.is_undone) THEN
+        RETURN outcome('ignored', 'nothing_new', v.user_id);
+    END IF;
+    v_credits := count_reversals(
+        v.user_id, v.id, CASE WHEN v_after.is_undone THEN 'refund_undone:' ELSE 'refund:' END || v_after.id
+    );
+    UPDATE refunds AS r SET credits = greatest(0, v_credits) WHERE r.user_id = v.user_id AND r.id = v_after.id;
+    RETURN outcome('applied', CASE WHEN v_after.is_undone THEN 'refund_undone' ELSE 'refunded' END, v.user_id);
+END
+$$;
+
+COMMENT ON FUNCTION public.effect_of_refund(p_type text, p_at timestamp with time zone, p_facts jsonb) IS 'A refund counts from the first event that says it succeeded until one says it failed, in whatever order they come.';
+
+CREATE FUNCTION public.effect_of_subscription(p_type text, p_at timestamp with time zone, p_facts jsonb) RETURNS public.payment_outcome
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    c_grace CONSTANT interval := '7 days';
+    v subscriptions := subscription_of(p_facts);
+    v_status text := p_facts ->> 'status';
+BEGIN
+    IF v.id IS NULL THEN
+        RETURN outcome('unmatched', 'unknown_subscription', NULL);
+    ELSIF v.ended_at IS NOT NULL THEN
+        RETURN outcome('ignored', 'ended', v.user_id);
+    ELSIF p_type = 'customer.subscription.deleted' OR v_status IN ('canceled', 'incomplete_expired') THEN
+        -- The provider never revives one, so this holds whenever it comes.
+        UPDATE subscriptions AS s
+        SET
+            status = CASE WHEN s.started_at IS NULL OR s.status = 'expired' THEN 'expired' ELSE 'canceled' END,
+            ended_at = p_at, grace_until = NULL, cancel_due_at = NULL, look_at = NULL, pending_tier = NULL,
+            pending_price_cents = NULL, pending_key = NULL, seen_at = greatest(s.seen_at, p_at), updated_at = clock_timestamp()
+        WHERE s.user_id = v.user_id AND s.id = v.id;
+        IF v.started_at IS NOT NULL THEN
+            PERFORM follow_subscription(v.user_id);
+        END IF;
+        RETURN outcome('applied', 'subscription_ended', v.user_id);
+    ELSIF p_at < v.seen_at OR v.status NOT IN ('active', 'past_due') THEN
+        RETURN outcome('ignored', 'older_or_not_begun', v.user_id);
+    END IF;
+    UPDATE subscriptions AS s
+    SET
+        cancel_at_period_end = coalesce((p_facts ->> 'cancel_at_period_end')::boolean, s.cancel_at_period_end),
+        status = CASE WHEN v_status IN ('past_due', 'unpaid') THEN 'past_due' ELSE s.status END,
+        grace_until = CASE
+            WHEN v_status IN ('past_due', 'unpaid') THEN coalesce(s.grace_until, p_at + c_grace)
+            ELSE s.grace_until
+        END,
+        seen_at = p_at, updated_at = clock_timestamp()
+    WHERE s.user_id = v.user_id AND s.id = v.id;
+    PERFORM follow_subscription(v.user_id);
+    RETURN outcome('applied', 'subscription_updated', v.user_id);
+END
+$$;
+
+COMMENT ON FUNCTION public.effect_of_subscription(p_type text, p_at timestamp with time zone, p_facts jsonb) IS 'What the provider says of a plan: whether it will end or has ended, and whether a payment failed. Never which tier is paid.';
+
+CREATE FUNCTION public.effect_of_subscription_session(p_type text, p_at timestamp with time zone, p_facts jsonb) RETURNS public.payment_outcome
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v subscriptions;
+BEGIN
+    IF p_type IN ('checkout.session.expired', 'checkout.session.async_payment_failed') THEN
+        SELECT s.* INTO v
+        FROM subscriptions AS s
+        WHERE s.user_id = p_facts ->> 'user_id' AND s.id = p_facts ->> 'reference';
+        IF NOT FOUND THEN
+            RETURN outcome('unmatched', 'unknown_session', NULL);
+        END IF;
+        RETURN outcome(CASE WHEN expire_checkout(v.user_id, v.id) THEN 'applied' ELSE 'ignored' END, 'checkout_expired', v.user_id);
+    END IF;
+    v := subscription_of(p_facts);
+    IF v.id IS NULL THEN
+        RETURN outcome('unmatched', 'unknown_subscription', NULL);
+    END IF;
+    PERFORM note_customer(v.user_id, p_facts ->> 'customer');
+    -- What was paid is told by the invoice.
+    RETURN outcome('applied', 'subscription_known', v.user_id);
+END
+$$;
+
+COMMENT ON FUNCTION public.effect_of_subscription_session(p_type text, p_at timestamp with time zone, p_facts jsonb) IS 'A checkout of a plan: ties the provider''s subscription to ours. The invoice brings the plan into force.';
+
+CREATE FUNCTION public.end_authorization(p_user_id text, p_authorization_id text, p_captured_cents numeric, p_at timestamp with time zone) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v payment_authorizations;
+    v_payment payments;
+    v_state text;
+BEGIN
+    PERFORM lock_account(p_user_id);
+    SELECT x.* INTO v
+    FROM payment_authorizations AS x
+    WHERE x.user_id = p_user_id AND x.id = p_authorization_id
+    FOR NO KEY UPDATE;
+    IF v.state NOT IN ('capturing', 'releasing') OR v.id IS NULL THEN
+        RETURN coalesce(v.state, 'unknown');
+    ELSIF p_captured_cents NOT IN (0, v.capture_cents) THEN
+        RETURN 'wrong_amount';
+    END IF;
+    v_state := CASE
+        WHEN p_captured_cents > 0 THEN 'captured'
+        WHEN v.capture_cents > 0 THEN 'failed'
+        ELSE 'released'
+    END;
+    UPDATE payment_authorizations AS x
+    SET state = v_state, captured_cents = p_captured_cents, retry_at = NULL, updated_at = clock_timestamp()
+    WHERE x.user_id = p_user_id AND x.id = v.id;
+    IF v_state = 'captured' THEN
+        v_payment.user_id := p_user_id;
+        v_payment.id := v.id;
+        v_payment.kind := 'call';
+        v_payment.payment_intent_id := v.payment_intent_id;
+        v_payment.description := 'call of ' || v.used_credits || ' minutes';
+        v_payment.amount_cents := v.capture_cents;
+        v_payment.currency := v.currency;
+        v_payment.credits := v.used_credits;
+        v_payment.paid_at := p_at;
+        PERFORM receive_payment(v_payment);
+    ELSIF v_state = 'failed' THEN
+        -- Talked, and not paid: the minutes are owed.
+        PERFORM move_credits(
+            p_user_id, -v.used_credits, 'refund', 'unpaid:' || v.id, NULL, v.payment_intent_id
+        );
+    END IF;
+    UPDATE calls AS c
+    SET
+        payment_status = CASE v_state WHEN 'captured' THEN 'paid' WHEN 'failed' THEN 'failed' ELSE 'not_charged' END,
+        updated_at = clock_timestamp()
+    WHERE c.user_id = p_user_id AND c.id = v.call_id;
+    RETURN v_state;
+END
+$$;
+
+COMMENT ON FUNCTION public.end_authorization(p_user_id text, p_authorization_id text, p_captured_cents numeric, p_at timestamp with time zone) IS 'What the provider confirmed: captured, released, or, where the money could not be taken any more, failed. Once.';
+
+CREATE FUNCTION public.end_grace(p_limit integer DEFAULT 1) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v record;
+    v_ended integer := 0;
+BEGIN
+    FOR v IN
+        SELECT s.user_id, s.id
+        FROM subscriptions AS s
+        WHERE s.grace_until <= v_now
+        ORDER BY s.grace_until
+        LIMIT p_limit
+    LOOP
+        PERFORM lock_account(v.user_id);
+        UPDATE subscriptions AS s
+        SET
+            status = 'expired', grace_until = NULL, cancel_due_at = v_now, look_at = NULL, pending_tier = NULL,
+            pending_price_cents = NULL, pending_key = NULL, updated_at = v_now
+        WHERE s.user_id = v.user_id AND s.id = v.id AND s.grace_until <= v_now;
+        IF FOUND THEN
+            PERFORM follow_subscription(v.user_id);
+            v_ended := v_ended + 1;
+        END IF;
+    END LOOP;
+    RETURN v_ended;
+END
+$$;
+
+COMMENT ON FUNCTION public.end_grace(p_limit integer) IS 'Puts accounts whose time of grace is over on the free tier; the worker cancels their plans at the provider. One a transaction keeps it from holding two accounts.';
 
 CREATE FUNCTION public.ensure_card(p_card text, p_carrier_model text, p_listener_model text, p_brain_model text, p_voice_model text, p_fallback_model text, p_local_model text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -739,17 +1667,101 @@ BEGIN
         -- A voice may be a copy of somebody's own.
         default_voice_id = NULL, default_voice_settings = '{}', llm_model = NULL, phone_number = NULL, is_active = false
     WHERE x.owner_user_id = p_user_id;
-    UPDATE payment_events AS x SET payload = NULL WHERE x.user_id = p_user_id;
+    UPDATE payment_events AS x SET payload = NULL, facts = NULL WHERE x.user_id = p_user_id;
     UPDATE api_keys AS x
     SET revoked_at = clock_timestamp()
     FROM sql_scopes AS s
     WHERE x.scope_id = s.id AND s.as_user_id = p_user_id AND x.revoked_at IS NULL;
-    UPDATE purchases AS x SET stripe_customer_id = NULL WHERE x.user_id = p_user_id;
+    UPDATE purchases AS x SET stripe_customer_id = NULL, checkout_url = NULL WHERE x.user_id = p_user_id;
+    -- Nobody pays on for an account that is gone: the worker cancels the plan at the provider.
+    UPDATE subscriptions AS x
+    SET stripe_customer_id = NULL, checkout_url = NULL, cancel_due_at = clock_timestamp()
+    WHERE x.user_id = p_user_id AND x.ended_at IS NULL;
+    DELETE FROM budget_notices AS x WHERE x.user_id = p_user_id;
     RETURN true;
 END
 $$;
 
 COMMENT ON FUNCTION public.erase_user(p_user_id text, p_requested_by text) IS 'Empties a person and all that is personal; ledger, costs and call figures stay. Refused while a call is open. May be repeated.';
+
+CREATE FUNCTION public.expire_checkout(p_user_id text, p_subscription_id text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM require_self(p_user_id);
+    PERFORM lock_account(p_user_id);
+    UPDATE subscriptions AS s
+    SET status = 'expired', checkout_url = NULL, updated_at = clock_timestamp()
+    WHERE s.user_id = p_user_id AND s.id = p_subscription_id AND s.status = 'pending';
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION public.expire_checkout(p_user_id text, p_subscription_id text) IS 'The checkout of a plan ended unpaid. Money that comes all the same revives it.';
+
+CREATE FUNCTION public.expire_grants(p_limit integer DEFAULT 1) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v record;
+    v_account user_credits;
+    v_rest integer;
+    v_expired integer := 0;
+BEGIN
+    FOR v IN
+        SELECT g.user_id, g.id
+        FROM credit_grants AS g
+        INNER JOIN user_credits AS a ON g.user_id = a.user_id
+        -- What an open call holds may still be used: it waits for the end of the call.
+        WHERE g.expired_at IS NULL AND g.expires_at <= v_now AND a.held_credits = 0
+        ORDER BY g.expires_at, g.id
+        LIMIT p_limit
+    LOOP
+        PERFORM lock_account(v.user_id);
+        SELECT a.* INTO v_account FROM user_credits AS a WHERE a.user_id = v.user_id;
+        CONTINUE WHEN v_account.held_credits > 0;
+        UPDATE credit_grants AS g
+        SET expired_at = v_now
+        WHERE g.user_id = v.user_id AND g.id = v.id AND g.expired_at IS NULL;
+        CONTINUE WHEN NOT FOUND;
+        SELECT r.rest INTO v_rest FROM rest_of_grants(v.user_id) AS r WHERE r.grant_id = v.id;
+        v_rest := least(v_rest, v_account.available_credits);
+        IF v_rest > 0 THEN
+            PERFORM move_credits(v.user_id, -v_rest, 'expiry', 'expiry:' || v.id);
+        END IF;
+        v_expired := v_expired + 1;
+    END LOOP;
+    RETURN v_expired;
+END
+$$;
+
+COMMENT ON FUNCTION public.expire_grants(p_limit integer) IS 'Takes back what is left of grants whose time is over, never more than there is. One a transaction keeps it from holding two accounts.';
+
+CREATE FUNCTION public.fail_purchase(p_user_id text, p_purchase_id text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_coupon text;
+BEGIN
+    PERFORM require_self(p_user_id);
+    PERFORM lock_account(p_user_id);
+    UPDATE purchases AS x
+    SET status = 'failed'
+    WHERE x.user_id = p_user_id AND x.id = p_purchase_id AND x.status = 'pending'
+    RETURNING x.coupon INTO v_coupon;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE coupons AS c SET redemptions = c.redemptions - 1 WHERE c.code = v_coupon AND c.redemptions > 0;
+    RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION public.fail_purchase(p_user_id text, p_purchase_id text) IS 'A checkout that ended unpaid: its coupon is free again. Money that comes all the same still counts.';
 
 CREATE FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer DEFAULT NULL::integer, p_connected_seconds integer DEFAULT NULL::integer, p_listener_seconds numeric DEFAULT 0, p_input_tokens integer DEFAULT 0, p_output_tokens integer DEFAULT 0, p_characters integer DEFAULT 0, p_fallback_input_tokens integer DEFAULT 0, p_fallback_output_tokens integer DEFAULT 0, p_local_characters integer DEFAULT 0, p_answered_by text DEFAULT NULL::text, p_is_charged boolean DEFAULT true, p_turn_count integer DEFAULT NULL::integer, p_interrupt_count integer DEFAULT NULL::integer, p_avg_response_time_ms integer DEFAULT NULL::integer, p_error_message text DEFAULT NULL::text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) RETURNS record
     LANGUAGE plpgsql SECURITY DEFINER
@@ -765,10 +1777,9 @@ BEGIN
     -- Call and breakdown are locked, and what was used is priced, in one look: each further statement is felt.
     SELECT
         c.status, c.hold_open, c.hold_credits, c.credits_used, c.persona_id, c.local_day, c.local_month, c.answered_at,
-        date_trunc('month', c.created_at AT TIME ZONE 'UTC')::date AS call_month,
-        b.has_events, b.total_cost_cents AS cost_before,
-        u.carrier_seconds, u.listener_seconds, u.input_tokens, u.output_tokens, u.characters,
-        u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters,
+        c.payment_method, date_trunc('month', c.created_at AT TIME ZONE 'UTC')::date AS call_month,
+        b.has_events, b.total_cost_cents AS cost_before, u.carrier_seconds, u.listener_seconds,
+        u.input_tokens, u.output_tokens, u.characters, u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters,
         round(u.carrier_seconds * r.carrier_second_cents / r.carrier_second_per, 10) AS carrier_cents,
         round(u.listener_seconds * r.listener_second_cents / r.listener_second_per, 10) AS listener_cents,
         round(u.input_tokens * r.brain_input_cents / r.brain_input_per, 10)
@@ -905,6 +1916,7 @@ BEGIN
         p_user_id, v_seq, -finish_call.credits_used, v_balance + finish_call.credits_used, v_balance,
         'call_deduction', 'call:' || p_call_id, p_call_id, v_now
     WHERE finish_call.credits_used > 0;
+    PERFORM settle_authorization(p_user_id, p_call_id, credits_used) WHERE v.payment_method = 'stripe';
 
     IF p_status = 'completed' AND v.carrier_seconds > 0 THEN
         UPDATE user_persona_relationships AS r
@@ -946,6 +1958,34 @@ $$;
 
 COMMENT ON FUNCTION public.follow_rates() IS 'A new rate reaches every card in the same commit.';
 
+CREATE FUNCTION public.follow_subscription(p_user_id text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v subscriptions;
+    v_in_force boolean;
+BEGIN
+    SELECT s.* INTO v
+    FROM subscriptions AS s
+    WHERE s.user_id = p_user_id AND s.started_at IS NOT NULL
+    ORDER BY s.status IN ('active', 'past_due') DESC, s.current_period_start DESC
+    LIMIT 1;
+    v_in_force := v.status IN ('active', 'past_due') AND v.suspended_at IS NULL;
+    UPDATE user_credits AS a
+    SET
+        subscription_tier = CASE WHEN v_in_force THEN v.tier ELSE 'free' END,
+        subscription_status = CASE WHEN v.suspended_at IS NOT NULL AND v.status = 'active' THEN 'past_due' ELSE v.status END,
+        subscription_stripe_id = v.stripe_subscription_id,
+        subscription_start_date = v.started_at,
+        subscription_end_date = coalesce(v.ended_at, v.current_period_end),
+        updated_at = clock_timestamp()
+    WHERE a.user_id = p_user_id;
+END
+$$;
+
+COMMENT ON FUNCTION public.follow_subscription(p_user_id text) IS 'Brings the account''s tier in line with its newest paid plan. The caller holds the account.';
+
 CREATE FUNCTION public.forget_attempts(p_bucket text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -956,6 +1996,43 @@ END
 $$;
 
 COMMENT ON FUNCTION public.forget_attempts(p_bucket text) IS 'A success clears the counter of its account.';
+
+CREATE FUNCTION public.forget_customer(p_user_id text, p_customer_id text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM require_self(p_user_id);
+    UPDATE users AS u
+    SET stripe_customer_id = NULL
+    WHERE u.id = p_user_id AND u.stripe_customer_id = p_customer_id;
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION public.forget_customer(p_user_id text, p_customer_id text) IS 'The provider knows this customer no longer: another is made at the next need.';
+
+CREATE FUNCTION public.grant_credits(p_user_id text, p_grant_id text, p_credits integer, p_cause text, p_expires_at timestamp with time zone) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v record;
+BEGIN
+    IF p_credits <= 0 OR p_expires_at <= clock_timestamp() THEN
+        RAISE EXCEPTION 'a promotion has credits and a time to come' USING ERRCODE = 'CM021';
+    END IF;
+    SELECT m.moved, m.seq INTO v
+    FROM move_credits(p_user_id, p_credits, 'promotion', 'promotion:' || p_cause) AS m;
+    IF v.moved THEN
+        INSERT INTO credit_grants (user_id, id, credits, cause, granted_seq, expires_at)
+        VALUES (p_user_id, p_grant_id, p_credits, p_cause, v.seq, p_expires_at);
+    END IF;
+    RETURN v.moved;
+END
+$$;
+
+COMMENT ON FUNCTION public.grant_credits(p_user_id text, p_grant_id text, p_credits integer, p_cause text, p_expires_at timestamp with time zone) IS 'Gives credits that expire, once per cause.';
 
 CREATE FUNCTION public.grant_problems(p_reads text[], p_writes text[], p_calls text[], p_as_user_id text) RETURNS TABLE(asked text, name text, problem text)
     LANGUAGE plpgsql STABLE
@@ -1166,6 +2243,32 @@ $$;
 
 COMMENT ON FUNCTION public.grant_scopes(p_again boolean) IS 'Grants every scope that a living key needs, and takes everything from the others. Again: policies and views too are made from nothing.';
 
+CREATE FUNCTION public.hash_of_day(p_day date, p_before bytea, OUT ledger_rows bigint, OUT received_credits bigint, OUT taken_credits bigint, OUT batch_hash bytea) RETURNS record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    SET "DateStyle" TO 'ISO'
+    AS $$
+BEGIN
+    SELECT
+        count(*), coalesce(sum(t.amount) FILTER (WHERE t.amount > 0), 0),
+        coalesce(sum(t.amount) FILTER (WHERE t.amount < 0), 0),
+        sha256(coalesce(p_before, '') || convert_to(
+            p_day || E'\n' || coalesce(string_agg(
+                concat_ws(
+                    E'\t', t.user_id, t.seq, t.amount, t.balance_after, t.type, t.cause, t.call_id, t.created_at
+                ), E'\n' ORDER BY t.user_id, t.seq
+            ), ''), 'UTF8'
+        ))
+    INTO ledger_rows, received_credits, taken_credits, batch_hash
+    FROM credit_transactions AS t
+    WHERE t.created_at >= p_day::timestamp AT TIME ZONE 'UTC'
+        AND t.created_at < (p_day + 1)::timestamp AT TIME ZONE 'UTC';
+END
+$$;
+
+COMMENT ON FUNCTION public.hash_of_day(p_day date, p_before bytea, OUT ledger_rows bigint, OUT received_credits bigint, OUT taken_credits bigint, OUT batch_hash bytea) IS 'The ledger of a day (UTC) as figures and one hash, chained to the hash before.';
+
 CREATE FUNCTION public.issue_one_time_token(p_email text, p_purpose text, p_token_hash bytea, p_valid_for interval) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -1215,6 +2318,20 @@ DECLARE
         'check_session', 'issue_one_time_token', 'login_lookup', 'note_login', 'request_phone_code', 'use_one_time_token',
         'verify_phone'
     ];
+    -- Money comes in by the provider's word alone, and its steps are the house's.
+    c_payments CONSTANT text[] := ARRAY[
+        'apply_payment_event', 'apply_waiting', 'begin_authorization', 'begin_purchase', 'begin_subscription',
+        'check_sealed_days', 'claim_authorizations', 'claim_budget_notice', 'claim_subscription_work',
+        'close_stale_checkouts', 'count_reversals', 'effect_of_dispute', 'effect_of_intent', 'effect_of_invoice',
+        'effect_of_invoice_payment', 'effect_of_purchase_session', 'effect_of_refund', 'effect_of_subscription',
+        'effect_of_subscription_session', 'end_authorization', 'end_grace', 'expire_checkout', 'expire_grants',
+        'fail_purchase', 'follow_subscription', 'forget_customer', 'grant_credits', 'hash_of_day', 'lock_account',
+        'note_authorization', 'note_cancellation', 'note_checkout', 'note_customer', 'note_subscription_checkout',
+        'notice_budgets', 'objects_of', 'outcome', 'payment_effect', 'payment_of', 'receive_payment',
+        'release_authorization', 'repeat_payment_event', 'request_tier', 'require_self', 'rest_of_grants',
+        'retry_payment_events', 'seal_day', 'settle_authorization', 'start_paid_call', 'subscription_of',
+        'withdraw_tier_request'
+    ];
     -- The proxy's own, and parts of others.
     c_inner CONSTANT text[] := ARRAY[
         'acts_for', 'add_cost_event', 'add_late_cost', 'add_price_version', 'begin_relationship', 'claim_answer',
@@ -1227,7 +2344,7 @@ BEGIN
     SELECT
         p.proname::text,
         p.oid,
-        p.prorettype = 'trigger'::regtype OR p.proname = ANY (c_secrets) OR p.proname = ANY (c_inner),
+        p.prorettype = 'trigger'::regtype OR p.proname = ANY (c_secrets || c_payments || c_inner),
         -- It asks acts_for about the person that it is given.
         p.prosecdef AND p.prosrc ~ '\mIF NOT acts_for\(p_user_id\) THEN\M'
     FROM pg_proc AS p
@@ -1249,13 +2366,14 @@ DECLARE
     ];
     -- Money, calls, proofs of identity and what carriers and vendors said: each has functions that keep its rules.
     c_by_functions CONSTANT text[] := ARRAY[
-        'admin_users', 'call_cost_breakdowns', 'call_cost_events', 'calls', 'carrier_events', 'credit_grants',
-        'credit_transactions', 'dial_buckets', 'erasures', 'idempotency_keys', 'login_attempts', 'one_time_tokens',
-        'open_calls', 'payment_events', 'phones', 'price_versions', 'purchases', 'service_rates', 'subscription_tiers',
-        'token_blacklist', 'user_credits'
+        'admin_users', 'budget_notices', 'call_cost_breakdowns', 'call_cost_events', 'calls', 'carrier_events',
+        'closing_days', 'coupons', 'credit_grants', 'credit_packs', 'credit_transactions', 'dial_buckets',
+        'disputes', 'erasures', 'idempotency_keys', 'login_attempts', 'one_time_tokens', 'open_calls',
+        'payment_authorizations', 'payment_events', 'payments', 'phones', 'price_versions', 'purchases', 'refunds',
+        'sealed_days', 'service_rates', 'subscription_tiers', 'subscriptions', 'token_blacklist', 'user_credits'
     ];
     -- The same for everybody.
-    c_catalogues CONSTANT text[] := ARRAY['price_versions', 'service_rates', 'subscription_tiers'];
+    c_catalogues CONSTANT text[] := ARRAY['credit_packs', 'price_versions', 'service_rates', 'subscription_tiers'];
 BEGIN
     RETURN QUERY
     WITH relations AS (
@@ -1372,6 +2490,18 @@ END
 $$;
 
 COMMENT ON FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval) IS 'Open calls that stopped moving, each to one reaper at a time, with what is wrong: never_dialled, dial_unknown, ringing_too_long, silent.';
+
+CREATE FUNCTION public.lock_account(p_user_id text) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION public.lock_account(p_user_id text) IS 'Waits for the account''s row and keeps it; false for nobody''s.';
 
 CREATE FUNCTION public.login_lookup(p_email text, OUT user_id text, OUT password_hash text, OUT is_blocked boolean) RETURNS record
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -1631,6 +2761,75 @@ $$;
 
 COMMENT ON FUNCTION public.move_credits(p_user_id text, p_amount integer, p_type text, p_cause text, p_description text, p_payment_intent_id text, OUT moved boolean, OUT seq bigint, OUT balance_after integer) IS 'Moves credits once per cause: a second time with the same cause changes nothing and answers with the first row.';
 
+CREATE FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    PERFORM require_self(p_user_id);
+    PERFORM lock_account(p_user_id);
+    UPDATE payment_authorizations AS x
+    SET
+        state = CASE WHEN p_is_authorized THEN 'authorized' ELSE 'declined' END,
+        payment_intent_id = coalesce(x.payment_intent_id, p_payment_intent_id),
+        retry_at = CASE WHEN p_is_authorized THEN x.retry_at END,
+        updated_at = v_now
+    WHERE x.user_id = p_user_id AND x.id = p_authorization_id AND x.state = 'authorizing';
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) IS 'What the card said; false where the worker has given it up meanwhile.';
+
+CREATE FUNCTION public.note_cancellation(p_user_id text, p_subscription_id text, p_at_period_end boolean) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM require_self(p_user_id);
+    PERFORM lock_account(p_user_id);
+    UPDATE subscriptions AS s
+    SET cancel_at_period_end = p_at_period_end, updated_at = clock_timestamp()
+    WHERE s.user_id = p_user_id AND s.id = p_subscription_id AND s.status IN ('active', 'past_due');
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION public.note_cancellation(p_user_id text, p_subscription_id text, p_at_period_end boolean) IS 'What the provider answered when it was asked to end a plan with its period, or not to.';
+
+CREATE FUNCTION public.note_checkout(p_user_id text, p_purchase_id text, p_session_id text, p_url text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM require_self(p_user_id);
+    UPDATE purchases AS x
+    SET stripe_session_id = p_session_id, checkout_url = p_url
+    WHERE x.user_id = p_user_id AND x.id = p_purchase_id AND coalesce(x.stripe_session_id, p_session_id) = p_session_id;
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION public.note_checkout(p_user_id text, p_purchase_id text, p_session_id text, p_url text) IS 'The provider''s page for a purchase; the event that it is paid may have been faster.';
+
+CREATE FUNCTION public.note_customer(p_user_id text, p_customer_id text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM require_self(p_user_id);
+    UPDATE users AS u
+    SET stripe_customer_id = p_customer_id
+    WHERE u.id = p_user_id AND u.stripe_customer_id IS NULL AND u.erased_at IS NULL
+        AND NOT EXISTS (SELECT FROM users AS o WHERE o.stripe_customer_id = p_customer_id);
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION public.note_customer(p_user_id text, p_customer_id text) IS 'The person''s id at the payment provider; the first one stays.';
+
 CREATE FUNCTION public.note_key_change() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -1675,6 +2874,176 @@ END
 $$;
 
 COMMENT ON FUNCTION public.note_statement_change() IS 'A change of a statement is a change of its key.';
+
+CREATE FUNCTION public.note_subscription_checkout(p_user_id text, p_subscription_id text, p_session_id text, p_url text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM require_self(p_user_id);
+    UPDATE subscriptions AS s
+    SET stripe_session_id = p_session_id, checkout_url = p_url, updated_at = clock_timestamp()
+    WHERE s.user_id = p_user_id AND s.id = p_subscription_id AND s.status = 'pending';
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION public.note_subscription_checkout(p_user_id text, p_subscription_id text, p_session_id text, p_url text) IS 'The provider''s page for a plan.';
+
+CREATE FUNCTION public.notice_budgets(p_limit integer DEFAULT 100) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_rows integer;
+BEGIN
+    INSERT INTO budget_notices (user_id, month, percent)
+    SELECT a.user_id, a.spend_month, l.warn_at_percent_per_call
+    FROM user_credits AS a
+    INNER JOIN effective_limits AS l ON a.user_id = l.user_id
+    INNER JOIN users AS u ON a.user_id = u.id AND u.erased_at IS NULL
+    WHERE a.spent_in_month_cents > 0
+        AND a.spend_month = date_trunc('month', clock_timestamp() AT TIME ZONE u.timezone)::date
+        AND a.spent_in_month_cents * 100 >= l.max_monthly_spend_cents * l.warn_at_percent_per_call
+        AND NOT EXISTS (
+            SELECT FROM budget_notices AS n
+            WHERE n.user_id = a.user_id AND n.month = a.spend_month AND n.percent = l.warn_at_percent_per_call
+        )
+    ORDER BY a.user_id
+    LIMIT p_limit
+    ON CONFLICT (user_id, month, percent) DO NOTHING;
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    RETURN v_rows;
+END
+$$;
+
+COMMENT ON FUNCTION public.notice_budgets(p_limit integer) IS 'Notes who has reached the percent of the month''s budget at which they want to be told, once a month and percent.';
+
+CREATE FUNCTION public.objects_of(p_facts jsonb) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    RETURN array_remove(
+        ARRAY[
+            p_facts ->> 'id', p_facts ->> 'subscription', p_facts ->> 'invoice', p_facts ->> 'payment_intent',
+            p_facts ->> 'reference'
+        ], NULL
+    );
+END
+$$;
+
+COMMENT ON FUNCTION public.objects_of(p_facts jsonb) IS 'Ids that an event speaks of: what it may wait for, and what it makes known.';
+
+CREATE FUNCTION public.outcome(p_state text, p_effect text, p_user_id text) RETURNS public.payment_outcome
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v payment_outcome;
+BEGIN
+    v.state := p_state;
+    v.effect := p_effect;
+    v.user_id := p_user_id;
+    RETURN v;
+END
+$$;
+
+COMMENT ON FUNCTION public.outcome(p_state text, p_effect text, p_user_id text) IS 'What an event did, as one value.';
+
+CREATE FUNCTION public.payment_effect(p_type text, p_at timestamp with time zone, p_facts jsonb) RETURNS public.payment_outcome
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    CASE p_facts ->> 'kind'
+        WHEN 'session' THEN
+            CASE p_facts ->> 'mode'
+                WHEN 'payment' THEN RETURN effect_of_purchase_session(p_type, p_at, p_facts);
+                WHEN 'subscription' THEN RETURN effect_of_subscription_session(p_type, p_at, p_facts);
+                ELSE RETURN outcome('ignored', 'other_session', NULL);
+            END CASE;
+        WHEN 'invoice' THEN RETURN effect_of_invoice(p_type, p_at, p_facts);
+        WHEN 'invoice_payment' THEN RETURN effect_of_invoice_payment(p_facts);
+        WHEN 'subscription' THEN RETURN effect_of_subscription(p_type, p_at, p_facts);
+        WHEN 'intent' THEN RETURN effect_of_intent(p_type, p_at, p_facts);
+        WHEN 'refund' THEN RETURN effect_of_refund(p_type, p_at, p_facts);
+        WHEN 'dispute' THEN RETURN effect_of_dispute(p_type, p_at, p_facts);
+        WHEN 'unreadable' THEN RETURN outcome('refused', 'unreadable', NULL);
+        ELSE RETURN outcome('ignored', 'not_ours', NULL);
+    END CASE;
+END
+$$;
+
+COMMENT ON FUNCTION public.payment_effect(p_type text, p_at timestamp with time zone, p_facts jsonb) IS 'Does what an event means, by the kind of its object.';
+
+CREATE TABLE public.payments (
+    user_id public.id NOT NULL,
+    id public.id NOT NULL,
+    kind text NOT NULL,
+    subscription_id public.id,
+    payment_intent_id text,
+    tier text,
+    description text NOT NULL,
+    amount_cents numeric(12,2) NOT NULL,
+    reversed_cents numeric(12,2) DEFAULT 0 NOT NULL,
+    currency text NOT NULL,
+    credits integer NOT NULL,
+    reversed_credits integer DEFAULT 0 NOT NULL,
+    period_start timestamp with time zone,
+    period_end timestamp with time zone,
+    paid_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT payments_amount CHECK ((amount_cents > (0)::numeric)),
+    CONSTRAINT payments_credits CHECK ((credits >= 0)),
+    CONSTRAINT payments_currency CHECK ((currency ~ '^[a-z]{3}$'::text)),
+    CONSTRAINT payments_kind CHECK ((kind = ANY (ARRAY['purchase'::text, 'subscription'::text, 'call'::text]))),
+    CONSTRAINT payments_reversed_cents CHECK (((reversed_cents >= (0)::numeric) AND (reversed_cents <= amount_cents))),
+    CONSTRAINT payments_reversed_credits CHECK (((reversed_credits >= 0) AND (reversed_credits <= credits)))
+);
+
+COMMENT ON TABLE public.payments IS 'Money that came in, each amount once: a pack, a period of a plan, a call. What refunds and disputes take back is taken from here.';
+
+COMMENT ON COLUMN public.payments.id IS 'The purchase, the provider''s invoice, or the authorization that was paid.';
+
+COMMENT ON COLUMN public.payments.subscription_id IS 'Of a plan: whose period it paid.';
+
+COMMENT ON COLUMN public.payments.description IS 'What was sold, in the house''s words.';
+
+COMMENT ON COLUMN public.payments.amount_cents IS 'What was paid, in the smallest unit of its currency.';
+
+COMMENT ON COLUMN public.payments.reversed_cents IS 'Of it, given back by refunds or withdrawn by disputes; at most all of it.';
+
+COMMENT ON COLUMN public.payments.credits IS 'Credits that it brought.';
+
+COMMENT ON COLUMN public.payments.reversed_credits IS 'Of them, taken back in proportion.';
+
+COMMENT ON COLUMN public.payments.period_start IS 'Of a plan: the period that was paid.';
+
+COMMENT ON COLUMN public.payments.period_end IS 'Of a plan: the end of the period that was paid.';
+
+COMMENT ON COLUMN public.payments.paid_at IS 'By the provider''s clock.';
+
+CREATE FUNCTION public.payment_of(p_facts jsonb) RETURNS public.payments
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v payments;
+BEGIN
+    SELECT x.* INTO v FROM payments AS x WHERE x.payment_intent_id = p_facts ->> 'payment_intent';
+    IF NOT FOUND THEN
+        -- A payment of an invoice that was told without its intent is known by the invoice.
+        SELECT x.* INTO v FROM payments AS x WHERE x.id = p_facts ->> 'invoice';
+    END IF;
+    IF v.id IS NOT NULL THEN
+        PERFORM lock_account(v.user_id);
+    END IF;
+    RETURN v;
+END
+$$;
+
+COMMENT ON FUNCTION public.payment_of(p_facts jsonb) IS 'The payment that an event speaks of, its account locked; NULL where none is known.';
 
 CREATE FUNCTION public.proxy_keys() RETURNS TABLE(id text, name text, mode text, role_name text, is_masked boolean, secret_hash bytea, other_secret_hash bytea, other_secret_until timestamp with time zone, expires_at timestamp with time zone, cidrs text[], rate_per_second integer, concurrency integer, learning_until timestamp with time zone, calls text[], version bigint)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -1770,6 +3139,30 @@ $$;
 
 COMMENT ON FUNCTION public.rate_in_force(p_vendor text, p_model text, p_unit text, p_at timestamp with time zone) IS 'The rate of one vendor, model and unit at a time; all NULL where there is none.';
 
+CREATE FUNCTION public.receive_payment(p_payment public.payments) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    INSERT INTO payments (
+        user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, currency, credits,
+        period_start, period_end, paid_at
+    ) VALUES (
+        p_payment.user_id, p_payment.id, p_payment.kind, p_payment.subscription_id,
+        -- Reversals name the intent, so it leads to one payment.
+        CASE
+            WHEN NOT EXISTS (SELECT FROM payments AS o WHERE o.payment_intent_id = p_payment.payment_intent_id)
+                THEN p_payment.payment_intent_id
+        END,
+        p_payment.tier, p_payment.description, p_payment.amount_cents, p_payment.currency, p_payment.credits,
+        p_payment.period_start, p_payment.period_end, p_payment.paid_at
+    ) ON CONFLICT (user_id, id) DO NOTHING;
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION public.receive_payment(p_payment public.payments) IS 'Notes money that came in; false where it was noted before. The caller holds the account.';
+
 CREATE FUNCTION public.record_cost_events(p_user_ids text[], p_call_ids text[], p_event_type text) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -1855,6 +3248,22 @@ $$;
 
 COMMENT ON FUNCTION public.register_user(p_user_id text, p_email text, p_password_hash text, p_name text, p_timezone text, p_phone text) IS 'Person, account and unverified phone in one commit.';
 
+CREATE FUNCTION public.release_authorization(p_user_id text, p_authorization_id text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM require_self(p_user_id);
+    PERFORM lock_account(p_user_id);
+    UPDATE payment_authorizations AS x
+    SET state = 'releasing', retry_at = clock_timestamp(), updated_at = clock_timestamp()
+    WHERE x.user_id = p_user_id AND x.id = p_authorization_id AND x.state IN ('authorizing', 'authorized');
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION public.release_authorization(p_user_id text, p_authorization_id text) IS 'No call came of it: the worker lets go of what is set aside.';
+
 CREATE FUNCTION public.remove_phone(p_user_id text, p_number text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -1882,6 +3291,59 @@ $$;
 
 COMMENT ON FUNCTION public.remove_phone(p_user_id text, p_number text) IS 'Takes a number away; the oldest verified one that is left becomes primary.';
 
+CREATE TABLE public.payment_events (
+    id text NOT NULL,
+    type text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    state text NOT NULL,
+    effect text,
+    user_id public.id,
+    attempts integer DEFAULT 1 NOT NULL,
+    retry_at timestamp with time zone,
+    payload jsonb,
+    facts jsonb,
+    waits_for text[],
+    CONSTRAINT payment_events_attempts CHECK ((attempts > 0)),
+    CONSTRAINT payment_events_state CHECK ((state = ANY (ARRAY['applied'::text, 'ignored'::text, 'unmatched'::text, 'refused'::text])))
+);
+
+COMMENT ON TABLE public.payment_events IS 'Every signed event of the payment provider by its id, with what it did; unmatched ones are tried again.';
+
+COMMENT ON COLUMN public.payment_events.state IS 'applied; ignored: nothing to do; unmatched: its object isn''t known yet; refused: it contradicts our own rows, and a person must look.';
+
+COMMENT ON COLUMN public.payment_events.payload IS 'pii:content. The event; emptied when the person is erased.';
+
+COMMENT ON COLUMN public.payment_events.facts IS 'pii:content. What the event says in our words; emptied with the payload.';
+
+COMMENT ON COLUMN public.payment_events.waits_for IS 'Ids of the objects that it speaks of, while it is unmatched.';
+
+CREATE FUNCTION public.repeat_payment_event(p_event public.payment_events) RETURNS public.payment_outcome
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    c_longest_pause CONSTANT interval := '1 hour';
+    -- Three days is how long the provider repeats an event; past that somebody must look.
+    c_give_up_after CONSTANT interval := '4 days';
+    v_now timestamptz := clock_timestamp();
+    v payment_outcome := payment_effect(p_event.type, p_event.created_at, p_event.facts);
+BEGIN
+    UPDATE payment_events AS e
+    SET
+        state = v.state, effect = v.effect, user_id = coalesce(v.user_id, e.user_id), attempts = e.attempts + 1,
+        retry_at = CASE
+            WHEN v.state = 'unmatched' AND e.received_at > v_now - c_give_up_after
+                THEN v_now + least(c_longest_pause, interval '5 seconds' * power(2, least(e.attempts, 12)))
+        END,
+        waits_for = CASE WHEN v.state = 'unmatched' THEN e.waits_for END
+    WHERE e.id = p_event.id;
+    RETURN v;
+END
+$$;
+
+COMMENT ON FUNCTION public.repeat_payment_event(p_event public.payment_events) IS 'Tries an unmatched event again. The caller holds its row.';
+
 CREATE FUNCTION public.request_phone_code(p_user_id text, p_number text, p_code_hash bytea, p_valid_for interval) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -1904,6 +3366,138 @@ END
 $$;
 
 COMMENT ON FUNCTION public.request_phone_code(p_user_id text, p_number text, p_code_hash bytea, p_valid_for interval) IS 'Notes a number with the code that was sent to it.';
+
+CREATE FUNCTION public.request_tier(p_user_id text, p_tier text, p_key text, OUT subscription_id text, OUT stripe_subscription_id text, OUT lookup_key text, OUT price_cents numeric, OUT currency text, OUT is_upgrade boolean, OUT request_key text) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v subscriptions;
+    v_tier subscription_tiers;
+BEGIN
+    PERFORM require_self(p_user_id);
+    PERFORM lock_account(p_user_id);
+    SELECT s.* INTO v
+    FROM subscriptions AS s
+    WHERE s.user_id = p_user_id AND s.status IN ('active', 'past_due') AND s.stripe_subscription_id IS NOT NULL
+    FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no subscription' USING ERRCODE = 'CM008';
+    END IF;
+    SELECT t.* INTO v_tier
+    FROM subscription_tiers AS t
+    WHERE t.tier = p_tier AND t.stripe_lookup_key IS NOT NULL AND t.monthly_price_cents > 0 AND t.currency = v.currency;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'tier is not for sale' USING ERRCODE = 'CM022';
+    END IF;
+    subscription_id := v.id;
+    stripe_subscription_id := v.stripe_subscription_id;
+    lookup_key := v_tier.stripe_lookup_key;
+    price_cents := v_tier.monthly_price_cents;
+    currency := v_tier.currency;
+    is_upgrade := price_cents > v.price_cents;
+    -- The same wish again is the same request: whoever died after the provider took it, asks it nothing new.
+    request_key := CASE WHEN v.pending_tier = p_tier THEN v.pending_key ELSE p_key END;
+    UPDATE subscriptions AS s
+    SET
+        pending_key = CASE WHEN p_tier = s.tier THEN NULL ELSE request_key END,
+        pending_tier = CASE WHEN p_tier = s.tier THEN NULL ELSE p_tier END,
+        pending_price_cents = CASE WHEN p_tier = s.tier THEN NULL ELSE v_tier.monthly_price_cents END,
+        updated_at = clock_timestamp()
+    WHERE s.user_id = p_user_id AND s.id = v.id;
+END
+$$;
+
+COMMENT ON FUNCTION public.request_tier(p_user_id text, p_tier text, p_key text, OUT subscription_id text, OUT stripe_subscription_id text, OUT lookup_key text, OUT price_cents numeric, OUT currency text, OUT is_upgrade boolean, OUT request_key text) IS 'Notes the plan that a person wants instead, and what a period of it costs, before the provider is asked. It is in force once paid.';
+
+CREATE FUNCTION public.require_self(p_user_id text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    IF session_user = 'callmeback_api' AND p_user_id IS DISTINCT FROM current_setting('callmeback.user_id', true) THEN
+        RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION public.require_self(p_user_id text) IS 'A web request acts for its own person only.';
+
+CREATE FUNCTION public.rest_of_grants(p_user_id text) RETURNS TABLE(grant_id text, rest integer)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_ids text[];
+    v_seqs bigint[];
+    v_rests integer[];
+    v_row record;
+    v_out integer;
+    v_part integer;
+BEGIN
+    SELECT
+        array_agg(g.id::text ORDER BY g.expires_at, g.id), array_agg(g.granted_seq ORDER BY g.expires_at, g.id),
+        array_agg(0 ORDER BY g.expires_at, g.id)
+    INTO v_ids, v_seqs, v_rests
+    FROM credit_grants AS g
+    WHERE g.user_id = p_user_id;
+    IF v_ids IS NULL THEN
+        RETURN;
+    END IF;
+    FOR v_row IN
+        SELECT t.seq, t.amount, t.type, t.cause
+        FROM credit_transactions AS t
+        WHERE t.user_id = p_user_id AND t.seq >= (SELECT min(s.seq) FROM unnest(v_seqs) AS s (seq))
+        ORDER BY t.seq
+    LOOP
+        IF v_row.type = 'promotion' AND v_row.seq = ANY (v_seqs) THEN
+            v_rests[array_position(v_seqs, v_row.seq)] := v_row.amount;
+        ELSIF v_row.type = 'expiry' THEN
+            v_rests[array_position(v_ids, substr(v_row.cause, length('expiry:') + 1))] := 0;
+        ELSIF v_row.amount < 0 AND v_row.type IN ('call_deduction', 'admin_adjustment') THEN
+            -- Money that is taken back was never a gift: reversals leave the grants alone.
+            v_out := -v_row.amount;
+            FOR i IN 1..cardinality(v_ids) LOOP
+                v_part := least(v_out, v_rests[i]);
+                v_rests[i] := v_rests[i] - v_part;
+                v_out := v_out - v_part;
+            END LOOP;
+        END IF;
+    END LOOP;
+    RETURN QUERY SELECT u.i, u.r FROM unnest(v_ids, v_rests) AS u (i, r);
+END
+$$;
+
+COMMENT ON FUNCTION public.rest_of_grants(p_user_id text) IS 'What is left of each grant: the ledger since the first of them, replayed; what was talked came from the one that expires first.';
+
+CREATE FUNCTION public.retry_payment_events(p_limit integer DEFAULT 1) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_event payment_events;
+    v_outcome payment_outcome;
+    v_tried integer := 0;
+BEGIN
+    FOR v_event IN
+        SELECT e.*
+        FROM payment_events AS e
+        WHERE e.state = 'unmatched' AND e.retry_at <= clock_timestamp()
+        ORDER BY e.retry_at
+        LIMIT p_limit
+        FOR NO KEY UPDATE SKIP LOCKED
+    LOOP
+        v_outcome := repeat_payment_event(v_event);
+        IF v_outcome.state = 'applied' THEN
+            PERFORM apply_waiting(objects_of(v_event.facts));
+        END IF;
+        v_tried := v_tried + 1;
+    END LOOP;
+    RETURN v_tried;
+END
+$$;
+
+COMMENT ON FUNCTION public.retry_payment_events(p_limit integer) IS 'Tries unmatched events again whose time has come; answers how many. One a transaction keeps it from holding two accounts at once.';
 
 CREATE FUNCTION public.revoke_all_tokens(p_user_id text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1935,6 +3529,43 @@ $$;
 
 COMMENT ON FUNCTION public.revoke_token(p_token_id text, p_user_id text, p_expires_at timestamp with time zone) IS 'Logs one token out.';
 
+CREATE FUNCTION public.seal_day(p_day date, p_sealed_by text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    -- A statement lives shorter: what read its clock in the day and waited for a lock has its number by then.
+    c_settling CONSTANT interval := '5 minutes';
+    v_now timestamptz := clock_timestamp();
+    v_marker xid8;
+    v_before bytea;
+    v record;
+BEGIN
+    IF v_now < (p_day + 1)::timestamp AT TIME ZONE 'UTC' + c_settling THEN
+        RETURN 'not_over';
+    ELSIF EXISTS (SELECT FROM sealed_days AS s WHERE s.day = p_day) THEN
+        RETURN 'sealed';
+    ELSIF EXISTS (SELECT FROM sealed_days AS s WHERE s.day > p_day) THEN
+        RETURN 'too_late';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('seal_day', 0));
+    INSERT INTO closing_days (day) VALUES (p_day) ON CONFLICT (day) DO NOTHING;
+    SELECT c.marker INTO v_marker FROM closing_days AS c WHERE c.day = p_day;
+    IF pg_snapshot_xmin(pg_current_snapshot()) <= v_marker THEN
+        RETURN 'waiting';
+    END IF;
+    SELECT s.batch_hash INTO v_before FROM sealed_days AS s ORDER BY s.day DESC LIMIT 1;
+    SELECT h.* INTO v FROM hash_of_day(p_day, v_before) AS h;
+    INSERT INTO sealed_days (day, ledger_rows, received_credits, taken_credits, batch_hash, sealed_by)
+    VALUES (p_day, v.ledger_rows, v.received_credits, v.taken_credits, v.batch_hash, p_sealed_by)
+    ON CONFLICT (day) DO NOTHING;
+    DELETE FROM closing_days AS c WHERE c.day = p_day;
+    RETURN 'sealed';
+END
+$$;
+
+COMMENT ON FUNCTION public.seal_day(p_day date, p_sealed_by text) IS 'sealed, waiting (a transaction from before is open: call again), not_over, or too_late (a later day is sealed). Called twice at least.';
+
 CREATE FUNCTION public.set_tier(p_user_id text, p_tier text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -1958,6 +3589,36 @@ END
 $$;
 
 COMMENT ON FUNCTION public.set_tier(p_user_id text, p_tier text) IS 'Puts an account on a tier, by an operator; credits are moved apart.';
+
+CREATE FUNCTION public.settle_authorization(p_user_id text, p_call_id text, p_used_credits integer) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v payment_authorizations;
+    v_used integer;
+BEGIN
+    SELECT x.* INTO v
+    FROM payment_authorizations AS x
+    WHERE x.user_id = p_user_id AND x.call_id = p_call_id AND x.state = 'calling'
+    FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    v_used := least(p_used_credits, v.credits);
+    IF v.credits > v_used THEN
+        PERFORM move_credits(p_user_id, v_used - v.credits, 'refund', 'release:' || v.id, NULL, v.payment_intent_id);
+    END IF;
+    UPDATE payment_authorizations AS x
+    SET
+        state = CASE WHEN v_used > 0 THEN 'capturing' ELSE 'releasing' END,
+        used_credits = v_used, capture_cents = v_used * x.cents_per_credit,
+        retry_at = clock_timestamp(), updated_at = clock_timestamp()
+    WHERE x.user_id = p_user_id AND x.id = v.id;
+END
+$$;
+
+COMMENT ON FUNCTION public.settle_authorization(p_user_id text, p_call_id text, p_used_credits integer) IS 'In the commit that settles a call: what it didn''t use leaves the account, what it used is captured by the worker.';
 
 CREATE FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer DEFAULT NULL::integer, p_pretext text DEFAULT NULL::text, p_scenario text DEFAULT NULL::text, p_idempotency_key text DEFAULT NULL::text, p_request_hash bytea DEFAULT NULL::bytea, p_dial_within interval DEFAULT '00:10:00'::interval, OUT call_id text, OUT replayed boolean, OUT granted_seconds integer, OUT hold_credits integer, OUT hold_cents numeric) RETURNS record
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2142,6 +3803,141 @@ $$;
 
 COMMENT ON FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, p_dial_within interval, OUT call_id text, OUT replayed boolean, OUT granted_seconds integer, OUT hold_credits integer, OUT hold_cents numeric) IS 'Writes a call with its hold, or raises a refusal (class CM) and leaves nothing. A known idempotency key answers with its first call.';
 
+CREATE FUNCTION public.start_paid_call(p_authorization_id text, p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer DEFAULT NULL::integer, p_pretext text DEFAULT NULL::text, p_scenario text DEFAULT NULL::text, p_idempotency_key text DEFAULT NULL::text, p_request_hash bytea DEFAULT NULL::bytea, OUT call_id text, OUT replayed boolean) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v payment_authorizations;
+BEGIN
+    PERFORM require_self(p_user_id);
+    PERFORM lock_account(p_user_id);
+    SELECT x.* INTO v
+    FROM payment_authorizations AS x
+    WHERE x.user_id = p_user_id AND x.id = p_authorization_id
+    FOR NO KEY UPDATE;
+    IF v.state IS DISTINCT FROM 'authorized' THEN
+        RAISE EXCEPTION 'nothing is set aside for this call' USING ERRCODE = '40001';
+    END IF;
+    PERFORM move_credits(
+        p_user_id, v.credits, 'purchase', 'authorization:' || v.id, NULL, v.payment_intent_id
+    );
+    SELECT s.call_id, s.replayed INTO start_paid_call.call_id, start_paid_call.replayed
+    FROM start_call(
+        p_call_id, p_user_id, p_persona_id, p_phone_number, p_card, p_local_day,
+        least(p_requested_seconds, v.credits * 60), p_pretext, p_scenario, p_idempotency_key, p_request_hash
+    ) AS s;
+    IF replayed THEN
+        -- The same request won meanwhile; asked again, it gets that call.
+        RAISE EXCEPTION 'the call has begun already' USING ERRCODE = '40001';
+    END IF;
+    UPDATE calls AS c
+    SET payment_method = 'stripe', payment_intent_id = v.payment_intent_id
+    WHERE c.user_id = p_user_id AND c.id = p_call_id;
+    UPDATE payment_authorizations AS x
+    SET state = 'calling', call_id = p_call_id, retry_at = NULL, updated_at = clock_timestamp()
+    WHERE x.user_id = p_user_id AND x.id = v.id;
+END
+$$;
+
+COMMENT ON FUNCTION public.start_paid_call(p_authorization_id text, p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, OUT call_id text, OUT replayed boolean) IS 'Begins a call with the minutes that its own authorization pays, or refuses as start_call does and leaves nothing.';
+
+CREATE TABLE public.subscriptions (
+    user_id public.id NOT NULL,
+    id public.id NOT NULL,
+    stripe_session_id text,
+    stripe_subscription_id text,
+    stripe_customer_id text,
+    tier text NOT NULL,
+    price_cents numeric(12,2) NOT NULL,
+    pending_tier text,
+    pending_price_cents numeric(12,2),
+    pending_key text,
+    currency text NOT NULL,
+    status text NOT NULL,
+    checkout_url text,
+    started_at timestamp with time zone,
+    current_period_start timestamp with time zone,
+    current_period_end timestamp with time zone,
+    cancel_at_period_end boolean DEFAULT false NOT NULL,
+    grace_until timestamp with time zone,
+    suspended_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    cancel_due_at timestamp with time zone,
+    seen_at timestamp with time zone DEFAULT to_timestamp((0)::double precision) NOT NULL,
+    look_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT subscriptions_currency CHECK ((currency ~ '^[a-z]{3}$'::text)),
+    CONSTRAINT subscriptions_grace CHECK (((status = 'past_due'::text) = (grace_until IS NOT NULL))),
+    CONSTRAINT subscriptions_pending_price CHECK ((pending_price_cents > (0)::numeric)),
+    CONSTRAINT subscriptions_pending_whole CHECK ((num_nonnulls(pending_tier, pending_price_cents, pending_key) = ANY (ARRAY[0, 3]))),
+    CONSTRAINT subscriptions_price CHECK ((price_cents > (0)::numeric)),
+    CONSTRAINT subscriptions_status CHECK ((status = ANY (ARRAY['pending'::text, 'active'::text, 'past_due'::text, 'canceled'::text, 'expired'::text])))
+);
+
+COMMENT ON TABLE public.subscriptions IS 'Plans that people pay by the month, from the intent on; at most one at a time. The tier is what the newest paid period says.';
+
+COMMENT ON COLUMN public.subscriptions.price_cents IS 'What a period was agreed to cost; an invoice of another amount is refused.';
+
+COMMENT ON COLUMN public.subscriptions.pending_tier IS 'Asked for; in force from the first period that is paid at its price.';
+
+COMMENT ON COLUMN public.subscriptions.pending_price_cents IS 'What a period of pending_tier was agreed to cost.';
+
+COMMENT ON COLUMN public.subscriptions.pending_key IS 'By which the provider knows the request for pending_tier: asked again, it does it once.';
+
+COMMENT ON COLUMN public.subscriptions.checkout_url IS 'Where the person pays; at the payment provider.';
+
+COMMENT ON COLUMN public.subscriptions.started_at IS 'When the first period was paid.';
+
+COMMENT ON COLUMN public.subscriptions.current_period_start IS 'Of the newest period that was paid.';
+
+COMMENT ON COLUMN public.subscriptions.current_period_end IS 'Of the newest period that was paid.';
+
+COMMENT ON COLUMN public.subscriptions.cancel_at_period_end IS 'The person wants it to end with the period.';
+
+COMMENT ON COLUMN public.subscriptions.grace_until IS 'A payment failed: until then the plan stays in force.';
+
+COMMENT ON COLUMN public.subscriptions.suspended_at IS 'The current period''s money was taken back, so the plan isn''t in force.';
+
+COMMENT ON COLUMN public.subscriptions.ended_at IS 'When it ended for good at the provider.';
+
+COMMENT ON COLUMN public.subscriptions.cancel_due_at IS 'From then on the worker cancels it at the provider; NULL when there is nothing to cancel.';
+
+COMMENT ON COLUMN public.subscriptions.seen_at IS 'Time of the newest event that told its state; an older one changes nothing.';
+
+COMMENT ON COLUMN public.subscriptions.look_at IS 'When the worker asks the provider next how it stands, in case an event was lost.';
+
+CREATE FUNCTION public.subscription_of(p_facts jsonb) RETURNS public.subscriptions
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v subscriptions;
+BEGIN
+    SELECT s.* INTO v FROM subscriptions AS s WHERE s.stripe_subscription_id = p_facts ->> 'subscription';
+    IF NOT FOUND THEN
+        SELECT s.* INTO v
+        FROM subscriptions AS s
+        WHERE s.user_id = p_facts ->> 'user_id' AND s.id = p_facts ->> 'reference' AND s.stripe_subscription_id IS NULL;
+    END IF;
+    IF v.id IS NULL OR p_facts ->> 'subscription' IS NULL THEN
+        RETURN NULL;
+    END IF;
+    PERFORM lock_account(v.user_id);
+    UPDATE subscriptions AS s
+    SET
+        stripe_subscription_id = coalesce(s.stripe_subscription_id, p_facts ->> 'subscription'),
+        stripe_customer_id = coalesce(s.stripe_customer_id, p_facts ->> 'customer')
+    WHERE s.user_id = v.user_id AND s.id = v.id
+        AND coalesce(s.stripe_subscription_id, p_facts ->> 'subscription') = p_facts ->> 'subscription'
+    RETURNING s.* INTO v;
+    RETURN v;
+END
+$$;
+
+COMMENT ON FUNCTION public.subscription_of(p_facts jsonb) IS 'The plan that an event speaks of, its account locked: by the provider''s id, or by ours, which the first event ties to it.';
+
 CREATE FUNCTION public.sweep_expired(p_limit integer DEFAULT 10000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -2318,6 +4114,22 @@ END
 $$;
 
 COMMENT ON FUNCTION public.verify_phone(p_user_id text, p_number text, p_code_hash bytea) IS 'verified, wrong, expired, too_many_attempts or taken; the first verified number becomes the primary one.';
+
+CREATE FUNCTION public.withdraw_tier_request(p_user_id text, p_tier text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM require_self(p_user_id);
+    PERFORM lock_account(p_user_id);
+    UPDATE subscriptions AS s
+    SET pending_tier = NULL, pending_price_cents = NULL, pending_key = NULL, updated_at = clock_timestamp()
+    WHERE s.user_id = p_user_id AND s.pending_tier = p_tier;
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION public.withdraw_tier_request(p_user_id text, p_tier text) IS 'The provider said no to the change: the plan stays as it is.';
 
 CREATE TABLE public.call_cost_breakdowns (
     id text,
@@ -2510,6 +4322,38 @@ CREATE VIEW clear.call_logs WITH (security_barrier=f) AS
 
 COMMENT ON VIEW clear.call_logs IS 'Made from the comments of public.call_logs for keys of the SQL proxy; never edited.';
 
+CREATE TABLE public.disputes (
+    user_id public.id NOT NULL,
+    id public.id NOT NULL,
+    payment_id public.id NOT NULL,
+    amount_cents numeric(12,2) NOT NULL,
+    currency text NOT NULL,
+    reason text NOT NULL,
+    is_withdrawn boolean DEFAULT false NOT NULL,
+    is_reinstated boolean DEFAULT false NOT NULL,
+    credits integer DEFAULT 0 NOT NULL,
+    disputed_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT disputes_amount CHECK ((amount_cents > (0)::numeric)),
+    CONSTRAINT disputes_credits CHECK ((credits >= 0)),
+    CONSTRAINT disputes_currency CHECK ((currency ~ '^[a-z]{3}$'::text))
+);
+
+COMMENT ON TABLE public.disputes IS 'Payments that people contested at their bank, by the provider''s id. It counts while it was withdrawn and not reinstated.';
+
+COMMENT ON COLUMN public.disputes.payment_id IS 'What was contested.';
+
+COMMENT ON COLUMN public.disputes.reason IS 'The bank''s word for it.';
+
+COMMENT ON COLUMN public.disputes.is_withdrawn IS 'The money was taken from us; this never goes back.';
+
+COMMENT ON COLUMN public.disputes.is_reinstated IS 'We got it back; this never goes back.';
+
+COMMENT ON COLUMN public.disputes.credits IS 'Credits that it took back while it counts.';
+
+COMMENT ON COLUMN public.disputes.disputed_at IS 'By the provider''s clock.';
+
 CREATE TABLE public.purchases (
     user_id public.id NOT NULL,
     id public.id NOT NULL,
@@ -2526,6 +4370,8 @@ CREATE TABLE public.purchases (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     completed_at timestamp with time zone,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    checkout_url text,
+    refused text,
     CONSTRAINT purchases_amount CHECK ((amount_cents >= (0)::numeric)),
     CONSTRAINT purchases_credits CHECK ((credits >= 0)),
     CONSTRAINT purchases_currency CHECK ((currency ~ '^[a-z]{3}$'::text)),
@@ -2534,6 +4380,94 @@ CREATE TABLE public.purchases (
 );
 
 COMMENT ON TABLE public.purchases IS 'Credits bought with money, from the intent to the payment.';
+
+COMMENT ON COLUMN public.purchases.amount_cents IS 'What is to be paid, the discount taken off.';
+
+COMMENT ON COLUMN public.purchases.checkout_url IS 'Where the person pays; at the payment provider.';
+
+COMMENT ON COLUMN public.purchases.refused IS 'What disagreed when an event claimed that this was paid.';
+
+CREATE TABLE public.refunds (
+    user_id public.id NOT NULL,
+    id public.id NOT NULL,
+    payment_id public.id NOT NULL,
+    amount_cents numeric(12,2) NOT NULL,
+    currency text NOT NULL,
+    is_succeeded boolean DEFAULT false NOT NULL,
+    is_undone boolean DEFAULT false NOT NULL,
+    credits integer DEFAULT 0 NOT NULL,
+    refunded_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT refunds_amount CHECK ((amount_cents > (0)::numeric)),
+    CONSTRAINT refunds_credits CHECK ((credits >= 0)),
+    CONSTRAINT refunds_currency CHECK ((currency ~ '^[a-z]{3}$'::text))
+);
+
+COMMENT ON TABLE public.refunds IS 'Money that was given back, by the provider''s id. It counts while it succeeded and wasn''t undone.';
+
+COMMENT ON COLUMN public.refunds.payment_id IS 'What was given back.';
+
+COMMENT ON COLUMN public.refunds.is_succeeded IS 'The provider said so at least once; this never goes back.';
+
+COMMENT ON COLUMN public.refunds.is_undone IS 'It failed or was canceled after all; this never goes back.';
+
+COMMENT ON COLUMN public.refunds.credits IS 'Credits that it took back while it counts.';
+
+COMMENT ON COLUMN public.refunds.refunded_at IS 'By the provider''s clock.';
+
+CREATE VIEW public.money_flows WITH (security_invoker='true') AS
+ SELECT p.user_id,
+    p.kind,
+    p.tier,
+    'payment'::text AS flow,
+    p.id,
+    p.id AS payment_id,
+    p.paid_at AS flowed_at,
+    p.currency,
+    p.amount_cents
+   FROM public.payments p
+UNION ALL
+ SELECT x.user_id,
+    'purchase'::text AS kind,
+    NULL::text AS tier,
+    'payment'::text AS flow,
+    x.id,
+    x.id AS payment_id,
+    x.completed_at AS flowed_at,
+    x.currency,
+    x.amount_cents
+   FROM (public.purchases x
+     LEFT JOIN public.payments p ON ((((x.user_id)::text = (p.user_id)::text) AND ((x.id)::text = (p.id)::text))))
+  WHERE ((x.status = 'completed'::text) AND (x.completed_at IS NOT NULL) AND (x.amount_cents > (0)::numeric) AND (p.id IS NULL))
+UNION ALL
+ SELECT p.user_id,
+    p.kind,
+    p.tier,
+    'refund'::text AS flow,
+    r.id,
+    p.id AS payment_id,
+    r.refunded_at AS flowed_at,
+    p.currency,
+    (- r.amount_cents) AS amount_cents
+   FROM (public.refunds r
+     JOIN public.payments p ON ((((r.user_id)::text = (p.user_id)::text) AND ((r.payment_id)::text = (p.id)::text))))
+  WHERE (r.is_succeeded AND (NOT r.is_undone))
+UNION ALL
+ SELECT p.user_id,
+    p.kind,
+    p.tier,
+    'dispute'::text AS flow,
+    d.id,
+    p.id AS payment_id,
+    d.disputed_at AS flowed_at,
+    p.currency,
+    (- d.amount_cents) AS amount_cents
+   FROM (public.disputes d
+     JOIN public.payments p ON ((((d.user_id)::text = (p.user_id)::text) AND ((d.payment_id)::text = (p.id)::text))))
+  WHERE (d.is_withdrawn AND (NOT d.is_reinstated));
+
+COMMENT ON VIEW public.money_flows IS 'Every amount that came in (+) or went back (-), with the provider''s time: what its own list must agree with. Adopted purchases have no other trace.';
 
 CREATE VIEW clear.daily_margin WITH (security_barrier=f) AS
  SELECT day,
@@ -2553,12 +4487,11 @@ CREATE VIEW clear.daily_margin WITH (security_barrier=f) AS
                    FROM (public.calls c
                      LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
                 UNION ALL
-                 SELECT ((p.completed_at AT TIME ZONE 'UTC'::text))::date AS day,
+                 SELECT ((f.flowed_at AT TIME ZONE 'UTC'::text))::date AS day,
                     0 AS calls,
-                    p.amount_cents AS revenue_cents,
+                    f.amount_cents AS revenue_cents,
                     (0)::numeric AS cost_cents
-                   FROM public.purchases p
-                  WHERE ((p.status = 'completed'::text) AND (p.completed_at IS NOT NULL))) d
+                   FROM public.money_flows f) d
           GROUP BY d.day) t
   WHERE true;
 
@@ -2627,9 +4560,14 @@ CREATE TABLE public.subscription_tiers (
     max_call_duration_seconds integer NOT NULL,
     charges_credits boolean NOT NULL,
     "position" integer NOT NULL,
+    currency text DEFAULT 'usd'::text NOT NULL,
+    stripe_lookup_key text,
+    payg_cents_per_credit numeric(12,2),
     CONSTRAINT subscription_tiers_allowance CHECK ((monthly_credit_allowance >= 0)),
     CONSTRAINT subscription_tiers_calls CHECK ((max_calls_per_day >= 0)),
+    CONSTRAINT subscription_tiers_currency CHECK ((currency ~ '^[a-z]{3}$'::text)),
     CONSTRAINT subscription_tiers_duration CHECK (((max_call_duration_seconds >= 60) AND (max_call_duration_seconds <= 14400))),
+    CONSTRAINT subscription_tiers_payg CHECK ((payg_cents_per_credit >= (50)::numeric)),
     CONSTRAINT subscription_tiers_price CHECK ((monthly_price_cents >= (0)::numeric))
 );
 
@@ -2640,6 +4578,10 @@ COMMENT ON COLUMN public.subscription_tiers.max_calls_per_day IS 'NULL is unlimi
 COMMENT ON COLUMN public.subscription_tiers.charges_credits IS 'False where talking takes no credits: free and unlimited.';
 
 COMMENT ON COLUMN public.subscription_tiers."position" IS 'Order on the page, cheapest first.';
+
+COMMENT ON COLUMN public.subscription_tiers.stripe_lookup_key IS 'Lookup key of the monthly price at the payment provider; NULL is not for sale.';
+
+COMMENT ON COLUMN public.subscription_tiers.payg_cents_per_credit IS 'Price of a started minute when a call is paid by itself; NULL where that isn''t offered. Nobody charges less than 50 cents.';
 
 CREATE TABLE public.user_budget_settings (
     user_id public.id NOT NULL,
@@ -2921,6 +4863,115 @@ CREATE VIEW clear.ledger_proof WITH (security_barrier=f) AS
 
 COMMENT ON VIEW clear.ledger_proof IS 'Made from the comments of public.ledger_proof for keys of the SQL proxy; never edited.';
 
+CREATE VIEW clear.money_flows WITH (security_barrier=f) AS
+ SELECT user_id,
+    kind,
+    tier,
+    flow,
+    id,
+    payment_id,
+    flowed_at,
+    currency,
+    amount_cents
+   FROM ( SELECT p.user_id,
+            p.kind,
+            p.tier,
+            'payment'::text AS flow,
+            p.id,
+            p.id AS payment_id,
+            p.paid_at AS flowed_at,
+            p.currency,
+            p.amount_cents
+           FROM public.payments p
+        UNION ALL
+         SELECT x.user_id,
+            'purchase'::text AS kind,
+            NULL::text AS tier,
+            'payment'::text AS flow,
+            x.id,
+            x.id AS payment_id,
+            x.completed_at AS flowed_at,
+            x.currency,
+            x.amount_cents
+           FROM (public.purchases x
+             LEFT JOIN public.payments p ON ((((x.user_id)::text = (p.user_id)::text) AND ((x.id)::text = (p.id)::text))))
+          WHERE ((x.status = 'completed'::text) AND (x.completed_at IS NOT NULL) AND (x.amount_cents > (0)::numeric) AND (p.id IS NULL))
+        UNION ALL
+         SELECT p.user_id,
+            p.kind,
+            p.tier,
+            'refund'::text AS flow,
+            r.id,
+            p.id AS payment_id,
+            r.refunded_at AS flowed_at,
+            p.currency,
+            (- r.amount_cents) AS amount_cents
+           FROM (public.refunds r
+             JOIN public.payments p ON ((((r.user_id)::text = (p.user_id)::text) AND ((r.payment_id)::text = (p.id)::text))))
+          WHERE (r.is_succeeded AND (NOT r.is_undone))
+        UNION ALL
+         SELECT p.user_id,
+            p.kind,
+            p.tier,
+            'dispute'::text AS flow,
+            d.id,
+            p.id AS payment_id,
+            d.disputed_at AS flowed_at,
+            p.currency,
+            (- d.amount_cents) AS amount_cents
+           FROM (public.disputes d
+             JOIN public.payments p ON ((((d.user_id)::text = (p.user_id)::text) AND ((d.payment_id)::text = (p.id)::text))))
+          WHERE (d.is_withdrawn AND (NOT d.is_reinstated))) t
+  WHERE true;
+
+COMMENT ON VIEW clear.money_flows IS 'Made from the comments of public.money_flows for keys of the SQL proxy; never edited.';
+
+CREATE VIEW public.effective_limits WITH (security_invoker='true') AS
+ SELECT a.user_id,
+    a.subscription_tier,
+    t.charges_credits,
+    COALESCE((a.monthly_credit_allowance)::integer, t.monthly_credit_allowance) AS monthly_credit_allowance,
+    COALESCE((a.max_calls_per_day)::integer, t.max_calls_per_day) AS max_calls_per_day,
+    COALESCE((a.max_call_duration_seconds)::integer, t.max_call_duration_seconds) AS max_call_duration_seconds,
+    COALESCE(b.max_cost_per_call_cents, (1000)::numeric) AS max_cost_per_call_cents,
+    COALESCE(b.max_monthly_spend_cents, (10000)::numeric) AS max_monthly_spend_cents,
+    COALESCE(b.warn_at_percent_per_call, 75) AS warn_at_percent_per_call,
+    COALESCE(b.enable_auto_cutoff, true) AS enable_auto_cutoff
+   FROM ((public.user_credits a
+     JOIN public.subscription_tiers t ON ((a.subscription_tier = t.tier)))
+     LEFT JOIN public.user_budget_settings b ON (((a.user_id)::text = (b.user_id)::text)));
+
+COMMENT ON VIEW public.effective_limits IS 'What holds for an account: its own figures, else the tier''s; its budget, else the defaults.';
+
+CREATE VIEW clear.month_forecast WITH (security_barrier=f) AS
+ SELECT user_id,
+    month,
+    elapsed_days,
+    month_days,
+    spent_cents,
+    forecast_cents,
+    limit_cents
+   FROM ( SELECT a.user_id,
+            m.month,
+            m.elapsed_days,
+            m.month_days,
+            m.spent_cents,
+            ((m.spent_cents * (m.month_days)::numeric) / (m.elapsed_days)::numeric) AS forecast_cents,
+            l.max_monthly_spend_cents AS limit_cents
+           FROM (((public.user_credits a
+             JOIN public.users u ON (((a.user_id)::text = (u.id)::text)))
+             JOIN public.effective_limits l ON (((a.user_id)::text = (l.user_id)::text)))
+             CROSS JOIN LATERAL ( SELECT (date_trunc('month'::text, (now() AT TIME ZONE u.timezone)))::date AS month,
+                    (EXTRACT(day FROM (now() AT TIME ZONE u.timezone)))::integer AS elapsed_days,
+                    (EXTRACT(day FROM ((date_trunc('month'::text, (now() AT TIME ZONE u.timezone)) + '1 mon'::interval) - '1 day'::interval)))::integer AS month_days,
+                        CASE
+                            WHEN (a.spend_month = (date_trunc('month'::text, (now() AT TIME ZONE u.timezone)))::date) THEN (a.spent_in_month_cents)::numeric
+                            ELSE (0)::numeric
+                        END AS spent_cents) m)) t
+  WHERE true;
+
+COMMENT ON VIEW clear.month_forecast IS 'Made from the comments of public.month_forecast for keys of the SQL proxy; never edited.';
+
 CREATE VIEW clear.monthly_spend WITH (security_barrier=f) AS
  SELECT user_id,
     month,
@@ -2964,6 +5015,80 @@ CREATE VIEW clear.one_time_tokens WITH (security_barrier=f) AS
 
 COMMENT ON VIEW clear.one_time_tokens IS 'Made from the comments of public.one_time_tokens for keys of the SQL proxy; never edited.';
 
+CREATE TABLE public.payment_authorizations (
+    user_id public.id NOT NULL,
+    id public.id NOT NULL,
+    call_id public.id,
+    payment_intent_id text,
+    stripe_customer_id text NOT NULL,
+    credits integer NOT NULL,
+    cents_per_credit numeric(12,2) NOT NULL,
+    authorized_cents numeric(12,2) NOT NULL,
+    capture_cents numeric(12,2) DEFAULT 0 NOT NULL,
+    captured_cents numeric(12,2) DEFAULT 0 NOT NULL,
+    used_credits integer DEFAULT 0 NOT NULL,
+    currency text NOT NULL,
+    state text DEFAULT 'authorizing'::text NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    retry_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT payment_authorizations_amount CHECK ((authorized_cents = ((credits)::numeric * cents_per_credit))),
+    CONSTRAINT payment_authorizations_attempts CHECK ((attempts >= 0)),
+    CONSTRAINT payment_authorizations_capture CHECK (((capture_cents >= (0)::numeric) AND (capture_cents <= authorized_cents))),
+    CONSTRAINT payment_authorizations_capture_used CHECK ((capture_cents = ((used_credits)::numeric * cents_per_credit))),
+    CONSTRAINT payment_authorizations_captured CHECK (((captured_cents = (0)::numeric) OR (captured_cents = capture_cents))),
+    CONSTRAINT payment_authorizations_credits CHECK ((credits > 0)),
+    CONSTRAINT payment_authorizations_currency CHECK ((currency ~ '^[a-z]{3}$'::text)),
+    CONSTRAINT payment_authorizations_price CHECK ((cents_per_credit > (0)::numeric)),
+    CONSTRAINT payment_authorizations_state CHECK ((state = ANY (ARRAY['authorizing'::text, 'authorized'::text, 'calling'::text, 'capturing'::text, 'releasing'::text, 'captured'::text, 'released'::text, 'declined'::text, 'failed'::text]))),
+    CONSTRAINT payment_authorizations_used CHECK (((used_credits >= 0) AND (used_credits <= credits)))
+);
+
+COMMENT ON TABLE public.payment_authorizations IS 'Calls paid one by one: the worst case is set aside on the card before the call, what was used is captured after it, the rest released.';
+
+COMMENT ON COLUMN public.payment_authorizations.call_id IS 'The call that it pays, once that has begun.';
+
+COMMENT ON COLUMN public.payment_authorizations.cents_per_credit IS 'What a started minute costs in this call.';
+
+COMMENT ON COLUMN public.payment_authorizations.authorized_cents IS 'The worst case.';
+
+COMMENT ON COLUMN public.payment_authorizations.capture_cents IS 'What the call came to, from its settlement on.';
+
+COMMENT ON COLUMN public.payment_authorizations.captured_cents IS 'What the provider confirmed.';
+
+COMMENT ON COLUMN public.payment_authorizations.used_credits IS 'Started minutes of the call.';
+
+COMMENT ON COLUMN public.payment_authorizations.retry_at IS 'When the worker goes on with it; NULL when nothing is to be done.';
+
+CREATE VIEW clear.persona_margin WITH (security_barrier=f) AS
+ SELECT day,
+    persona_id,
+    calls,
+    credits,
+    cost_cents,
+    revenue_cents,
+    margin_cents
+   FROM ( SELECT ((c.created_at AT TIME ZONE 'UTC'::text))::date AS day,
+            c.persona_id,
+            count(*) AS calls,
+            sum(COALESCE((c.credits_used)::integer, 0)) AS credits,
+            sum(COALESCE(b.total_cost_cents, (0)::numeric)) AS cost_cents,
+            sum(COALESCE(z.captured_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) AS revenue_cents,
+            (sum(COALESCE(z.captured_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) - sum(COALESCE(b.total_cost_cents, (0)::numeric))) AS margin_cents
+           FROM (((public.calls c
+             LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
+             LEFT JOIN public.payment_authorizations z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
+             LEFT JOIN ( SELECT p.user_id,
+                    (sum((p.amount_cents - p.reversed_cents)) / (NULLIF(sum((p.credits - p.reversed_credits)), 0))::numeric) AS cents_per_credit
+                   FROM public.payments p
+                  WHERE ((p.credits > p.reversed_credits) AND (p.kind <> 'call'::text))
+                  GROUP BY p.user_id) w ON (((c.user_id)::text = (w.user_id)::text)))
+          GROUP BY (((c.created_at AT TIME ZONE 'UTC'::text))::date), c.persona_id) t
+  WHERE true;
+
+COMMENT ON VIEW clear.persona_margin IS 'Made from the comments of public.persona_margin for keys of the SQL proxy; never edited.';
+
 CREATE TABLE public.phones (
     user_id public.id NOT NULL,
     number text NOT NULL,
@@ -2993,6 +5118,77 @@ CREATE VIEW clear.phones WITH (security_barrier=f) AS
   WHERE true;
 
 COMMENT ON VIEW clear.phones IS 'Made from the comments of public.phones for keys of the SQL proxy; never edited.';
+
+CREATE VIEW clear.receipts WITH (security_barrier=f) AS
+ SELECT user_id,
+    id,
+    kind,
+    description,
+    tier,
+    amount_cents,
+    reversed_cents,
+    currency,
+    credits,
+    reversed_credits,
+    discount_cents,
+    coupon,
+    period_start,
+    period_end,
+    paid_at
+   FROM ( SELECT p.user_id,
+            p.id,
+            p.kind,
+            p.description,
+            p.tier,
+            p.amount_cents,
+            p.reversed_cents,
+            p.currency,
+            p.credits,
+            p.reversed_credits,
+            COALESCE(x.discount_cents, (0)::numeric) AS discount_cents,
+            x.coupon,
+            p.period_start,
+            p.period_end,
+            p.paid_at
+           FROM (public.payments p
+             LEFT JOIN public.purchases x ON ((((p.user_id)::text = (x.user_id)::text) AND ((p.id)::text = (x.id)::text))))) t
+  WHERE true;
+
+COMMENT ON VIEW clear.receipts IS 'Made from the comments of public.receipts for keys of the SQL proxy; never edited.';
+
+CREATE VIEW clear.tier_margin WITH (security_barrier=f) AS
+ SELECT day,
+    tier,
+    calls,
+    revenue_cents,
+    cost_cents,
+    margin_cents
+   FROM ( SELECT d.day,
+            d.tier,
+            sum(d.calls) AS calls,
+            sum(d.revenue_cents) AS revenue_cents,
+            sum(d.cost_cents) AS cost_cents,
+            (sum(d.revenue_cents) - sum(d.cost_cents)) AS margin_cents
+           FROM ( SELECT ((c.created_at AT TIME ZONE 'UTC'::text))::date AS day,
+                    a.subscription_tier AS tier,
+                    1 AS calls,
+                    (0)::numeric AS revenue_cents,
+                    COALESCE(b.total_cost_cents, (0)::numeric) AS cost_cents
+                   FROM ((public.calls c
+                     JOIN public.user_credits a ON (((c.user_id)::text = (a.user_id)::text)))
+                     LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
+                UNION ALL
+                 SELECT ((f.flowed_at AT TIME ZONE 'UTC'::text))::date AS day,
+                    COALESCE(f.tier, a.subscription_tier) AS tier,
+                    0 AS calls,
+                    f.amount_cents AS revenue_cents,
+                    (0)::numeric AS cost_cents
+                   FROM (public.money_flows f
+                     JOIN public.user_credits a ON (((f.user_id)::text = (a.user_id)::text)))) d
+          GROUP BY d.day, d.tier) t
+  WHERE true;
+
+COMMENT ON VIEW clear.tier_margin IS 'Made from the comments of public.tier_margin for keys of the SQL proxy; never edited.';
 
 CREATE VIEW clear.users WITH (security_barrier=f) AS
  SELECT id,
@@ -3264,12 +5460,11 @@ CREATE VIEW masked.daily_margin WITH (security_barrier=f) AS
                    FROM (public.calls c
                      LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
                 UNION ALL
-                 SELECT ((p.completed_at AT TIME ZONE 'UTC'::text))::date AS day,
+                 SELECT ((f.flowed_at AT TIME ZONE 'UTC'::text))::date AS day,
                     0 AS calls,
-                    p.amount_cents AS revenue_cents,
+                    f.amount_cents AS revenue_cents,
                     (0)::numeric AS cost_cents
-                   FROM public.purchases p
-                  WHERE ((p.status = 'completed'::text) AND (p.completed_at IS NOT NULL))) d
+                   FROM public.money_flows f) d
           GROUP BY d.day) t
   WHERE true;
 
@@ -3420,6 +5615,98 @@ CREATE VIEW masked.ledger_proof WITH (security_barrier=f) AS
 
 COMMENT ON VIEW masked.ledger_proof IS 'Made from the comments of public.ledger_proof for keys of the SQL proxy; never edited.';
 
+CREATE VIEW masked.money_flows WITH (security_barrier=f) AS
+ SELECT user_id,
+    kind,
+    tier,
+    flow,
+    id,
+    payment_id,
+    flowed_at,
+    currency,
+    amount_cents
+   FROM ( SELECT p.user_id,
+            p.kind,
+            p.tier,
+            'payment'::text AS flow,
+            p.id,
+            p.id AS payment_id,
+            p.paid_at AS flowed_at,
+            p.currency,
+            p.amount_cents
+           FROM public.payments p
+        UNION ALL
+         SELECT x.user_id,
+            'purchase'::text AS kind,
+            NULL::text AS tier,
+            'payment'::text AS flow,
+            x.id,
+            x.id AS payment_id,
+            x.completed_at AS flowed_at,
+            x.currency,
+            x.amount_cents
+           FROM (public.purchases x
+             LEFT JOIN public.payments p ON ((((x.user_id)::text = (p.user_id)::text) AND ((x.id)::text = (p.id)::text))))
+          WHERE ((x.status = 'completed'::text) AND (x.completed_at IS NOT NULL) AND (x.amount_cents > (0)::numeric) AND (p.id IS NULL))
+        UNION ALL
+         SELECT p.user_id,
+            p.kind,
+            p.tier,
+            'refund'::text AS flow,
+            r.id,
+            p.id AS payment_id,
+            r.refunded_at AS flowed_at,
+            p.currency,
+            (- r.amount_cents) AS amount_cents
+           FROM (public.refunds r
+             JOIN public.payments p ON ((((r.user_id)::text = (p.user_id)::text) AND ((r.payment_id)::text = (p.id)::text))))
+          WHERE (r.is_succeeded AND (NOT r.is_undone))
+        UNION ALL
+         SELECT p.user_id,
+            p.kind,
+            p.tier,
+            'dispute'::text AS flow,
+            d.id,
+            p.id AS payment_id,
+            d.disputed_at AS flowed_at,
+            p.currency,
+            (- d.amount_cents) AS amount_cents
+           FROM (public.disputes d
+             JOIN public.payments p ON ((((d.user_id)::text = (p.user_id)::text) AND ((d.payment_id)::text = (p.id)::text))))
+          WHERE (d.is_withdrawn AND (NOT d.is_reinstated))) t
+  WHERE true;
+
+COMMENT ON VIEW masked.money_flows IS 'Made from the comments of public.money_flows for keys of the SQL proxy; never edited.';
+
+CREATE VIEW masked.month_forecast WITH (security_barrier=f) AS
+ SELECT user_id,
+    month,
+    elapsed_days,
+    month_days,
+    spent_cents,
+    forecast_cents,
+    limit_cents
+   FROM ( SELECT a.user_id,
+            m.month,
+            m.elapsed_days,
+            m.month_days,
+            m.spent_cents,
+            ((m.spent_cents * (m.month_days)::numeric) / (m.elapsed_days)::numeric) AS forecast_cents,
+            l.max_monthly_spend_cents AS limit_cents
+           FROM (((public.user_credits a
+             JOIN public.users u ON (((a.user_id)::text = (u.id)::text)))
+             JOIN public.effective_limits l ON (((a.user_id)::text = (l.user_id)::text)))
+             CROSS JOIN LATERAL ( SELECT (date_trunc('month'::text, (now() AT TIME ZONE u.timezone)))::date AS month,
+                    (EXTRACT(day FROM (now() AT TIME ZONE u.timezone)))::integer AS elapsed_days,
+                    (EXTRACT(day FROM ((date_trunc('month'::text, (now() AT TIME ZONE u.timezone)) + '1 mon'::interval) - '1 day'::interval)))::integer AS month_days,
+                        CASE
+                            WHEN (a.spend_month = (date_trunc('month'::text, (now() AT TIME ZONE u.timezone)))::date) THEN (a.spent_in_month_cents)::numeric
+                            ELSE (0)::numeric
+                        END AS spent_cents) m)) t
+  WHERE true;
+
+COMMENT ON VIEW masked.month_forecast IS 'Made from the comments of public.month_forecast for keys of the SQL proxy; never edited.';
+
 CREATE VIEW masked.monthly_spend WITH (security_barrier=f) AS
  SELECT user_id,
     month,
@@ -3449,25 +5736,6 @@ CREATE VIEW masked.one_time_tokens WITH (security_barrier=f) AS
 
 COMMENT ON VIEW masked.one_time_tokens IS 'Made from the comments of public.one_time_tokens for keys of the SQL proxy; never edited.';
 
-CREATE TABLE public.payment_events (
-    id text NOT NULL,
-    type text NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    received_at timestamp with time zone DEFAULT now() NOT NULL,
-    state text NOT NULL,
-    effect text,
-    user_id public.id,
-    attempts integer DEFAULT 1 NOT NULL,
-    retry_at timestamp with time zone,
-    payload jsonb,
-    CONSTRAINT payment_events_attempts CHECK ((attempts > 0)),
-    CONSTRAINT payment_events_state CHECK ((state = ANY (ARRAY['applied'::text, 'ignored'::text, 'unmatched'::text])))
-);
-
-COMMENT ON TABLE public.payment_events IS 'Every signed event of the payment provider by its id, with what it did; unmatched ones are tried again.';
-
-COMMENT ON COLUMN public.payment_events.payload IS 'pii:content. The event; emptied when the person is erased.';
-
 CREATE VIEW masked.payment_events WITH (security_barrier=f) AS
  SELECT id,
     type,
@@ -3481,11 +5749,44 @@ CREATE VIEW masked.payment_events WITH (security_barrier=f) AS
         CASE
             WHEN (payload IS NOT NULL) THEN '"***"'::jsonb
             ELSE NULL::jsonb
-        END AS payload
+        END AS payload,
+        CASE
+            WHEN (facts IS NOT NULL) THEN '"***"'::jsonb
+            ELSE NULL::jsonb
+        END AS facts,
+    waits_for
    FROM public.payment_events t
   WHERE true;
 
 COMMENT ON VIEW masked.payment_events IS 'Made from the comments of public.payment_events for keys of the SQL proxy; never edited.';
+
+CREATE VIEW masked.persona_margin WITH (security_barrier=f) AS
+ SELECT day,
+    persona_id,
+    calls,
+    credits,
+    cost_cents,
+    revenue_cents,
+    margin_cents
+   FROM ( SELECT ((c.created_at AT TIME ZONE 'UTC'::text))::date AS day,
+            c.persona_id,
+            count(*) AS calls,
+            sum(COALESCE((c.credits_used)::integer, 0)) AS credits,
+            sum(COALESCE(b.total_cost_cents, (0)::numeric)) AS cost_cents,
+            sum(COALESCE(z.captured_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) AS revenue_cents,
+            (sum(COALESCE(z.captured_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) - sum(COALESCE(b.total_cost_cents, (0)::numeric))) AS margin_cents
+           FROM (((public.calls c
+             LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
+             LEFT JOIN public.payment_authorizations z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
+             LEFT JOIN ( SELECT p.user_id,
+                    (sum((p.amount_cents - p.reversed_cents)) / (NULLIF(sum((p.credits - p.reversed_credits)), 0))::numeric) AS cents_per_credit
+                   FROM public.payments p
+                  WHERE ((p.credits > p.reversed_credits) AND (p.kind <> 'call'::text))
+                  GROUP BY p.user_id) w ON (((c.user_id)::text = (w.user_id)::text)))
+          GROUP BY (((c.created_at AT TIME ZONE 'UTC'::text))::date), c.persona_id) t
+  WHERE true;
+
+COMMENT ON VIEW masked.persona_margin IS 'Made from the comments of public.persona_margin for keys of the SQL proxy; never edited.';
 
 CREATE VIEW masked.personas WITH (security_barrier=f) AS
  SELECT id,
@@ -3528,6 +5829,43 @@ CREATE VIEW masked.phones WITH (security_barrier=f) AS
   WHERE true;
 
 COMMENT ON VIEW masked.phones IS 'Made from the comments of public.phones for keys of the SQL proxy; never edited.';
+
+CREATE VIEW masked.receipts WITH (security_barrier=f) AS
+ SELECT user_id,
+    id,
+    kind,
+    description,
+    tier,
+    amount_cents,
+    reversed_cents,
+    currency,
+    credits,
+    reversed_credits,
+    discount_cents,
+    coupon,
+    period_start,
+    period_end,
+    paid_at
+   FROM ( SELECT p.user_id,
+            p.id,
+            p.kind,
+            p.description,
+            p.tier,
+            p.amount_cents,
+            p.reversed_cents,
+            p.currency,
+            p.credits,
+            p.reversed_credits,
+            COALESCE(x.discount_cents, (0)::numeric) AS discount_cents,
+            x.coupon,
+            p.period_start,
+            p.period_end,
+            p.paid_at
+           FROM (public.payments p
+             LEFT JOIN public.purchases x ON ((((p.user_id)::text = (x.user_id)::text) AND ((p.id)::text = (x.id)::text))))) t
+  WHERE true;
+
+COMMENT ON VIEW masked.receipts IS 'Made from the comments of public.receipts for keys of the SQL proxy; never edited.';
 
 CREATE TABLE public.scheduled_calls (
     id public.id NOT NULL,
@@ -3592,6 +5930,40 @@ CREATE VIEW masked.scheduled_calls WITH (security_barrier=f) AS
   WHERE true;
 
 COMMENT ON VIEW masked.scheduled_calls IS 'Made from the comments of public.scheduled_calls for keys of the SQL proxy; never edited.';
+
+CREATE VIEW masked.tier_margin WITH (security_barrier=f) AS
+ SELECT day,
+    tier,
+    calls,
+    revenue_cents,
+    cost_cents,
+    margin_cents
+   FROM ( SELECT d.day,
+            d.tier,
+            sum(d.calls) AS calls,
+            sum(d.revenue_cents) AS revenue_cents,
+            sum(d.cost_cents) AS cost_cents,
+            (sum(d.revenue_cents) - sum(d.cost_cents)) AS margin_cents
+           FROM ( SELECT ((c.created_at AT TIME ZONE 'UTC'::text))::date AS day,
+                    a.subscription_tier AS tier,
+                    1 AS calls,
+                    (0)::numeric AS revenue_cents,
+                    COALESCE(b.total_cost_cents, (0)::numeric) AS cost_cents
+                   FROM ((public.calls c
+                     JOIN public.user_credits a ON (((c.user_id)::text = (a.user_id)::text)))
+                     LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
+                UNION ALL
+                 SELECT ((f.flowed_at AT TIME ZONE 'UTC'::text))::date AS day,
+                    COALESCE(f.tier, a.subscription_tier) AS tier,
+                    0 AS calls,
+                    f.amount_cents AS revenue_cents,
+                    (0)::numeric AS cost_cents
+                   FROM (public.money_flows f
+                     JOIN public.user_credits a ON (((f.user_id)::text = (a.user_id)::text)))) d
+          GROUP BY d.day, d.tier) t
+  WHERE true;
+
+COMMENT ON VIEW masked.tier_margin IS 'Made from the comments of public.tier_margin for keys of the SQL proxy; never edited.';
 
 CREATE TABLE public.transcripts (
     user_id public.id NOT NULL,
@@ -3695,6 +6067,7 @@ CREATE TABLE public.user_preferences (
     memory text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    pay_as_you_go boolean DEFAULT false NOT NULL,
     CONSTRAINT user_preferences_memory_length CHECK ((length(memory) <= 4000)),
     CONSTRAINT user_preferences_reminder CHECK (((call_reminder_minutes >= 0) AND (call_reminder_minutes <= 1440))),
     CONSTRAINT user_preferences_voicemail CHECK ((voicemail_policy = ANY (ARRAY['hang_up'::text, 'leave_message'::text])))
@@ -3708,6 +6081,8 @@ COMMENT ON COLUMN public.user_preferences.memory_enabled IS 'Whether personas ar
 
 COMMENT ON COLUMN public.user_preferences.memory IS 'pii:content. Facts that the person lets every persona know; seen and edited by the person.';
 
+COMMENT ON COLUMN public.user_preferences.pay_as_you_go IS 'Whether a call is paid by the saved card when no credits are left.';
+
 CREATE VIEW masked.user_preferences WITH (security_barrier=f) AS
  SELECT user_id,
     email_notifications,
@@ -3720,7 +6095,8 @@ CREATE VIEW masked.user_preferences WITH (security_barrier=f) AS
             ELSE NULL::text
         END AS memory,
     created_at,
-    updated_at
+    updated_at,
+    pay_as_you_go
    FROM public.user_preferences t
   WHERE true;
 
@@ -3819,6 +6195,26 @@ COMMENT ON COLUMN public.api_keys.revoked_at IS 'Set once, for good.';
 COMMENT ON COLUMN public.api_keys.version IS 'Value of proxy_state.version at the last change of the key or its statements.';
 
 COMMENT ON COLUMN public.api_keys.created_by IS 'The system account that ran the command.';
+
+CREATE TABLE public.budget_notices (
+    user_id public.id NOT NULL,
+    month date NOT NULL,
+    percent integer NOT NULL,
+    noticed_at timestamp with time zone DEFAULT now() NOT NULL,
+    told_at timestamp with time zone,
+    CONSTRAINT budget_notices_month CHECK ((EXTRACT(day FROM month) = (1)::numeric)),
+    CONSTRAINT budget_notices_percent CHECK (((percent >= 1) AND (percent <= 100)))
+);
+
+COMMENT ON TABLE public.budget_notices IS 'Warnings about a month''s budget, each at most once.';
+
+COMMENT ON COLUMN public.budget_notices.month IS 'First day of the person''s month.';
+
+COMMENT ON COLUMN public.budget_notices.percent IS 'Of the month''s limit that was reached.';
+
+COMMENT ON COLUMN public.budget_notices.noticed_at IS 'When the spending was found there.';
+
+COMMENT ON COLUMN public.budget_notices.told_at IS 'When the person was told; NULL while that is still to be done.';
 
 CREATE TABLE public.call_cost_events (
     call_month date NOT NULL,
@@ -3920,6 +6316,49 @@ COMMENT ON COLUMN public.carrier_events.event_key IS 'The carrier''s sequence nu
 
 COMMENT ON COLUMN public.carrier_events.reason IS 'Why it was ignored.';
 
+CREATE TABLE public.closing_days (
+    day date NOT NULL,
+    marked_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    marker xid8 DEFAULT pg_current_xact_id() NOT NULL
+);
+
+COMMENT ON TABLE public.closing_days IS 'Days that are over and wait for the transactions that may still write into them.';
+
+COMMENT ON COLUMN public.closing_days.day IS 'UTC.';
+
+COMMENT ON COLUMN public.closing_days.marked_at IS 'When the marker was set, well after the end of the day.';
+
+COMMENT ON COLUMN public.closing_days.marker IS 'Once no transaction before this one is open, the day can''t change any more.';
+
+CREATE TABLE public.coupons (
+    code text NOT NULL,
+    percent_off integer,
+    amount_off_cents numeric(12,2),
+    currency text,
+    max_redemptions integer,
+    redemptions integer DEFAULT 0 NOT NULL,
+    expires_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT coupons_amount CHECK (((amount_off_cents > (0)::numeric) AND (amount_off_cents = trunc(amount_off_cents)))),
+    CONSTRAINT coupons_code_form CHECK ((code ~ '^[A-Z0-9_-]{3,32}$'::text)),
+    CONSTRAINT coupons_currency CHECK ((currency ~ '^[a-z]{3}$'::text)),
+    CONSTRAINT coupons_max CHECK ((max_redemptions > 0)),
+    CONSTRAINT coupons_not_overdrawn CHECK ((redemptions <= max_redemptions)),
+    CONSTRAINT coupons_one_kind CHECK (((num_nonnulls(percent_off, amount_off_cents) = 1) AND ((amount_off_cents IS NULL) = (currency IS NULL)))),
+    CONSTRAINT coupons_percent CHECK (((percent_off >= 1) AND (percent_off <= 99))),
+    CONSTRAINT coupons_redemptions CHECK ((redemptions >= 0))
+);
+
+COMMENT ON TABLE public.coupons IS 'Codes that make a pack cheaper, once per person. One that gives everything away is a promotion instead.';
+
+COMMENT ON COLUMN public.coupons.code IS 'As it is typed, in capitals.';
+
+COMMENT ON COLUMN public.coupons.percent_off IS 'Of the pack''s price; the rest is rounded up to a whole cent.';
+
+COMMENT ON COLUMN public.coupons.max_redemptions IS 'NULL is unlimited.';
+
+COMMENT ON COLUMN public.coupons.redemptions IS 'Purchases with this code that are paid or may still be.';
+
 CREATE TABLE public.credit_grants (
     user_id public.id NOT NULL,
     id public.id NOT NULL,
@@ -3938,6 +6377,24 @@ COMMENT ON COLUMN public.credit_grants.granted_seq IS 'The ledger row that gave 
 
 COMMENT ON COLUMN public.credit_grants.expired_at IS 'When the rest was taken back.';
 
+CREATE TABLE public.credit_packs (
+    sku text NOT NULL,
+    name text NOT NULL,
+    credits integer NOT NULL,
+    price_cents numeric(12,2) NOT NULL,
+    currency text DEFAULT 'usd'::text NOT NULL,
+    "position" integer NOT NULL,
+    is_active boolean DEFAULT true NOT NULL,
+    CONSTRAINT credit_packs_credits CHECK (((credits >= 1) AND (credits <= 100000))),
+    CONSTRAINT credit_packs_currency CHECK ((currency ~ '^[a-z]{3}$'::text)),
+    CONSTRAINT credit_packs_price CHECK (((price_cents >= (50)::numeric) AND (price_cents = trunc(price_cents)))),
+    CONSTRAINT credit_packs_sku_form CHECK ((sku ~ '^[a-z0-9_]{1,64}$'::text))
+);
+
+COMMENT ON TABLE public.credit_packs IS 'Credits for sale. A purchase keeps what it agreed on; changing a pack changes the next one.';
+
+COMMENT ON COLUMN public.credit_packs.is_active IS 'False: no longer for sale.';
+
 CREATE VIEW public.daily_margin WITH (security_invoker='true') AS
  SELECT day,
     sum(calls) AS calls,
@@ -3951,15 +6408,14 @@ CREATE VIEW public.daily_margin WITH (security_invoker='true') AS
            FROM (public.calls c
              LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
         UNION ALL
-         SELECT ((p.completed_at AT TIME ZONE 'UTC'::text))::date AS day,
+         SELECT ((f.flowed_at AT TIME ZONE 'UTC'::text))::date AS day,
             0 AS calls,
-            p.amount_cents AS revenue_cents,
+            f.amount_cents AS revenue_cents,
             (0)::numeric AS cost_cents
-           FROM public.purchases p
-          WHERE ((p.status = 'completed'::text) AND (p.completed_at IS NOT NULL))) d
+           FROM public.money_flows f) d
   GROUP BY day;
 
-COMMENT ON VIEW public.daily_margin IS 'Revenue, vendors'' cost and margin by UTC day: three figures. Days are the house''s.';
+COMMENT ON VIEW public.daily_margin IS 'Revenue, vendors'' cost and margin by UTC day: three figures. Revenue is what was paid less what was given back.';
 
 CREATE TABLE public.dial_buckets (
     carrier text NOT NULL,
@@ -3994,23 +6450,6 @@ CREATE VIEW public.double_entry WITH (security_invoker='true') AS
                 END,(- (t.amount)::integer))) e(account, credits));
 
 COMMENT ON VIEW public.double_entry IS 'The ledger as a journal of two legs; the contra account follows from the type.';
-
-CREATE VIEW public.effective_limits WITH (security_invoker='true') AS
- SELECT a.user_id,
-    a.subscription_tier,
-    t.charges_credits,
-    COALESCE((a.monthly_credit_allowance)::integer, t.monthly_credit_allowance) AS monthly_credit_allowance,
-    COALESCE((a.max_calls_per_day)::integer, t.max_calls_per_day) AS max_calls_per_day,
-    COALESCE((a.max_call_duration_seconds)::integer, t.max_call_duration_seconds) AS max_call_duration_seconds,
-    COALESCE(b.max_cost_per_call_cents, (1000)::numeric) AS max_cost_per_call_cents,
-    COALESCE(b.max_monthly_spend_cents, (10000)::numeric) AS max_monthly_spend_cents,
-    COALESCE(b.warn_at_percent_per_call, 75) AS warn_at_percent_per_call,
-    COALESCE(b.enable_auto_cutoff, true) AS enable_auto_cutoff
-   FROM ((public.user_credits a
-     JOIN public.subscription_tiers t ON ((a.subscription_tier = t.tier)))
-     LEFT JOIN public.user_budget_settings b ON (((a.user_id)::text = (b.user_id)::text)));
-
-COMMENT ON VIEW public.effective_limits IS 'What holds for an account: its own figures, else the tier''s; its budget, else the defaults.';
 
 CREATE VIEW public.effective_voices WITH (security_invoker='true') AS
  SELECT u.id AS user_id,
@@ -4071,6 +6510,27 @@ COMMENT ON TABLE public.login_attempts IS 'Counters of limited actions: logins b
 
 COMMENT ON COLUMN public.login_attempts.bucket IS 'Action and a keyed hash of the account or address; nothing readable.';
 
+CREATE VIEW public.month_forecast WITH (security_invoker='true') AS
+ SELECT a.user_id,
+    m.month,
+    m.elapsed_days,
+    m.month_days,
+    m.spent_cents,
+    ((m.spent_cents * (m.month_days)::numeric) / (m.elapsed_days)::numeric) AS forecast_cents,
+    l.max_monthly_spend_cents AS limit_cents
+   FROM (((public.user_credits a
+     JOIN public.users u ON (((a.user_id)::text = (u.id)::text)))
+     JOIN public.effective_limits l ON (((a.user_id)::text = (l.user_id)::text)))
+     CROSS JOIN LATERAL ( SELECT (date_trunc('month'::text, (now() AT TIME ZONE u.timezone)))::date AS month,
+            (EXTRACT(day FROM (now() AT TIME ZONE u.timezone)))::integer AS elapsed_days,
+            (EXTRACT(day FROM ((date_trunc('month'::text, (now() AT TIME ZONE u.timezone)) + '1 mon'::interval) - '1 day'::interval)))::integer AS month_days,
+                CASE
+                    WHEN (a.spend_month = (date_trunc('month'::text, (now() AT TIME ZONE u.timezone)))::date) THEN (a.spent_in_month_cents)::numeric
+                    ELSE (0)::numeric
+                END AS spent_cents) m);
+
+COMMENT ON VIEW public.month_forecast IS 'What a person''s month comes to if it goes on as until today: spending so far by the days gone, today included.';
+
 CREATE VIEW public.monthly_spend WITH (security_invoker='true') AS
  SELECT c.user_id,
     COALESCE(c.local_month, (date_trunc('month'::text, (c.created_at AT TIME ZONE 'UTC'::text)))::date) AS month,
@@ -4107,6 +6567,26 @@ COMMENT ON COLUMN public.named_statements.text_hash IS 'SHA-256 of the text in U
 
 COMMENT ON COLUMN public.named_statements.parameter_types IS 'Types of the parameters in order, by name; NULL where they are left to each request.';
 
+CREATE VIEW public.persona_margin WITH (security_invoker='true') AS
+ SELECT ((c.created_at AT TIME ZONE 'UTC'::text))::date AS day,
+    c.persona_id,
+    count(*) AS calls,
+    sum(COALESCE((c.credits_used)::integer, 0)) AS credits,
+    sum(COALESCE(b.total_cost_cents, (0)::numeric)) AS cost_cents,
+    sum(COALESCE(z.captured_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) AS revenue_cents,
+    (sum(COALESCE(z.captured_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) - sum(COALESCE(b.total_cost_cents, (0)::numeric))) AS margin_cents
+   FROM (((public.calls c
+     LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
+     LEFT JOIN public.payment_authorizations z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
+     LEFT JOIN ( SELECT p.user_id,
+            (sum((p.amount_cents - p.reversed_cents)) / (NULLIF(sum((p.credits - p.reversed_credits)), 0))::numeric) AS cents_per_credit
+           FROM public.payments p
+          WHERE ((p.credits > p.reversed_credits) AND (p.kind <> 'call'::text))
+          GROUP BY p.user_id) w ON (((c.user_id)::text = (w.user_id)::text)))
+  GROUP BY (((c.created_at AT TIME ZONE 'UTC'::text))::date), c.persona_id;
+
+COMMENT ON VIEW public.persona_margin IS 'By UTC day and persona: what the talks cost, and what their credits were paid with on average by the person who talked.';
+
 ALTER TABLE public.price_versions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.price_versions_id_seq
     START WITH 1
@@ -4140,6 +6620,27 @@ CREATE TABLE public.proxy_state (
 COMMENT ON TABLE public.proxy_state IS 'One row, changed with every change of a key, so that a proxy sees within its next look that there is one.';
 
 COMMENT ON COLUMN public.proxy_state.is_only IS 'Keeps this table to one row.';
+
+CREATE VIEW public.receipts WITH (security_invoker='true') AS
+ SELECT p.user_id,
+    p.id,
+    p.kind,
+    p.description,
+    p.tier,
+    p.amount_cents,
+    p.reversed_cents,
+    p.currency,
+    p.credits,
+    p.reversed_credits,
+    COALESCE(x.discount_cents, (0)::numeric) AS discount_cents,
+    x.coupon,
+    p.period_start,
+    p.period_end,
+    p.paid_at
+   FROM (public.payments p
+     LEFT JOIN public.purchases x ON ((((p.user_id)::text = (x.user_id)::text) AND ((p.id)::text = (x.id)::text))));
+
+COMMENT ON VIEW public.receipts IS 'What a person paid for, with what was given back of it.';
 
 CREATE TABLE public.schema_migrations (
     version integer NOT NULL,
@@ -4183,6 +6684,34 @@ COMMENT ON COLUMN public.schema_repeatable.checksum IS 'SHA-256 of the file''s t
 
 COMMENT ON COLUMN public.schema_repeatable.applied_at IS 'When this text was applied.';
 
+CREATE TABLE public.sealed_days (
+    day date NOT NULL,
+    ledger_rows bigint NOT NULL,
+    received_credits bigint NOT NULL,
+    taken_credits bigint NOT NULL,
+    batch_hash bytea NOT NULL,
+    sealed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    sealed_by text NOT NULL,
+    CONSTRAINT sealed_days_hash CHECK ((length(batch_hash) = 32)),
+    CONSTRAINT sealed_days_rows CHECK ((ledger_rows >= 0))
+);
+
+COMMENT ON TABLE public.sealed_days IS 'Days (UTC) whose ledger is closed, each with a hash over its rows that is published elsewhere too.';
+
+COMMENT ON COLUMN public.sealed_days.day IS 'UTC.';
+
+COMMENT ON COLUMN public.sealed_days.ledger_rows IS 'Rows of the ledger in that day.';
+
+COMMENT ON COLUMN public.sealed_days.received_credits IS 'Sum of the rows above 0.';
+
+COMMENT ON COLUMN public.sealed_days.taken_credits IS 'Sum of the rows below 0.';
+
+COMMENT ON COLUMN public.sealed_days.batch_hash IS 'SHA-256 over the rows in the order of account and number, and over the hash of the day before.';
+
+COMMENT ON COLUMN public.sealed_days.sealed_at IS 'When it was closed.';
+
+COMMENT ON COLUMN public.sealed_days.sealed_by IS 'The system account that closed it.';
+
 CREATE TABLE public.sql_scopes (
     id text NOT NULL,
     role_name text NOT NULL,
@@ -4212,6 +6741,33 @@ COMMENT ON COLUMN public.sql_scopes.writes IS 'Tables, sorted.';
 
 COMMENT ON COLUMN public.sql_scopes.calls IS 'Functions, sorted.';
 
+CREATE VIEW public.tier_margin WITH (security_invoker='true') AS
+ SELECT day,
+    tier,
+    sum(calls) AS calls,
+    sum(revenue_cents) AS revenue_cents,
+    sum(cost_cents) AS cost_cents,
+    (sum(revenue_cents) - sum(cost_cents)) AS margin_cents
+   FROM ( SELECT ((c.created_at AT TIME ZONE 'UTC'::text))::date AS day,
+            a.subscription_tier AS tier,
+            1 AS calls,
+            (0)::numeric AS revenue_cents,
+            COALESCE(b.total_cost_cents, (0)::numeric) AS cost_cents
+           FROM ((public.calls c
+             JOIN public.user_credits a ON (((c.user_id)::text = (a.user_id)::text)))
+             LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
+        UNION ALL
+         SELECT ((f.flowed_at AT TIME ZONE 'UTC'::text))::date AS day,
+            COALESCE(f.tier, a.subscription_tier) AS tier,
+            0 AS calls,
+            f.amount_cents AS revenue_cents,
+            (0)::numeric AS cost_cents
+           FROM (public.money_flows f
+             JOIN public.user_credits a ON (((f.user_id)::text = (a.user_id)::text)))) d
+  GROUP BY day, tier;
+
+COMMENT ON VIEW public.tier_margin IS 'Revenue, vendors'' cost and margin by UTC day and tier. A plan''s money is its tier''s; all else is that of the person''s tier today.';
+
 CREATE TABLE public.token_blacklist (
     token_id text NOT NULL,
     user_id public.id NOT NULL,
@@ -4234,6 +6790,9 @@ ALTER TABLE ONLY public.api_keys
 ALTER TABLE ONLY public.blocked_numbers
     ADD CONSTRAINT blocked_numbers_pkey PRIMARY KEY (number);
 
+ALTER TABLE ONLY public.budget_notices
+    ADD CONSTRAINT budget_notices_pkey PRIMARY KEY (user_id, month, percent);
+
 ALTER TABLE ONLY public.call_cost_breakdowns
     ADD CONSTRAINT call_cost_breakdowns_pkey PRIMARY KEY (call_id, user_id);
 
@@ -4255,11 +6814,23 @@ ALTER TABLE ONLY public.calls
 ALTER TABLE ONLY public.carrier_events
     ADD CONSTRAINT carrier_events_pkey PRIMARY KEY (user_id, call_id, kind, event_key);
 
+ALTER TABLE ONLY public.closing_days
+    ADD CONSTRAINT closing_days_pkey PRIMARY KEY (day);
+
+ALTER TABLE ONLY public.coupons
+    ADD CONSTRAINT coupons_pkey PRIMARY KEY (code);
+
 ALTER TABLE ONLY public.credit_grants
     ADD CONSTRAINT credit_grants_cause_key UNIQUE (user_id, cause);
 
 ALTER TABLE ONLY public.credit_grants
     ADD CONSTRAINT credit_grants_pkey PRIMARY KEY (user_id, id);
+
+ALTER TABLE ONLY public.credit_packs
+    ADD CONSTRAINT credit_packs_pkey PRIMARY KEY (sku);
+
+ALTER TABLE ONLY public.credit_packs
+    ADD CONSTRAINT credit_packs_position_key UNIQUE ("position");
 
 ALTER TABLE ONLY public.credit_transactions
     ADD CONSTRAINT credit_transactions_cause_key UNIQUE (user_id, cause);
@@ -4269,6 +6840,9 @@ ALTER TABLE ONLY public.credit_transactions
 
 ALTER TABLE ONLY public.dial_buckets
     ADD CONSTRAINT dial_buckets_pkey PRIMARY KEY (carrier);
+
+ALTER TABLE ONLY public.disputes
+    ADD CONSTRAINT disputes_pkey PRIMARY KEY (user_id, id);
 
 ALTER TABLE ONLY public.erasures
     ADD CONSTRAINT erasures_pkey PRIMARY KEY (user_id);
@@ -4288,8 +6862,14 @@ ALTER TABLE ONLY public.one_time_tokens
 ALTER TABLE ONLY public.open_calls
     ADD CONSTRAINT open_calls_pkey PRIMARY KEY (user_id);
 
+ALTER TABLE ONLY public.payment_authorizations
+    ADD CONSTRAINT payment_authorizations_pkey PRIMARY KEY (user_id, id);
+
 ALTER TABLE ONLY public.payment_events
     ADD CONSTRAINT payment_events_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.payments
+    ADD CONSTRAINT payments_pkey PRIMARY KEY (user_id, id);
 
 ALTER TABLE ONLY public.personas
     ADD CONSTRAINT personas_pkey PRIMARY KEY (id);
@@ -4312,6 +6892,9 @@ ALTER TABLE ONLY public.proxy_state
 ALTER TABLE ONLY public.purchases
     ADD CONSTRAINT purchases_pkey PRIMARY KEY (user_id, id);
 
+ALTER TABLE ONLY public.refunds
+    ADD CONSTRAINT refunds_pkey PRIMARY KEY (user_id, id);
+
 ALTER TABLE ONLY public.scheduled_calls
     ADD CONSTRAINT scheduled_calls_occurrence_key UNIQUE (user_id, schedule_id, occurrence);
 
@@ -4323,6 +6906,9 @@ ALTER TABLE ONLY public.schema_migrations
 
 ALTER TABLE ONLY public.schema_repeatable
     ADD CONSTRAINT schema_repeatable_pkey PRIMARY KEY (file);
+
+ALTER TABLE ONLY public.sealed_days
+    ADD CONSTRAINT sealed_days_pkey PRIMARY KEY (day);
 
 ALTER TABLE ONLY public.service_rates
     ADD CONSTRAINT service_rates_pkey PRIMARY KEY (vendor, model, unit, effective_from);
@@ -4338,6 +6924,9 @@ ALTER TABLE ONLY public.subscription_tiers
 
 ALTER TABLE ONLY public.subscription_tiers
     ADD CONSTRAINT subscription_tiers_position_key UNIQUE ("position");
+
+ALTER TABLE ONLY public.subscriptions
+    ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (user_id, id);
 
 ALTER TABLE ONLY public.token_blacklist
     ADD CONSTRAINT token_blacklist_pkey PRIMARY KEY (token_id);
@@ -4365,6 +6954,8 @@ ALTER TABLE ONLY public.users
 
 CREATE INDEX idx_api_keys_scope ON public.api_keys USING btree (scope_id);
 
+CREATE INDEX idx_budget_notices_untold ON public.budget_notices USING btree (noticed_at) WHERE (told_at IS NULL);
+
 CREATE INDEX idx_call_scenario_templates_user ON public.call_scenario_templates USING btree (user_id);
 
 CREATE INDEX idx_call_schedules_id ON public.call_schedules USING btree (id);
@@ -4387,6 +6978,8 @@ CREATE INDEX idx_credit_transactions_call ON public.credit_transactions USING bt
 
 CREATE INDEX idx_credit_transactions_created ON public.credit_transactions USING brin (created_at) WITH (pages_per_range='32', autosummarize='on');
 
+CREATE INDEX idx_disputes_payment ON public.disputes USING btree (user_id, payment_id);
+
 CREATE INDEX idx_idempotency_keys_created ON public.idempotency_keys USING btree (created_at);
 
 CREATE INDEX idx_login_attempts_expires ON public.login_attempts USING btree (expires_at);
@@ -4395,9 +6988,23 @@ CREATE INDEX idx_one_time_tokens_expires ON public.one_time_tokens USING btree (
 
 CREATE INDEX idx_one_time_tokens_user ON public.one_time_tokens USING btree (user_id);
 
+CREATE INDEX idx_payment_authorizations_call ON public.payment_authorizations USING btree (user_id, call_id);
+
+CREATE INDEX idx_payment_authorizations_due ON public.payment_authorizations USING btree (retry_at) WHERE (retry_at IS NOT NULL);
+
+CREATE INDEX idx_payment_events_refused ON public.payment_events USING btree (received_at) WHERE (state = 'refused'::text);
+
 CREATE INDEX idx_payment_events_retry ON public.payment_events USING btree (retry_at) WHERE (state = 'unmatched'::text);
 
 CREATE INDEX idx_payment_events_user ON public.payment_events USING btree (user_id) WHERE (user_id IS NOT NULL);
+
+CREATE INDEX idx_payment_events_waits ON public.payment_events USING gin (waits_for) WHERE (state = 'unmatched'::text);
+
+CREATE INDEX idx_payments_id ON public.payments USING btree (id);
+
+CREATE INDEX idx_payments_paid ON public.payments USING btree (paid_at);
+
+CREATE INDEX idx_payments_subscription ON public.payments USING btree (user_id, subscription_id);
 
 CREATE INDEX idx_personas_active ON public.personas USING btree (created_at DESC) WHERE is_active;
 
@@ -4408,6 +7015,10 @@ CREATE INDEX idx_personas_owner ON public.personas USING btree (owner_user_id) W
 CREATE INDEX idx_proxy_answers_created ON public.proxy_answers USING btree (created_at);
 
 CREATE INDEX idx_purchases_payment_intent ON public.purchases USING btree (payment_intent_id) WHERE (payment_intent_id IS NOT NULL);
+
+CREATE INDEX idx_purchases_pending ON public.purchases USING btree (created_at) WHERE (status = 'pending'::text);
+
+CREATE INDEX idx_refunds_payment ON public.refunds USING btree (user_id, payment_id);
 
 CREATE INDEX idx_relationships_favorite ON public.user_persona_relationships USING btree (user_id, persona_id) WHERE is_favorite;
 
@@ -4427,6 +7038,18 @@ CREATE INDEX idx_scheduled_calls_user_time ON public.scheduled_calls USING btree
 
 CREATE INDEX idx_sql_scopes_user ON public.sql_scopes USING btree (as_user_id) WHERE (as_user_id IS NOT NULL);
 
+CREATE INDEX idx_subscriptions_cancel_due ON public.subscriptions USING btree (cancel_due_at) WHERE (cancel_due_at IS NOT NULL);
+
+CREATE INDEX idx_subscriptions_grace ON public.subscriptions USING btree (grace_until) WHERE (grace_until IS NOT NULL);
+
+CREATE INDEX idx_subscriptions_look ON public.subscriptions USING btree (look_at) WHERE (look_at IS NOT NULL);
+
+CREATE INDEX idx_subscriptions_pending ON public.subscriptions USING btree (created_at) WHERE (status = 'pending'::text);
+
+CREATE INDEX idx_subscriptions_pending_tier ON public.subscriptions USING btree (pending_tier) WHERE (pending_tier IS NOT NULL);
+
+CREATE INDEX idx_subscriptions_tier ON public.subscriptions USING btree (tier);
+
 CREATE INDEX idx_token_blacklist_expires ON public.token_blacklist USING btree (expires_at);
 
 CREATE INDEX idx_token_blacklist_user ON public.token_blacklist USING btree (user_id);
@@ -4443,9 +7066,19 @@ CREATE INDEX idx_users_email ON public.users USING btree (email);
 
 CREATE UNIQUE INDEX named_statements_text_key ON public.named_statements USING btree (key_id, text_hash) WHERE (kind = 'exact'::text);
 
+CREATE UNIQUE INDEX payment_authorizations_intent_key ON public.payment_authorizations USING btree (payment_intent_id) WHERE (payment_intent_id IS NOT NULL);
+
+CREATE UNIQUE INDEX payments_intent_key ON public.payments USING btree (payment_intent_id) WHERE (payment_intent_id IS NOT NULL);
+
 CREATE UNIQUE INDEX phones_verified_number_key ON public.phones USING btree (number) WHERE (verified_at IS NOT NULL);
 
+CREATE UNIQUE INDEX purchases_coupon_key ON public.purchases USING btree (user_id, coupon) WHERE ((coupon IS NOT NULL) AND (status <> 'failed'::text));
+
 CREATE UNIQUE INDEX purchases_stripe_session_key ON public.purchases USING btree (stripe_session_id) WHERE (stripe_session_id IS NOT NULL);
+
+CREATE UNIQUE INDEX subscriptions_one_key ON public.subscriptions USING btree (user_id) WHERE (status = ANY (ARRAY['pending'::text, 'active'::text, 'past_due'::text]));
+
+CREATE UNIQUE INDEX subscriptions_stripe_key ON public.subscriptions USING btree (stripe_subscription_id) WHERE (stripe_subscription_id IS NOT NULL);
 
 CREATE UNIQUE INDEX user_credits_subscription_key ON public.user_credits USING btree (subscription_stripe_id) WHERE (subscription_stripe_id IS NOT NULL);
 
@@ -4487,6 +7120,9 @@ ALTER TABLE ONLY public.admin_users
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_scope_fkey FOREIGN KEY (scope_id) REFERENCES public.sql_scopes(id);
 
+ALTER TABLE ONLY public.budget_notices
+    ADD CONSTRAINT budget_notices_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.call_cost_breakdowns
     ADD CONSTRAINT call_cost_breakdowns_call_fkey FOREIGN KEY (user_id, call_id) REFERENCES public.calls(user_id, id) ON DELETE CASCADE;
 
@@ -4520,6 +7156,9 @@ ALTER TABLE ONLY public.credit_transactions
 ALTER TABLE ONLY public.credit_transactions
     ADD CONSTRAINT credit_transactions_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 
+ALTER TABLE ONLY public.disputes
+    ADD CONSTRAINT disputes_payment_fkey FOREIGN KEY (user_id, payment_id) REFERENCES public.payments(user_id, id);
+
 ALTER TABLE ONLY public.erasures
     ADD CONSTRAINT erasures_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 
@@ -4535,8 +7174,20 @@ ALTER TABLE ONLY public.one_time_tokens
 ALTER TABLE ONLY public.open_calls
     ADD CONSTRAINT open_calls_call_fkey FOREIGN KEY (user_id, call_id) REFERENCES public.calls(user_id, id) DEFERRABLE INITIALLY DEFERRED;
 
+ALTER TABLE ONLY public.payment_authorizations
+    ADD CONSTRAINT payment_authorizations_call_fkey FOREIGN KEY (user_id, call_id) REFERENCES public.calls(user_id, id);
+
+ALTER TABLE ONLY public.payment_authorizations
+    ADD CONSTRAINT payment_authorizations_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
+
 ALTER TABLE ONLY public.payment_events
     ADD CONSTRAINT payment_events_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
+
+ALTER TABLE ONLY public.payments
+    ADD CONSTRAINT payments_subscription_fkey FOREIGN KEY (user_id, subscription_id) REFERENCES public.subscriptions(user_id, id);
+
+ALTER TABLE ONLY public.payments
+    ADD CONSTRAINT payments_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 
 ALTER TABLE ONLY public.personas
     ADD CONSTRAINT personas_owner_fkey FOREIGN KEY (owner_user_id) REFERENCES public.users(id) ON DELETE CASCADE;
@@ -4549,6 +7200,9 @@ ALTER TABLE ONLY public.proxy_answers
 
 ALTER TABLE ONLY public.purchases
     ADD CONSTRAINT purchases_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
+
+ALTER TABLE ONLY public.refunds
+    ADD CONSTRAINT refunds_payment_fkey FOREIGN KEY (user_id, payment_id) REFERENCES public.payments(user_id, id);
 
 ALTER TABLE ONLY public.scheduled_calls
     ADD CONSTRAINT scheduled_calls_call_fkey FOREIGN KEY (user_id, call_id) REFERENCES public.calls(user_id, id);
@@ -4564,6 +7218,15 @@ ALTER TABLE ONLY public.scheduled_calls
 
 ALTER TABLE ONLY public.sql_scopes
     ADD CONSTRAINT sql_scopes_user_fkey FOREIGN KEY (as_user_id) REFERENCES public.users(id);
+
+ALTER TABLE ONLY public.subscriptions
+    ADD CONSTRAINT subscriptions_pending_tier_fkey FOREIGN KEY (pending_tier) REFERENCES public.subscription_tiers(tier);
+
+ALTER TABLE ONLY public.subscriptions
+    ADD CONSTRAINT subscriptions_tier_fkey FOREIGN KEY (tier) REFERENCES public.subscription_tiers(tier);
+
+ALTER TABLE ONLY public.subscriptions
+    ADD CONSTRAINT subscriptions_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 
 ALTER TABLE ONLY public.token_blacklist
     ADD CONSTRAINT token_blacklist_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
@@ -4601,6 +7264,8 @@ ALTER TABLE public.api_keys ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.blocked_numbers ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.budget_notices ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.call_cost_breakdowns ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.call_cost_events ENABLE ROW LEVEL SECURITY;
@@ -4617,6 +7282,8 @@ ALTER TABLE public.carrier_events ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY catalogue ON public.call_scenario_templates FOR SELECT TO callmeback_api USING (((user_id IS NULL) OR ((user_id)::text = current_setting('callmeback.user_id'::text, true))));
 
+CREATE POLICY catalogue ON public.credit_packs FOR SELECT TO callmeback_api USING (true);
+
 CREATE POLICY catalogue ON public.personas FOR SELECT TO callmeback_api USING (((owner_user_id IS NULL) OR ((owner_user_id)::text = current_setting('callmeback.user_id'::text, true))));
 
 CREATE POLICY catalogue ON public.price_versions FOR SELECT TO callmeback_api USING (true);
@@ -4625,11 +7292,19 @@ CREATE POLICY catalogue ON public.service_rates FOR SELECT TO callmeback_api USI
 
 CREATE POLICY catalogue ON public.subscription_tiers FOR SELECT TO callmeback_api USING (true);
 
+ALTER TABLE public.closing_days ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.coupons ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.credit_grants ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.credit_packs ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.credit_transactions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.dial_buckets ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.disputes ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.erasures ENABLE ROW LEVEL SECURITY;
 
@@ -4638,6 +7313,8 @@ CREATE POLICY house ON public.admin_users TO callmeback_worker, callmeback_voice
 CREATE POLICY house ON public.api_keys TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.blocked_numbers TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.budget_notices TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.call_cost_breakdowns TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
@@ -4653,11 +7330,19 @@ CREATE POLICY house ON public.calls TO callmeback_worker, callmeback_voice, call
 
 CREATE POLICY house ON public.carrier_events TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
+CREATE POLICY house ON public.closing_days TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.coupons TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
 CREATE POLICY house ON public.credit_grants TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.credit_packs TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.credit_transactions TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.dial_buckets TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.disputes TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.erasures TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
@@ -4671,7 +7356,11 @@ CREATE POLICY house ON public.one_time_tokens TO callmeback_worker, callmeback_v
 
 CREATE POLICY house ON public.open_calls TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
+CREATE POLICY house ON public.payment_authorizations TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
 CREATE POLICY house ON public.payment_events TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.payments TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.personas TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
@@ -4685,17 +7374,23 @@ CREATE POLICY house ON public.proxy_state TO callmeback_worker, callmeback_voice
 
 CREATE POLICY house ON public.purchases TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
+CREATE POLICY house ON public.refunds TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
 CREATE POLICY house ON public.scheduled_calls TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.schema_migrations TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.schema_repeatable TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
+CREATE POLICY house ON public.sealed_days TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
 CREATE POLICY house ON public.service_rates TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.sql_scopes TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.subscription_tiers TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.subscriptions TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.token_blacklist TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
@@ -4725,6 +7420,8 @@ ALTER TABLE public.open_calls ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY own ON public.admin_users TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
 
+CREATE POLICY own ON public.budget_notices TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
 CREATE POLICY own ON public.call_cost_breakdowns TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
 
 CREATE POLICY own ON public.call_cost_events TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
@@ -4743,6 +7440,8 @@ CREATE POLICY own ON public.credit_grants TO callmeback_api USING (((user_id)::t
 
 CREATE POLICY own ON public.credit_transactions TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
 
+CREATE POLICY own ON public.disputes TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
 CREATE POLICY own ON public.erasures TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
 
 CREATE POLICY own ON public.idempotency_keys TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
@@ -4751,7 +7450,11 @@ CREATE POLICY own ON public.one_time_tokens TO callmeback_api USING (((user_id):
 
 CREATE POLICY own ON public.open_calls TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
 
+CREATE POLICY own ON public.payment_authorizations TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
 CREATE POLICY own ON public.payment_events TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.payments TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
 
 CREATE POLICY own ON public.personas TO callmeback_api USING (((owner_user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((owner_user_id)::text = current_setting('callmeback.user_id'::text, true)));
 
@@ -4759,7 +7462,11 @@ CREATE POLICY own ON public.phones TO callmeback_api USING (((user_id)::text = c
 
 CREATE POLICY own ON public.purchases TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
 
+CREATE POLICY own ON public.refunds TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
 CREATE POLICY own ON public.scheduled_calls TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.subscriptions TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
 
 CREATE POLICY own ON public.token_blacklist TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
 
@@ -4775,7 +7482,11 @@ CREATE POLICY own ON public.user_preferences TO callmeback_api USING (((user_id)
 
 CREATE POLICY own ON public.users TO callmeback_api USING (((id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((id)::text = current_setting('callmeback.user_id'::text, true)));
 
+ALTER TABLE public.payment_authorizations ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.payment_events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.payments ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.personas ENABLE ROW LEVEL SECURITY;
 
@@ -4789,17 +7500,23 @@ ALTER TABLE public.proxy_state ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.purchases ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.refunds ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.scheduled_calls ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.schema_migrations ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.schema_repeatable ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.sealed_days ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.service_rates ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.sql_scopes ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.subscription_tiers ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.subscriptions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.token_blacklist ENABLE ROW LEVEL SECURITY;
 
@@ -4843,7 +7560,22 @@ REVOKE ALL ON FUNCTION public.advance_call(p_user_id text, p_call_id text, p_sta
 GRANT ALL ON FUNCTION public.advance_call(p_user_id text, p_call_id text, p_status text, p_carrier_sid text) TO callmeback_voice;
 GRANT ALL ON FUNCTION public.advance_call(p_user_id text, p_call_id text, p_status text, p_carrier_sid text) TO callmeback_worker;
 
+REVOKE ALL ON FUNCTION public.apply_payment_event(p_event_id text, p_type text, p_created_at timestamp with time zone, p_facts jsonb, p_payload jsonb, OUT state text, OUT effect text, OUT is_duplicate boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.apply_payment_event(p_event_id text, p_type text, p_created_at timestamp with time zone, p_facts jsonb, p_payload jsonb, OUT state text, OUT effect text, OUT is_duplicate boolean) TO callmeback_voice;
+GRANT ALL ON FUNCTION public.apply_payment_event(p_event_id text, p_type text, p_created_at timestamp with time zone, p_facts jsonb, p_payload jsonb, OUT state text, OUT effect text, OUT is_duplicate boolean) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.apply_waiting(p_objects text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.begin_authorization(p_user_id text, p_authorization_id text, p_persona_id text, p_requested_seconds integer, OUT customer_id text, OUT credits integer, OUT amount_cents numeric, OUT currency text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.begin_authorization(p_user_id text, p_authorization_id text, p_persona_id text, p_requested_seconds integer, OUT customer_id text, OUT credits integer, OUT amount_cents numeric, OUT currency text) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.begin_purchase(p_user_id text, p_purchase_id text, p_sku text, p_coupon text, OUT credits integer, OUT amount_cents numeric, OUT currency text, OUT name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.begin_purchase(p_user_id text, p_purchase_id text, p_sku text, p_coupon text, OUT credits integer, OUT amount_cents numeric, OUT currency text, OUT name text) TO callmeback_api;
+
 REVOKE ALL ON FUNCTION public.begin_relationship(p_user_id text, p_persona_id text, p_seconds integer, p_at timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.begin_subscription(p_user_id text, p_subscription_id text, p_tier text, OUT price_cents numeric, OUT currency text, OUT lookup_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.begin_subscription(p_user_id text, p_subscription_id text, p_tier text, OUT price_cents numeric, OUT currency text, OUT lookup_key text) TO callmeback_api;
 
 REVOKE ALL ON FUNCTION public.call_rank(p_status text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.call_rank(p_status text) TO callmeback_voice;
@@ -4853,20 +7585,59 @@ REVOKE ALL ON FUNCTION public.carrier_event(p_user_id text, p_call_id text, p_ki
 GRANT ALL ON FUNCTION public.carrier_event(p_user_id text, p_call_id text, p_kind text, p_event_key text, p_carrier_status text, p_carrier_sid text, p_answered_by text, p_carrier_seconds integer, OUT verdict text, OUT status text, OUT is_open boolean, OUT answered_by text) TO callmeback_voice;
 GRANT ALL ON FUNCTION public.carrier_event(p_user_id text, p_call_id text, p_kind text, p_event_key text, p_carrier_status text, p_carrier_sid text, p_answered_by text, p_carrier_seconds integer, OUT verdict text, OUT status text, OUT is_open boolean, OUT answered_by text) TO callmeback_worker;
 
+REVOKE ALL ON FUNCTION public.check_sealed_days() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.check_sealed_days() TO callmeback_readonly;
+
 REVOKE ALL ON FUNCTION public.check_session(p_user_id text, p_token_id text, p_issued_at timestamp with time zone, OUT is_valid boolean, OUT is_admin boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.check_session(p_user_id text, p_token_id text, p_issued_at timestamp with time zone, OUT is_valid boolean, OUT is_admin boolean) TO callmeback_api;
 
 REVOKE ALL ON FUNCTION public.claim_answer(p_key_id text, p_idempotency_key text, p_request_hash bytea) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.claim_authorizations(p_limit integer, p_again_after interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.claim_authorizations(p_limit integer, p_again_after interval) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.claim_budget_notice() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.claim_budget_notice() TO callmeback_worker;
+
 REVOKE ALL ON FUNCTION public.claim_dials(p_carrier text, p_worker text, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.claim_dials(p_carrier text, p_worker text, p_limit integer) TO callmeback_voice;
 GRANT ALL ON FUNCTION public.claim_dials(p_carrier text, p_worker text, p_limit integer) TO callmeback_worker;
 
+REVOKE ALL ON FUNCTION public.claim_subscription_work(p_limit integer, p_again_after interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.claim_subscription_work(p_limit integer, p_again_after interval) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.close_stale_checkouts(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.close_stale_checkouts(p_limit integer) TO callmeback_worker;
+
 REVOKE ALL ON FUNCTION public.count_attempt(p_bucket text, p_limit integer, p_window interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.count_attempt(p_bucket text, p_limit integer, p_window interval) TO callmeback_api;
 
+REVOKE ALL ON FUNCTION public.count_reversals(p_user_id text, p_payment_id text, p_cause text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.drop_old_partitions(p_keep interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.drop_old_partitions(p_keep interval) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.effect_of_dispute(p_type text, p_at timestamp with time zone, p_facts jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.effect_of_intent(p_type text, p_at timestamp with time zone, p_facts jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.effect_of_invoice(p_type text, p_at timestamp with time zone, p_facts jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.effect_of_invoice_payment(p_facts jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.effect_of_purchase_session(p_type text, p_at timestamp with time zone, p_facts jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.effect_of_refund(p_type text, p_at timestamp with time zone, p_facts jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.effect_of_subscription(p_type text, p_at timestamp with time zone, p_facts jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.effect_of_subscription_session(p_type text, p_at timestamp with time zone, p_facts jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.end_authorization(p_user_id text, p_authorization_id text, p_captured_cents numeric, p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.end_authorization(p_user_id text, p_authorization_id text, p_captured_cents numeric, p_at timestamp with time zone) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.end_grace(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.end_grace(p_limit integer) TO callmeback_worker;
 
 REVOKE ALL ON FUNCTION public.ensure_card(p_card text, p_carrier_model text, p_listener_model text, p_brain_model text, p_voice_model text, p_fallback_model text, p_local_model text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.ensure_card(p_card text, p_carrier_model text, p_listener_model text, p_brain_model text, p_voice_model text, p_fallback_model text, p_local_model text) TO callmeback_api;
@@ -4879,20 +7650,39 @@ GRANT ALL ON FUNCTION public.ensure_partitions() TO callmeback_worker;
 REVOKE ALL ON FUNCTION public.erase_user(p_user_id text, p_requested_by text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.erase_user(p_user_id text, p_requested_by text) TO callmeback_api;
 
+REVOKE ALL ON FUNCTION public.expire_checkout(p_user_id text, p_subscription_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.expire_checkout(p_user_id text, p_subscription_id text) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.expire_grants(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.expire_grants(p_limit integer) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.fail_purchase(p_user_id text, p_purchase_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.fail_purchase(p_user_id text, p_purchase_id text) TO callmeback_api;
+
 REVOKE ALL ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) TO callmeback_voice;
 GRANT ALL ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) TO callmeback_worker;
 
 REVOKE ALL ON FUNCTION public.follow_rates() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.follow_subscription(p_user_id text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.forget_attempts(p_bucket text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.forget_attempts(p_bucket text) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.forget_customer(p_user_id text, p_customer_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.forget_customer(p_user_id text, p_customer_id text) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.grant_credits(p_user_id text, p_grant_id text, p_credits integer, p_cause text, p_expires_at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.grant_problems(p_reads text[], p_writes text[], p_calls text[], p_as_user_id text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.grant_scope(p_scope_id text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.grant_scopes(p_again boolean) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.hash_of_day(p_day date, p_before bytea, OUT ledger_rows bigint, OUT received_credits bigint, OUT taken_credits bigint, OUT batch_hash bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.hash_of_day(p_day date, p_before bytea, OUT ledger_rows bigint, OUT received_credits bigint, OUT taken_credits bigint, OUT batch_hash bytea) TO callmeback_readonly;
 
 REVOKE ALL ON FUNCTION public.issue_one_time_token(p_email text, p_purpose text, p_token_hash bytea, p_valid_for interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.issue_one_time_token(p_email text, p_purpose text, p_token_hash bytea, p_valid_for interval) TO callmeback_api;
@@ -4909,6 +7699,8 @@ GRANT ALL ON FUNCTION public.learn_statement(p_key_id text, p_statement text) TO
 REVOKE ALL ON FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval) TO callmeback_worker;
 
+REVOKE ALL ON FUNCTION public.lock_account(p_user_id text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.login_lookup(p_email text, OUT user_id text, OUT password_hash text, OUT is_blocked boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.login_lookup(p_email text, OUT user_id text, OUT password_hash text, OUT is_blocked boolean) TO callmeback_api;
 
@@ -4921,12 +7713,45 @@ GRANT ALL ON FUNCTION public.meter_calls(p_user_ids text[], p_call_ids text[], p
 
 REVOKE ALL ON FUNCTION public.move_credits(p_user_id text, p_amount integer, p_type text, p_cause text, p_description text, p_payment_intent_id text, OUT moved boolean, OUT seq bigint, OUT balance_after integer) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.note_cancellation(p_user_id text, p_subscription_id text, p_at_period_end boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.note_cancellation(p_user_id text, p_subscription_id text, p_at_period_end boolean) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.note_checkout(p_user_id text, p_purchase_id text, p_session_id text, p_url text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.note_checkout(p_user_id text, p_purchase_id text, p_session_id text, p_url text) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.note_customer(p_user_id text, p_customer_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.note_customer(p_user_id text, p_customer_id text) TO callmeback_api;
+
 REVOKE ALL ON FUNCTION public.note_key_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.note_login(p_user_id text, p_rehashed text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.note_login(p_user_id text, p_rehashed text) TO callmeback_api;
 
 REVOKE ALL ON FUNCTION public.note_statement_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.note_subscription_checkout(p_user_id text, p_subscription_id text, p_session_id text, p_url text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.note_subscription_checkout(p_user_id text, p_subscription_id text, p_session_id text, p_url text) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.notice_budgets(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.notice_budgets(p_limit integer) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.objects_of(p_facts jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.outcome(p_state text, p_effect text, p_user_id text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.payment_effect(p_type text, p_at timestamp with time zone, p_facts jsonb) FROM PUBLIC;
+
+GRANT SELECT ON TABLE public.payments TO callmeback_api;
+
+GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_readonly;
+
+GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_worker;
+
+GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_voice;
+REVOKE ALL ON FUNCTION public.payment_of(p_facts jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.proxy_keys() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.proxy_keys() TO callmeback_proxy;
@@ -4946,6 +7771,8 @@ GRANT SELECT(vendor, model, unit, effective_from, price_cents, per, source, crea
 GRANT SELECT(vendor, model, unit, effective_from, price_cents, per, source, created_at) ON TABLE public.service_rates TO callmeback_voice;
 REVOKE ALL ON FUNCTION public.rate_in_force(p_vendor text, p_model text, p_unit text, p_at timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.receive_payment(p_payment public.payments) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.record_cost_events(p_user_ids text[], p_call_ids text[], p_event_type text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.record_cost_events(p_user_ids text[], p_call_ids text[], p_event_type text) TO callmeback_voice;
 
@@ -4956,11 +7783,32 @@ REVOKE ALL ON FUNCTION public.refuse_ledger_change() FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.register_user(p_user_id text, p_email text, p_password_hash text, p_name text, p_timezone text, p_phone text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.register_user(p_user_id text, p_email text, p_password_hash text, p_name text, p_timezone text, p_phone text) TO callmeback_api;
 
+REVOKE ALL ON FUNCTION public.release_authorization(p_user_id text, p_authorization_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.release_authorization(p_user_id text, p_authorization_id text) TO callmeback_api;
+
 REVOKE ALL ON FUNCTION public.remove_phone(p_user_id text, p_number text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.remove_phone(p_user_id text, p_number text) TO callmeback_api;
 
+GRANT SELECT(id, type, created_at, received_at, state, effect, user_id, attempts, retry_at, payload, facts, waits_for) ON TABLE public.payment_events TO callmeback_readonly;
+
+GRANT SELECT(id, type, created_at, received_at, state, effect, user_id, attempts, retry_at, payload, facts, waits_for) ON TABLE public.payment_events TO callmeback_worker;
+
+GRANT SELECT(id, type, created_at, received_at, state, effect, user_id, attempts, retry_at, payload, facts, waits_for) ON TABLE public.payment_events TO callmeback_voice;
+REVOKE ALL ON FUNCTION public.repeat_payment_event(p_event public.payment_events) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.request_phone_code(p_user_id text, p_number text, p_code_hash bytea, p_valid_for interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.request_phone_code(p_user_id text, p_number text, p_code_hash bytea, p_valid_for interval) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.request_tier(p_user_id text, p_tier text, p_key text, OUT subscription_id text, OUT stripe_subscription_id text, OUT lookup_key text, OUT price_cents numeric, OUT currency text, OUT is_upgrade boolean, OUT request_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.request_tier(p_user_id text, p_tier text, p_key text, OUT subscription_id text, OUT stripe_subscription_id text, OUT lookup_key text, OUT price_cents numeric, OUT currency text, OUT is_upgrade boolean, OUT request_key text) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.require_self(p_user_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.require_self(p_user_id text) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.rest_of_grants(p_user_id text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.retry_payment_events(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.retry_payment_events(p_limit integer) TO callmeback_worker;
 
 REVOKE ALL ON FUNCTION public.revoke_all_tokens(p_user_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.revoke_all_tokens(p_user_id text) TO callmeback_api;
@@ -4968,10 +7816,26 @@ GRANT ALL ON FUNCTION public.revoke_all_tokens(p_user_id text) TO callmeback_api
 REVOKE ALL ON FUNCTION public.revoke_token(p_token_id text, p_user_id text, p_expires_at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.revoke_token(p_token_id text, p_user_id text, p_expires_at timestamp with time zone) TO callmeback_api;
 
+REVOKE ALL ON FUNCTION public.seal_day(p_day date, p_sealed_by text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.set_tier(p_user_id text, p_tier text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.settle_authorization(p_user_id text, p_call_id text, p_used_credits integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, p_dial_within interval, OUT call_id text, OUT replayed boolean, OUT granted_seconds integer, OUT hold_credits integer, OUT hold_cents numeric) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, p_dial_within interval, OUT call_id text, OUT replayed boolean, OUT granted_seconds integer, OUT hold_credits integer, OUT hold_cents numeric) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.start_paid_call(p_authorization_id text, p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, OUT call_id text, OUT replayed boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.start_paid_call(p_authorization_id text, p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, OUT call_id text, OUT replayed boolean) TO callmeback_api;
+
+GRANT SELECT ON TABLE public.subscriptions TO callmeback_api;
+
+GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, pending_key, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_readonly;
+
+GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, pending_key, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_worker;
+
+GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, pending_key, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_voice;
+REVOKE ALL ON FUNCTION public.subscription_of(p_facts jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.sweep_expired(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.sweep_expired(p_limit integer) TO callmeback_worker;
@@ -4985,6 +7849,9 @@ GRANT ALL ON FUNCTION public.use_one_time_token(p_purpose text, p_token_hash byt
 
 REVOKE ALL ON FUNCTION public.verify_phone(p_user_id text, p_number text, p_code_hash bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.verify_phone(p_user_id text, p_number text, p_code_hash bytea) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.withdraw_tier_request(p_user_id text, p_tier text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.withdraw_tier_request(p_user_id text, p_tier text) TO callmeback_api;
 
 GRANT SELECT ON TABLE public.call_cost_breakdowns TO callmeback_api;
 
@@ -5000,13 +7867,31 @@ GRANT SELECT(id, user_id, persona_id, phone_number, twilio_call_sid, status, pay
 GRANT SELECT(id, user_id, persona_id, phone_number, twilio_call_sid, status, payment_method, payment_intent_id, payment_status, estimated_cost_cents, actual_cost_cents, credits_used, start_time, end_time, duration_seconds, error_message, created_at, updated_at, answered_at, hold_credits, granted_seconds, hold_cents, price_version_id, local_day, local_month, hold_open, limited_by, answered_by, end_reason, carrier_duration_seconds, turn_count, interrupt_count, avg_response_time_ms, direction, call_pretext, call_scenario, custom_instructions, voice_id) ON TABLE public.calls TO callmeback_worker;
 
 GRANT SELECT(id, user_id, persona_id, phone_number, twilio_call_sid, status, payment_method, payment_intent_id, payment_status, estimated_cost_cents, actual_cost_cents, credits_used, start_time, end_time, duration_seconds, error_message, created_at, updated_at, answered_at, hold_credits, granted_seconds, hold_cents, price_version_id, local_day, local_month, hold_open, limited_by, answered_by, end_reason, carrier_duration_seconds, turn_count, interrupt_count, avg_response_time_ms, direction, call_pretext, call_scenario, custom_instructions, voice_id) ON TABLE public.calls TO callmeback_voice;
+
+GRANT SELECT(user_id, id, payment_id, amount_cents, currency, reason, is_withdrawn, is_reinstated, credits, disputed_at, created_at, updated_at) ON TABLE public.disputes TO callmeback_readonly;
+
+GRANT SELECT(user_id, id, payment_id, amount_cents, currency, reason, is_withdrawn, is_reinstated, credits, disputed_at, created_at, updated_at) ON TABLE public.disputes TO callmeback_worker;
+
+GRANT SELECT(user_id, id, payment_id, amount_cents, currency, reason, is_withdrawn, is_reinstated, credits, disputed_at, created_at, updated_at) ON TABLE public.disputes TO callmeback_voice;
 GRANT SELECT ON TABLE public.purchases TO callmeback_api;
 
-GRANT SELECT(user_id, id, stripe_session_id, payment_intent_id, stripe_customer_id, sku, credits, amount_cents, discount_cents, currency, coupon, status, created_at, completed_at, updated_at) ON TABLE public.purchases TO callmeback_readonly;
+GRANT SELECT(user_id, id, stripe_session_id, payment_intent_id, stripe_customer_id, sku, credits, amount_cents, discount_cents, currency, coupon, status, created_at, completed_at, updated_at, checkout_url, refused) ON TABLE public.purchases TO callmeback_readonly;
 
-GRANT SELECT(user_id, id, stripe_session_id, payment_intent_id, stripe_customer_id, sku, credits, amount_cents, discount_cents, currency, coupon, status, created_at, completed_at, updated_at) ON TABLE public.purchases TO callmeback_worker;
+GRANT SELECT(user_id, id, stripe_session_id, payment_intent_id, stripe_customer_id, sku, credits, amount_cents, discount_cents, currency, coupon, status, created_at, completed_at, updated_at, checkout_url, refused) ON TABLE public.purchases TO callmeback_worker;
 
-GRANT SELECT(user_id, id, stripe_session_id, payment_intent_id, stripe_customer_id, sku, credits, amount_cents, discount_cents, currency, coupon, status, created_at, completed_at, updated_at) ON TABLE public.purchases TO callmeback_voice;
+GRANT SELECT(user_id, id, stripe_session_id, payment_intent_id, stripe_customer_id, sku, credits, amount_cents, discount_cents, currency, coupon, status, created_at, completed_at, updated_at, checkout_url, refused) ON TABLE public.purchases TO callmeback_voice;
+
+GRANT SELECT(user_id, id, payment_id, amount_cents, currency, is_succeeded, is_undone, credits, refunded_at, created_at, updated_at) ON TABLE public.refunds TO callmeback_readonly;
+
+GRANT SELECT(user_id, id, payment_id, amount_cents, currency, is_succeeded, is_undone, credits, refunded_at, created_at, updated_at) ON TABLE public.refunds TO callmeback_worker;
+
+GRANT SELECT(user_id, id, payment_id, amount_cents, currency, is_succeeded, is_undone, credits, refunded_at, created_at, updated_at) ON TABLE public.refunds TO callmeback_voice;
+
+GRANT SELECT(user_id, kind, tier, flow, id, payment_id, flowed_at, currency, amount_cents) ON TABLE public.money_flows TO callmeback_readonly;
+
+GRANT SELECT(user_id, kind, tier, flow, id, payment_id, flowed_at, currency, amount_cents) ON TABLE public.money_flows TO callmeback_worker;
+
+GRANT SELECT(user_id, kind, tier, flow, id, payment_id, flowed_at, currency, amount_cents) ON TABLE public.money_flows TO callmeback_voice;
 GRANT SELECT ON TABLE public.credit_transactions TO callmeback_api;
 
 GRANT SELECT(id, user_id, seq, amount, balance_before, balance_after, type, cause, call_id, payment_intent_id, description, created_at) ON TABLE public.credit_transactions TO callmeback_readonly;
@@ -5016,11 +7901,11 @@ GRANT SELECT(id, user_id, seq, amount, balance_before, balance_after, type, caus
 GRANT SELECT(id, user_id, seq, amount, balance_before, balance_after, type, cause, call_id, payment_intent_id, description, created_at) ON TABLE public.credit_transactions TO callmeback_voice;
 GRANT SELECT ON TABLE public.subscription_tiers TO callmeback_api;
 
-GRANT SELECT(tier, monthly_price_cents, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, charges_credits, "position") ON TABLE public.subscription_tiers TO callmeback_readonly;
+GRANT SELECT(tier, monthly_price_cents, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, charges_credits, "position", currency, stripe_lookup_key, payg_cents_per_credit) ON TABLE public.subscription_tiers TO callmeback_readonly;
 
-GRANT SELECT(tier, monthly_price_cents, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, charges_credits, "position") ON TABLE public.subscription_tiers TO callmeback_worker;
+GRANT SELECT(tier, monthly_price_cents, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, charges_credits, "position", currency, stripe_lookup_key, payg_cents_per_credit) ON TABLE public.subscription_tiers TO callmeback_worker;
 
-GRANT SELECT(tier, monthly_price_cents, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, charges_credits, "position") ON TABLE public.subscription_tiers TO callmeback_voice;
+GRANT SELECT(tier, monthly_price_cents, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, charges_credits, "position", currency, stripe_lookup_key, payg_cents_per_credit) ON TABLE public.subscription_tiers TO callmeback_voice;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.user_budget_settings TO callmeback_api;
 
 GRANT SELECT(user_id, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff, created_at, updated_at) ON TABLE public.user_budget_settings TO callmeback_readonly;
@@ -5069,12 +7954,26 @@ GRANT SELECT(user_id, call_id, created_at, dial_before, dial_claimed_at, dial_cl
 GRANT SELECT(user_id, call_id, created_at, dial_before, dial_claimed_at, dial_claimed_by, reaper_leased_until) ON TABLE public.open_calls TO callmeback_voice;
 
 GRANT SELECT(user_id, call_id) ON TABLE public.open_calls TO callmeback_api;
+GRANT SELECT ON TABLE public.effective_limits TO callmeback_api;
+
+GRANT SELECT(user_id, subscription_tier, charges_credits, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff) ON TABLE public.effective_limits TO callmeback_readonly;
+
+GRANT SELECT(user_id, subscription_tier, charges_credits, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff) ON TABLE public.effective_limits TO callmeback_worker;
+
+GRANT SELECT(user_id, subscription_tier, charges_credits, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff) ON TABLE public.effective_limits TO callmeback_voice;
 
 GRANT SELECT(user_id, purpose, expires_at, used_at, created_at) ON TABLE public.one_time_tokens TO callmeback_readonly;
 
 GRANT SELECT(user_id, purpose, expires_at, used_at, created_at) ON TABLE public.one_time_tokens TO callmeback_worker;
 
 GRANT SELECT(user_id, purpose, expires_at, used_at, created_at) ON TABLE public.one_time_tokens TO callmeback_voice;
+GRANT SELECT ON TABLE public.payment_authorizations TO callmeback_api;
+
+GRANT SELECT(user_id, id, call_id, payment_intent_id, stripe_customer_id, credits, cents_per_credit, authorized_cents, capture_cents, captured_cents, used_credits, currency, state, attempts, retry_at, created_at, updated_at) ON TABLE public.payment_authorizations TO callmeback_readonly;
+
+GRANT SELECT(user_id, id, call_id, payment_intent_id, stripe_customer_id, credits, cents_per_credit, authorized_cents, capture_cents, captured_cents, used_credits, currency, state, attempts, retry_at, created_at, updated_at) ON TABLE public.payment_authorizations TO callmeback_worker;
+
+GRANT SELECT(user_id, id, call_id, payment_intent_id, stripe_customer_id, credits, cents_per_credit, authorized_cents, capture_cents, captured_cents, used_credits, currency, state, attempts, retry_at, created_at, updated_at) ON TABLE public.payment_authorizations TO callmeback_voice;
 
 GRANT SELECT(user_id, number, verified_at, code_expires_at, code_attempts, created_at) ON TABLE public.phones TO callmeback_readonly;
 
@@ -5109,12 +8008,6 @@ GRANT SELECT(user_id, key, request_hash, state, resource_id, answer, created_at)
 GRANT SELECT(user_id, key, request_hash, state, resource_id, answer, created_at) ON TABLE public.idempotency_keys TO callmeback_worker;
 
 GRANT SELECT(user_id, key, request_hash, state, resource_id, answer, created_at) ON TABLE public.idempotency_keys TO callmeback_voice;
-
-GRANT SELECT(id, type, created_at, received_at, state, effect, user_id, attempts, retry_at, payload) ON TABLE public.payment_events TO callmeback_readonly;
-
-GRANT SELECT(id, type, created_at, received_at, state, effect, user_id, attempts, retry_at, payload) ON TABLE public.payment_events TO callmeback_worker;
-
-GRANT SELECT(id, type, created_at, received_at, state, effect, user_id, attempts, retry_at, payload) ON TABLE public.payment_events TO callmeback_voice;
 GRANT SELECT ON TABLE public.scheduled_calls TO callmeback_api;
 
 GRANT SELECT(id, user_id, persona_id, phone_number, scheduled_time, status, executed_at, call_id, schedule_id, occurrence, latest_start_at, claimed_by, lease_until, outcome, call_pretext, created_at, updated_at) ON TABLE public.scheduled_calls TO callmeback_readonly;
@@ -5138,11 +8031,11 @@ GRANT SELECT(phone_number, persona_id, first_call_at, last_call_at, attempts, co
 GRANT SELECT(phone_number, persona_id, first_call_at, last_call_at, attempts, converted_user_id, blocked_at, notes) ON TABLE public.unknown_caller_attempts TO callmeback_voice;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.user_preferences TO callmeback_api;
 
-GRANT SELECT(user_id, email_notifications, sms_notifications, call_reminder_minutes, voicemail_policy, memory_enabled, memory, created_at, updated_at) ON TABLE public.user_preferences TO callmeback_readonly;
+GRANT SELECT(user_id, email_notifications, sms_notifications, call_reminder_minutes, voicemail_policy, memory_enabled, memory, created_at, updated_at, pay_as_you_go) ON TABLE public.user_preferences TO callmeback_readonly;
 
-GRANT SELECT(user_id, email_notifications, sms_notifications, call_reminder_minutes, voicemail_policy, memory_enabled, memory, created_at, updated_at) ON TABLE public.user_preferences TO callmeback_worker;
+GRANT SELECT(user_id, email_notifications, sms_notifications, call_reminder_minutes, voicemail_policy, memory_enabled, memory, created_at, updated_at, pay_as_you_go) ON TABLE public.user_preferences TO callmeback_worker;
 
-GRANT SELECT(user_id, email_notifications, sms_notifications, call_reminder_minutes, voicemail_policy, memory_enabled, memory, created_at, updated_at) ON TABLE public.user_preferences TO callmeback_voice;
+GRANT SELECT(user_id, email_notifications, sms_notifications, call_reminder_minutes, voicemail_policy, memory_enabled, memory, created_at, updated_at, pay_as_you_go) ON TABLE public.user_preferences TO callmeback_voice;
 GRANT SELECT ON TABLE public.admin_users TO callmeback_api;
 
 GRANT SELECT(user_id, role, granted_by, granted_at) ON TABLE public.admin_users TO callmeback_readonly;
@@ -5156,6 +8049,13 @@ GRANT SELECT(id, name, scope_id, mode, other_secret_until, expires_at, cidrs, ra
 GRANT SELECT(id, name, scope_id, mode, other_secret_until, expires_at, cidrs, rate_per_second, concurrency, learning_until, revoked_at, version, created_by, created_at) ON TABLE public.api_keys TO callmeback_worker;
 
 GRANT SELECT(id, name, scope_id, mode, other_secret_until, expires_at, cidrs, rate_per_second, concurrency, learning_until, revoked_at, version, created_by, created_at) ON TABLE public.api_keys TO callmeback_voice;
+GRANT SELECT ON TABLE public.budget_notices TO callmeback_api;
+
+GRANT SELECT(user_id, month, percent, noticed_at, told_at) ON TABLE public.budget_notices TO callmeback_readonly;
+
+GRANT SELECT(user_id, month, percent, noticed_at, told_at) ON TABLE public.budget_notices TO callmeback_worker;
+
+GRANT SELECT(user_id, month, percent, noticed_at, told_at) ON TABLE public.budget_notices TO callmeback_voice;
 GRANT SELECT ON TABLE public.call_cost_events TO callmeback_api;
 
 GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events TO callmeback_readonly;
@@ -5182,6 +8082,18 @@ GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, verdict, reason,
 GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_worker;
 
 GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_voice;
+
+GRANT SELECT(day, marked_at, marker) ON TABLE public.closing_days TO callmeback_readonly;
+
+GRANT SELECT(day, marked_at, marker) ON TABLE public.closing_days TO callmeback_worker;
+
+GRANT SELECT(day, marked_at, marker) ON TABLE public.closing_days TO callmeback_voice;
+
+GRANT SELECT(code, percent_off, amount_off_cents, currency, max_redemptions, redemptions, expires_at, created_at) ON TABLE public.coupons TO callmeback_readonly;
+
+GRANT SELECT(code, percent_off, amount_off_cents, currency, max_redemptions, redemptions, expires_at, created_at) ON TABLE public.coupons TO callmeback_worker;
+
+GRANT SELECT(code, percent_off, amount_off_cents, currency, max_redemptions, redemptions, expires_at, created_at) ON TABLE public.coupons TO callmeback_voice;
 GRANT SELECT ON TABLE public.credit_grants TO callmeback_api;
 
 GRANT SELECT(user_id, id, credits, cause, granted_seq, granted_at, expires_at, expired_at) ON TABLE public.credit_grants TO callmeback_readonly;
@@ -5189,6 +8101,13 @@ GRANT SELECT(user_id, id, credits, cause, granted_seq, granted_at, expires_at, e
 GRANT SELECT(user_id, id, credits, cause, granted_seq, granted_at, expires_at, expired_at) ON TABLE public.credit_grants TO callmeback_worker;
 
 GRANT SELECT(user_id, id, credits, cause, granted_seq, granted_at, expires_at, expired_at) ON TABLE public.credit_grants TO callmeback_voice;
+GRANT SELECT ON TABLE public.credit_packs TO callmeback_api;
+
+GRANT SELECT(sku, name, credits, price_cents, currency, "position", is_active) ON TABLE public.credit_packs TO callmeback_readonly;
+
+GRANT SELECT(sku, name, credits, price_cents, currency, "position", is_active) ON TABLE public.credit_packs TO callmeback_worker;
+
+GRANT SELECT(sku, name, credits, price_cents, currency, "position", is_active) ON TABLE public.credit_packs TO callmeback_voice;
 
 GRANT SELECT(day, calls, revenue_cents, cost_cents, margin_cents) ON TABLE public.daily_margin TO callmeback_readonly;
 
@@ -5207,13 +8126,6 @@ GRANT SELECT(user_id, seq, created_at, account, credits) ON TABLE public.double_
 GRANT SELECT(user_id, seq, created_at, account, credits) ON TABLE public.double_entry TO callmeback_worker;
 
 GRANT SELECT(user_id, seq, created_at, account, credits) ON TABLE public.double_entry TO callmeback_voice;
-GRANT SELECT ON TABLE public.effective_limits TO callmeback_api;
-
-GRANT SELECT(user_id, subscription_tier, charges_credits, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff) ON TABLE public.effective_limits TO callmeback_readonly;
-
-GRANT SELECT(user_id, subscription_tier, charges_credits, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff) ON TABLE public.effective_limits TO callmeback_worker;
-
-GRANT SELECT(user_id, subscription_tier, charges_credits, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff) ON TABLE public.effective_limits TO callmeback_voice;
 GRANT SELECT ON TABLE public.effective_voices TO callmeback_api;
 
 GRANT SELECT(user_id, persona_id, voice_id, voice_settings) ON TABLE public.effective_voices TO callmeback_readonly;
@@ -5239,6 +8151,13 @@ GRANT SELECT(bucket, window_started_at, attempts, expires_at) ON TABLE public.lo
 GRANT SELECT(bucket, window_started_at, attempts, expires_at) ON TABLE public.login_attempts TO callmeback_worker;
 
 GRANT SELECT(bucket, window_started_at, attempts, expires_at) ON TABLE public.login_attempts TO callmeback_voice;
+GRANT SELECT ON TABLE public.month_forecast TO callmeback_api;
+
+GRANT SELECT(user_id, month, elapsed_days, month_days, spent_cents, forecast_cents, limit_cents) ON TABLE public.month_forecast TO callmeback_readonly;
+
+GRANT SELECT(user_id, month, elapsed_days, month_days, spent_cents, forecast_cents, limit_cents) ON TABLE public.month_forecast TO callmeback_worker;
+
+GRANT SELECT(user_id, month, elapsed_days, month_days, spent_cents, forecast_cents, limit_cents) ON TABLE public.month_forecast TO callmeback_voice;
 GRANT SELECT ON TABLE public.monthly_spend TO callmeback_api;
 
 GRANT SELECT(user_id, month, spend_cents, calls, avg_duration_seconds) ON TABLE public.monthly_spend TO callmeback_readonly;
@@ -5253,6 +8172,12 @@ GRANT SELECT(key_id, id, kind, statement, text_hash, parameter_types, created_at
 
 GRANT SELECT(key_id, id, kind, statement, text_hash, parameter_types, created_at) ON TABLE public.named_statements TO callmeback_voice;
 
+GRANT SELECT(day, persona_id, calls, credits, cost_cents, revenue_cents, margin_cents) ON TABLE public.persona_margin TO callmeback_readonly;
+
+GRANT SELECT(day, persona_id, calls, credits, cost_cents, revenue_cents, margin_cents) ON TABLE public.persona_margin TO callmeback_worker;
+
+GRANT SELECT(day, persona_id, calls, credits, cost_cents, revenue_cents, margin_cents) ON TABLE public.persona_margin TO callmeback_voice;
+
 GRANT SELECT(key_id, idempotency_key, request_hash, answer, created_at) ON TABLE public.proxy_answers TO callmeback_readonly;
 
 GRANT SELECT(key_id, idempotency_key, request_hash, answer, created_at) ON TABLE public.proxy_answers TO callmeback_worker;
@@ -5264,6 +8189,13 @@ GRANT SELECT(is_only, version) ON TABLE public.proxy_state TO callmeback_readonl
 GRANT SELECT(is_only, version) ON TABLE public.proxy_state TO callmeback_worker;
 
 GRANT SELECT(is_only, version) ON TABLE public.proxy_state TO callmeback_voice;
+GRANT SELECT ON TABLE public.receipts TO callmeback_api;
+
+GRANT SELECT(user_id, id, kind, description, tier, amount_cents, reversed_cents, currency, credits, reversed_credits, discount_cents, coupon, period_start, period_end, paid_at) ON TABLE public.receipts TO callmeback_readonly;
+
+GRANT SELECT(user_id, id, kind, description, tier, amount_cents, reversed_cents, currency, credits, reversed_credits, discount_cents, coupon, period_start, period_end, paid_at) ON TABLE public.receipts TO callmeback_worker;
+
+GRANT SELECT(user_id, id, kind, description, tier, amount_cents, reversed_cents, currency, credits, reversed_credits, discount_cents, coupon, period_start, period_end, paid_at) ON TABLE public.receipts TO callmeback_voice;
 
 GRANT SELECT(version, name, checksum, applied_at, execution_ms, state) ON TABLE public.schema_migrations TO callmeback_readonly;
 
@@ -5277,11 +8209,23 @@ GRANT SELECT(file, checksum, applied_at) ON TABLE public.schema_repeatable TO ca
 
 GRANT SELECT(file, checksum, applied_at) ON TABLE public.schema_repeatable TO callmeback_voice;
 
+GRANT SELECT(day, ledger_rows, received_credits, taken_credits, batch_hash, sealed_at, sealed_by) ON TABLE public.sealed_days TO callmeback_readonly;
+
+GRANT SELECT(day, ledger_rows, received_credits, taken_credits, batch_hash, sealed_at, sealed_by) ON TABLE public.sealed_days TO callmeback_worker;
+
+GRANT SELECT(day, ledger_rows, received_credits, taken_credits, batch_hash, sealed_at, sealed_by) ON TABLE public.sealed_days TO callmeback_voice;
+
 GRANT SELECT(id, role_name, pii, as_user_id, reads, writes, calls, created_at) ON TABLE public.sql_scopes TO callmeback_readonly;
 
 GRANT SELECT(id, role_name, pii, as_user_id, reads, writes, calls, created_at) ON TABLE public.sql_scopes TO callmeback_worker;
 
 GRANT SELECT(id, role_name, pii, as_user_id, reads, writes, calls, created_at) ON TABLE public.sql_scopes TO callmeback_voice;
+
+GRANT SELECT(day, tier, calls, revenue_cents, cost_cents, margin_cents) ON TABLE public.tier_margin TO callmeback_readonly;
+
+GRANT SELECT(day, tier, calls, revenue_cents, cost_cents, margin_cents) ON TABLE public.tier_margin TO callmeback_worker;
+
+GRANT SELECT(day, tier, calls, revenue_cents, cost_cents, margin_cents) ON TABLE public.tier_margin TO callmeback_voice;
 
 GRANT SELECT(token_id, user_id, expires_at, created_at) ON TABLE public.token_blacklist TO callmeback_readonly;
 

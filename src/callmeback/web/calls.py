@@ -2,8 +2,11 @@
 
 from callmeback import errors, logs
 from callmeback.domain import calls, costs, credits, dials, phones
-from callmeback.domain.calls import Call, CallOrder
+from callmeback.domain.calls import Call, CallOrder, Started
 from callmeback.domain.dials import Connection, Ending
+from callmeback.payments import payg
+from callmeback.payments.checkout import Desk
+from callmeback.pg.pool import Session
 from callmeback.web.services import Services
 from callmeback.web.session import Caller
 
@@ -11,30 +14,46 @@ _log = logs.get_logger(__name__)
 
 
 async def place(services: Services, caller: Caller, order: CallOrder, idempotency_key: str | None = None) -> Call:
-    """Place a call of this person, or raise what refuses it; see `domain.calls.place`."""
+    """Place a call of this person, or raise what refuses it; see `domain.calls.place`.
+
+    By credits, or, where none are left and the person wants that, by money that is set aside for this one call.
+    """
     if services.draining:
         raise errors.Draining()
     regions = services.settings.allowed_regions
     number = None if order.phone_number is None else phones.normalise(order.phone_number, regions, field="phone_number")
-    async with caller.transaction() as tx:
-        timezone = caller.user.timezone
+
+    async def start(tx: Session, authorization_id: str | None = None) -> tuple[Started, Call]:
+        started = await calls.place(
+            tx,
+            caller.user_id,
+            order,
+            phone_number=number or caller.user.phone,
+            timezone=caller.user.timezone,
+            card=costs.card_name(services.settings),
+            idempotency_key=idempotency_key,
+            authorization_id=authorization_id,
+        )
+        return started, await calls.call(tx, caller.user_id, started.call_id)
+
+    try:
         try:
-            started = await calls.place(
-                tx,
-                caller.user_id,
-                order,
-                phone_number=number or caller.user.phone,
-                timezone=timezone,
-                card=costs.card_name(services.settings),
-                idempotency_key=idempotency_key,
-            )
-        except errors.DailyLimit as exc:
-            raise errors.DailyLimit(retry_after=credits.seconds_to_midnight(timezone)) from exc
-        call = await calls.call(tx, caller.user_id, started.call_id)
+            async with caller.transaction() as tx:
+                started, call = await start(tx)
+        except errors.InsufficientCredits:
+            desk = desk_of(services, caller)
+            started, call = await payg.pay_call(desk, order.persona_id, calls.requested_seconds(order), start)
+    except errors.DailyLimit as exc:
+        raise errors.DailyLimit(retry_after=credits.seconds_to_midnight(caller.user.timezone)) from exc
     if not started.replayed:
         services.dialler.kick()
 
     return call
+
+
+def desk_of(services: Services, caller: Caller) -> Desk:
+    """Where this person pays."""
+    return Desk(services.cashier, caller.transaction, caller.user_id, services.settings.base_url)
 
 
 async def hang_up(services: Services, caller: Caller, call_id: str) -> Call:

@@ -5,14 +5,28 @@ from typing import Any
 from litestar import Response, Router
 
 from callmeback.simulator import routes as simulator_routes
-from callmeback.web import health, media, metrics, pages, problems, webhooks
-from callmeback.web.api import admin, auth, calls, money, personas, phones, scenarios
+from callmeback.web import health, media, metrics, pages, payment_webhook, problems, webhooks
+from callmeback.web.api import admin, auth, billing, calls, money, personas, phones, scenarios
 from callmeback.web.services import Services
 
 
 def handlers(services: Services) -> list[Any]:
     """Every route handler of the web entrance; the simulator's only where a vendor is simulated."""
-    subjects = (health, metrics, auth, phones, personas, scenarios, money, calls, admin, webhooks, media)
+    subjects = (
+        health,
+        metrics,
+        auth,
+        phones,
+        personas,
+        scenarios,
+        money,
+        billing,
+        calls,
+        admin,
+        webhooks,
+        payment_webhook,
+        media,
+    )
     api = Router(
         path="/",
         route_handlers=[handler for subject in subjects for handler in subject.HANDLERS],

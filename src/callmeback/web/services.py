@@ -10,12 +10,14 @@ from callmeback import errors, logs
 from callmeback.domain import costs, installation
 from callmeback.domain.passwords import Hasher
 from callmeback.domain.tokens import Keys
+from callmeback.payments.accounts import simulated_webhook_url, stripe_account
 from callmeback.pg import roles
 from callmeback.pg.pool import Database
 from callmeback.providers.mail import Mailer
+from callmeback.providers.stripe import Cashier
 from callmeback.providers.twilio import Carrier
 from callmeback.settings import VENDORS, Settings
-from callmeback.simulator import Simulator, SimulatorConfig
+from callmeback.simulator import PaymentsConfig, Simulator, SimulatorConfig
 from callmeback.voice import accounts
 from callmeback.voice.accounts import Staff
 from callmeback.voice.dialler import Dialler
@@ -48,6 +50,7 @@ class Services:
             settings, settings.role_secret, settings.database_url, roles.READONLY, READONLY_POOL_MAX
         )
         self.carrier = Carrier(accounts.carrier_config(settings))
+        self.cashier = Cashier(stripe_account(settings))
         self.simulator = _simulator(settings, self.carrier)
         self.mailer = Mailer(accounts.mail_config(settings))
         self.staff = Staff(settings, self.carrier)
@@ -111,6 +114,7 @@ class Services:
             task.cancel()
         await self.staff.aclose()
         await self.carrier.aclose()
+        await self.cashier.aclose()
         if self.simulator is not None:
             await self.simulator.aclose()
         for database in (self.readonly, self.voice, self.api):
@@ -152,15 +156,34 @@ class Services:
 
 
 def _simulator(settings: Settings, carrier: Carrier) -> Simulator | None:
-    """The vendors that have no key; the simulated carrier's customer is us."""
+    """The vendors that have no key; the customer of the simulated carrier and of the simulated payments is us."""
     if not any(settings.simulated(vendor) for vendor in VENDORS):
         return None
+    payments, plays_payments = _simulated_payments(settings), settings.simulated("payments")
     if not settings.simulated("carrier"):
-        return Simulator()
+        return Simulator(SimulatorConfig(payments=payments, plays_payments=plays_payments))
     config = carrier.config
 
     return Simulator(
-        SimulatorConfig(account_sid=config.account_sid, auth_token=config.auth_token, number=config.number)
+        SimulatorConfig(
+            account_sid=config.account_sid,
+            auth_token=config.auth_token,
+            number=config.number,
+            payments=payments,
+            plays_payments=plays_payments,
+        )
+    )
+
+
+def _simulated_payments(settings: Settings) -> PaymentsConfig:
+    if not settings.simulated("payments"):
+        return PaymentsConfig()
+    account = stripe_account(settings)
+
+    return PaymentsConfig(
+        api_key=account.api_key,
+        webhook_secret=account.webhook_secret,
+        webhook_url=simulated_webhook_url(settings),
     )
 
 

@@ -13,8 +13,12 @@ import uvloop
 
 from callmeback import errors, logs
 from callmeback.domain import reaping, upkeep
+from callmeback.payments import events as payment_events
+from callmeback.payments import upkeep as payments_upkeep
+from callmeback.payments.accounts import stripe_account
 from callmeback.pg import home, roles
 from callmeback.pg.pool import Database
+from callmeback.providers.stripe import Cashier
 from callmeback.providers.twilio import Carrier
 from callmeback.settings import Settings
 from callmeback.voice import accounts
@@ -25,6 +29,12 @@ BEAT_EVERY_S: Final = 1.0
 REAP_EVERY_S: Final = 2.0
 SWEEP_EVERY_S: Final = 600.0
 PARTITIONS_EVERY_S: Final = 86_400.0
+RETRY_EVENTS_EVERY_S: Final = 2.0
+SETTLE_EVERY_S: Final = 1.0
+PLANS_EVERY_S: Final = 10.0
+ACCOUNTS_EVERY_S: Final = 10.0
+# Lost webhooks are found by this look at the provider's own list.
+CATCH_UP_EVERY_S: Final = 300.0
 # After a failure (the database restarts, say) the work is tried again at this pace.
 RETRY_S: Final = 1.0
 STOP_WITHIN_S: Final = 15.0
@@ -54,15 +64,17 @@ async def serve(settings: Settings, stopping: asyncio.Event | None = None) -> No
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     dsn = roles.dsn_for(roles.WORKER, settings.role_secret, settings.database_url)
     carrier = Carrier(accounts.carrier_config(settings))
+    cashier = Cashier(stripe_account(settings))
     try:
         async with Database.open(dsn, name="worker", max_size=POOL_MAX, wait_s=settings.pool_wait_s) as db:
-            await keep(duties(settings, db, carrier), stopping)
+            await keep(duties(settings, db, carrier, cashier), stopping)
     finally:
         await carrier.aclose()
+        await cashier.aclose()
         home.stop_beating(settings.home, "worker")
 
 
-def duties(settings: Settings, db: Database, carrier: Carrier) -> Sequence[Duty]:
+def duties(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier) -> Sequence[Duty]:
     """What this worker does."""
 
     async def beat() -> None:
@@ -80,11 +92,35 @@ def duties(settings: Settings, db: Database, carrier: Carrier) -> Sequence[Duty]
         async with db.transaction() as tx:
             await upkeep.keep_partitions(tx)
 
+    async def retry_events() -> None:
+        await payment_events.retry(db)
+
+    async def settle() -> None:
+        await payments_upkeep.settle(db, cashier)
+
+    async def look_after_plans() -> None:
+        await payments_upkeep.look_after_plans(db, cashier)
+
+    async def keep_accounts() -> None:
+        await payments_upkeep.keep_accounts(db)
+
+    async def catch_up() -> None:
+        try:
+            await payment_events.catch_up(db, cashier)
+        except errors.VendorFailed as exc:
+            # A look beside the webhooks: it waits for its turn, and doesn't ask a vendor that is down every second.
+            _log.warning("catch_up_failed", error=exc.code)
+
     return (
         Duty("beat", BEAT_EVERY_S, beat),
         Duty("reap", REAP_EVERY_S, reap),
         Duty("sweep", SWEEP_EVERY_S, sweep),
         Duty("partitions", PARTITIONS_EVERY_S, partitions),
+        Duty("payment events", RETRY_EVENTS_EVERY_S, retry_events),
+        Duty("settle", SETTLE_EVERY_S, settle),
+        Duty("plans", PLANS_EVERY_S, look_after_plans),
+        Duty("accounts", ACCOUNTS_EVERY_S, keep_accounts),
+        Duty("catch up", CATCH_UP_EVERY_S, catch_up),
     )
 
 

@@ -152,6 +152,7 @@ async def test_wishes_are_kept(mia: Browser):
         "voicemail_policy": "leave_message",
         "memory_enabled": True,
         "memory": "I play the cello.\nI live in Lyon.",
+        "pay_as_you_go": False,
     }
 
 

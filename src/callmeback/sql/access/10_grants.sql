@@ -42,7 +42,8 @@ GRANT SELECT (user_id, number, verified_at, created_at) ON phones TO callmeback_
 GRANT SELECT ON
 user_credits, credit_transactions, credit_grants, purchases, calls, call_cost_breakdowns, call_cost_events, transcripts,
 scheduled_calls, call_schedules, subscription_tiers, service_rates, price_versions, admin_users,
-effective_voices, effective_limits, call_logs, monthly_spend
+effective_voices, effective_limits, call_logs, monthly_spend, credit_packs, subscriptions, payments, payment_authorizations,
+receipts, month_forecast, budget_notices
 TO callmeback_api;
 GRANT SELECT (user_id, call_id) ON open_calls TO callmeback_api;
 GRANT SELECT, INSERT, UPDATE ON user_budget_settings, user_preferences TO callmeback_api;
@@ -66,15 +67,22 @@ GRANT INSERT, UPDATE, DELETE ON call_scenario_templates TO callmeback_api;
 GRANT EXECUTE ON FUNCTION
 start_call, register_user, login_lookup, note_login, check_session, revoke_token, revoke_all_tokens,
 issue_one_time_token, use_one_time_token, count_attempt, forget_attempts, request_phone_code, verify_phone,
-remove_phone, erase_user, ensure_card
+remove_phone, erase_user, ensure_card, require_self, note_customer, forget_customer,
+begin_purchase, note_checkout, fail_purchase,
+begin_subscription, note_subscription_checkout, expire_checkout, request_tier, withdraw_tier_request, note_cancellation,
+begin_authorization, note_authorization, release_authorization, start_paid_call
 TO callmeback_api;
 
 GRANT INSERT ON transcripts TO callmeback_voice;
 GRANT EXECUTE ON FUNCTION
-meter_calls, record_cost_events, finish_call, carrier_event, advance_call, claim_dials, call_rank, ensure_card
+meter_calls, record_cost_events, finish_call, carrier_event, advance_call, claim_dials, call_rank, ensure_card,
+apply_payment_event
 TO callmeback_voice;
 
 GRANT EXECUTE ON FUNCTION
 finish_call, carrier_event, advance_call, claim_dials, call_rank, lease_stale_calls, sweep_expired, ensure_partitions,
-drop_old_partitions, ensure_card
+drop_old_partitions, ensure_card, apply_payment_event, retry_payment_events, end_grace, claim_subscription_work,
+claim_authorizations, end_authorization, expire_grants, notice_budgets, claim_budget_notice, close_stale_checkouts
 TO callmeback_worker;
+
+GRANT EXECUTE ON FUNCTION check_sealed_days, hash_of_day TO callmeback_readonly;

@@ -58,5 +58,6 @@ USING (user_id = current_setting('callmeback.user_id', true))
 WITH CHECK (user_id = current_setting('callmeback.user_id', true));
 
 CREATE POLICY catalogue ON subscription_tiers FOR SELECT TO callmeback_api USING (true);
+CREATE POLICY catalogue ON credit_packs FOR SELECT TO callmeback_api USING (true);
 CREATE POLICY catalogue ON service_rates FOR SELECT TO callmeback_api USING (true);
 CREATE POLICY catalogue ON price_versions FOR SELECT TO callmeback_api USING (true);

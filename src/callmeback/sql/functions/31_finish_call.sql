@@ -163,10 +163,9 @@ BEGIN
     -- Call and breakdown are locked, and what was used is priced, in one look: each further statement is felt.
     SELECT
         c.status, c.hold_open, c.hold_credits, c.credits_used, c.persona_id, c.local_day, c.local_month, c.answered_at,
-        date_trunc('month', c.created_at AT TIME ZONE 'UTC')::date AS call_month,
-        b.has_events, b.total_cost_cents AS cost_before,
-        u.carrier_seconds, u.listener_seconds, u.input_tokens, u.output_tokens, u.characters,
-        u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters,
+        c.payment_method, date_trunc('month', c.created_at AT TIME ZONE 'UTC')::date AS call_month,
+        b.has_events, b.total_cost_cents AS cost_before, u.carrier_seconds, u.listener_seconds,
+        u.input_tokens, u.output_tokens, u.characters, u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters,
         round(u.carrier_seconds * r.carrier_second_cents / r.carrier_second_per, 10) AS carrier_cents,
         round(u.listener_seconds * r.listener_second_cents / r.listener_second_per, 10) AS listener_cents,
         round(u.input_tokens * r.brain_input_cents / r.brain_input_per, 10)
@@ -303,6 +302,7 @@ BEGIN
         p_user_id, v_seq, -finish_call.credits_used, v_balance + finish_call.credits_used, v_balance,
         'call_deduction', 'call:' || p_call_id, p_call_id, v_now
     WHERE finish_call.credits_used > 0;
+    PERFORM settle_authorization(p_user_id, p_call_id, credits_used) WHERE v.payment_method = 'stripe';
 
     IF p_status = 'completed' AND v.carrier_seconds > 0 THEN
         UPDATE user_persona_relationships AS r

@@ -355,12 +355,17 @@ BEGIN
         -- A voice may be a copy of somebody's own.
         default_voice_id = NULL, default_voice_settings = '{}', llm_model = NULL, phone_number = NULL, is_active = false
     WHERE x.owner_user_id = p_user_id;
-    UPDATE payment_events AS x SET payload = NULL WHERE x.user_id = p_user_id;
+    UPDATE payment_events AS x SET payload = NULL, facts = NULL WHERE x.user_id = p_user_id;
     UPDATE api_keys AS x
     SET revoked_at = clock_timestamp()
     FROM sql_scopes AS s
     WHERE x.scope_id = s.id AND s.as_user_id = p_user_id AND x.revoked_at IS NULL;
-    UPDATE purchases AS x SET stripe_customer_id = NULL WHERE x.user_id = p_user_id;
+    UPDATE purchases AS x SET stripe_customer_id = NULL, checkout_url = NULL WHERE x.user_id = p_user_id;
+    -- Nobody pays on for an account that is gone: the worker cancels the plan at the provider.
+    UPDATE subscriptions AS x
+    SET stripe_customer_id = NULL, checkout_url = NULL, cancel_due_at = clock_timestamp()
+    WHERE x.user_id = p_user_id AND x.ended_at IS NULL;
+    DELETE FROM budget_notices AS x WHERE x.user_id = p_user_id;
     RETURN true;
 END
 $$;

@@ -18,13 +18,14 @@ DECLARE
     ];
     -- Money, calls, proofs of identity and what carriers and vendors said: each has functions that keep its rules.
     c_by_functions CONSTANT text[] := ARRAY[
-        'admin_users', 'call_cost_breakdowns', 'call_cost_events', 'calls', 'carrier_events', 'credit_grants',
-        'credit_transactions', 'dial_buckets', 'erasures', 'idempotency_keys', 'login_attempts', 'one_time_tokens',
-        'open_calls', 'payment_events', 'phones', 'price_versions', 'purchases', 'service_rates', 'subscription_tiers',
-        'token_blacklist', 'user_credits'
+        'admin_users', 'budget_notices', 'call_cost_breakdowns', 'call_cost_events', 'calls', 'carrier_events',
+        'closing_days', 'coupons', 'credit_grants', 'credit_packs', 'credit_transactions', 'dial_buckets',
+        'disputes', 'erasures', 'idempotency_keys', 'login_attempts', 'one_time_tokens', 'open_calls',
+        'payment_authorizations', 'payment_events', 'payments', 'phones', 'price_versions', 'purchases', 'refunds',
+        'sealed_days', 'service_rates', 'subscription_tiers', 'subscriptions', 'token_blacklist', 'user_credits'
     ];
     -- The same for everybody.
-    c_catalogues CONSTANT text[] := ARRAY['price_versions', 'service_rates', 'subscription_tiers'];
+    c_catalogues CONSTANT text[] := ARRAY['credit_packs', 'price_versions', 'service_rates', 'subscription_tiers'];
 BEGIN
     RETURN QUERY
     WITH relations AS (
@@ -74,6 +75,20 @@ DECLARE
         'check_session', 'issue_one_time_token', 'login_lookup', 'note_login', 'request_phone_code', 'use_one_time_token',
         'verify_phone'
     ];
+    -- Money comes in by the provider's word alone, and its steps are the house's.
+    c_payments CONSTANT text[] := ARRAY[
+        'apply_payment_event', 'apply_waiting', 'begin_authorization', 'begin_purchase', 'begin_subscription',
+        'check_sealed_days', 'claim_authorizations', 'claim_budget_notice', 'claim_subscription_work',
+        'close_stale_checkouts', 'count_reversals', 'effect_of_dispute', 'effect_of_intent', 'effect_of_invoice',
+        'effect_of_invoice_payment', 'effect_of_purchase_session', 'effect_of_refund', 'effect_of_subscription',
+        'effect_of_subscription_session', 'end_authorization', 'end_grace', 'expire_checkout', 'expire_grants',
+        'fail_purchase', 'follow_subscription', 'forget_customer', 'grant_credits', 'hash_of_day', 'lock_account',
+        'note_authorization', 'note_cancellation', 'note_checkout', 'note_customer', 'note_subscription_checkout',
+        'notice_budgets', 'objects_of', 'outcome', 'payment_effect', 'payment_of', 'receive_payment',
+        'release_authorization', 'repeat_payment_event', 'request_tier', 'require_self', 'rest_of_grants',
+        'retry_payment_events', 'seal_day', 'settle_authorization', 'start_paid_call', 'subscription_of',
+        'withdraw_tier_request'
+    ];
     -- The proxy's own, and parts of others.
     c_inner CONSTANT text[] := ARRAY[
         'acts_for', 'add_cost_event', 'add_late_cost', 'add_price_version', 'begin_relationship', 'claim_answer',
@@ -86,7 +101,7 @@ BEGIN
     SELECT
         p.proname::text,
         p.oid,
-        p.prorettype = 'trigger'::regtype OR p.proname = ANY (c_secrets) OR p.proname = ANY (c_inner),
+        p.prorettype = 'trigger'::regtype OR p.proname = ANY (c_secrets || c_payments || c_inner),
         -- It asks acts_for about the person that it is given.
         p.prosecdef AND p.prosrc ~ '\mIF NOT acts_for\(p_user_id\) THEN\M'
     FROM pg_proc AS p

@@ -129,30 +129,3 @@ CROSS JOIN LATERAL (
     )
 ) AS e (account, credits);
 COMMENT ON VIEW double_entry IS 'The ledger as a journal of two legs; the contra account follows from the type.';
-
-CREATE OR REPLACE VIEW daily_margin WITH (security_invoker = true) AS
-SELECT
-    d.day,
-    sum(d.calls) AS calls,
-    sum(d.revenue_cents) AS revenue_cents,
-    sum(d.cost_cents) AS cost_cents,
-    sum(d.revenue_cents) - sum(d.cost_cents) AS margin_cents
-FROM (
-    SELECT
-        (c.created_at AT TIME ZONE 'UTC')::date AS day,
-        1 AS calls,
-        0::numeric AS revenue_cents,
-        coalesce(b.total_cost_cents, 0) AS cost_cents
-    FROM calls AS c
-    LEFT JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
-    UNION ALL
-    SELECT
-        (p.completed_at AT TIME ZONE 'UTC')::date AS day,
-        0 AS calls,
-        p.amount_cents AS revenue_cents,
-        0::numeric AS cost_cents
-    FROM purchases AS p
-    WHERE p.status = 'completed' AND p.completed_at IS NOT NULL
-) AS d
-GROUP BY d.day;
-COMMENT ON VIEW daily_margin IS 'Revenue, vendors'' cost and margin by UTC day: three figures. Days are the house''s.';
