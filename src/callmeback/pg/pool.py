@@ -322,8 +322,8 @@ class Database:
             except TooManyRequests as exc:
                 if self._lent:
                     raise overloaded() from exc
-                # Nobody has a connection, so none comes back, and the pool, which gave up connecting some time ago, counts
-                # those who gave up waiting as waiting still: without this it would refuse everybody for ever.
+                # Nobody has a connection, so none comes back, and the pool, which gave up connecting some time ago,
+                # counts those who gave up waiting as waiting still: without this it would refuse everybody for ever.
                 await self._pool.check()
                 raise errors.DatabaseUnavailable() from exc
             except PoolTimeout as exc:
