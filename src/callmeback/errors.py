@@ -391,12 +391,6 @@ class TooManySchedules(CallMeBackError):
     code = "too_many_schedules"
 
 
-class ScheduleTooDense(CallMeBackError):
-    """Two calls of a schedule must be at least five minutes apart."""
-
-    code = "schedule_too_dense"
-
-
 class NotWaiting(CallMeBackError):
     """This call no longer waits: it was placed, missed or canceled."""
 
