@@ -379,6 +379,12 @@ class UnknownTimezone(CallMeBackError):
     code = "unknown_timezone"
 
 
+class CalendarInvalid(CallMeBackError):
+    """This is no calendar with one event."""
+
+    code = "calendar_invalid"
+
+
 class TimePast(CallMeBackError):
     """This time is past."""
 

@@ -153,7 +153,8 @@ WRONG = [
     ({"rrule": "FREQ=MINUTELY", "starts_at": "2030-01-01T07:00"}, 400, "recurrence_too_frequent"),
     ({"rrule": "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30", "starts_at": "2030-01-01T07:00"}, 400, "recurrence_never"),
     ({"rrule": "FREQ=DAILY;UNTIL=20200101", "starts_at": "2019-01-01T07:00"}, 400, "recurrence_never"),
-    ({"rrule": "FREQ=DAILY", "starts_at": "2030-01-01T07:00", "ends_at": "2029-01-01T00:00:00Z"}, 400, "recurrence_never"),
+    ({"rrule": "FREQ=DAILY", "starts_at": "2030-01-01T07:00", "ends_at": "2029-01-01T00:00:00Z"}, 400,
+     "recurrence_never"),
     ({"rrule": "every day", "starts_at": "2030-01-01T07:00"}, 400, "recurrence_invalid"),
     ({"rrule": "FREQ=DAILY;BYEASTER=1", "starts_at": "2030-01-01T07:00"}, 400, "recurrence_invalid"),
     ({"rrule": "FREQ=DAILY", "starts_at": "2030-01-01T07:00", "timezone": "Europe/Berlinn"}, 400, "unknown_timezone"),
@@ -283,7 +284,7 @@ async def test_a_single_call_moves_while_it_waits(house: House, ann: Person):
     assert problem(await change(ann, made["id"], rrule="FREQ=DAILY")) == (400, "validation_failed")
 
 
-async def test_c08_a_cancel_says_who_won(house: House, ann: Person):
+async def test_a_cancel_says_who_won(house: House, ann: Person):
     waiting = await plan(ann, persona_id="brad", at=later(days=1))
     placed = await plan(ann, persona_id="brad", at=later(days=1))
     house.books.execute("UPDATE scheduled_calls SET status = 'executed' WHERE id = %s", (placed["id"],))
@@ -383,7 +384,7 @@ async def test_a_schedule_ends_after_so_many_calls(ann: Person):
     assert (last["status"], last["at"]) == ("ended", None)
 
 
-async def test_c05_what_was_missed_is_shown_with_why(house: House, ann: Person):
+async def test_what_was_missed_is_shown_with_why(house: House, ann: Person):
     made = await plan(ann, **RULE)
     house.books.execute(
         "UPDATE scheduled_calls SET status = 'missed', outcome = 'too_late' WHERE schedule_id = %s", (made["id"],)
