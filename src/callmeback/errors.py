@@ -353,3 +353,33 @@ class PaymentDeclined(CallMeBackError):
     """The card was declined."""
 
     code = "payment_declined"
+
+
+class RecurrenceInvalid(CallMeBackError):
+    """This is no rule by which calls can repeat."""
+
+    code = "recurrence_invalid"
+
+
+class RecurrenceTooFrequent(CallMeBackError):
+    """The rule rings too often."""
+
+    code = "recurrence_too_frequent"
+
+
+class RecurrenceNever(CallMeBackError):
+    """The rule never rings any more."""
+
+    code = "recurrence_never"
+
+
+class UnknownTimezone(CallMeBackError):
+    """There is no such time zone."""
+
+    code = "unknown_timezone"
+
+
+class TimePast(CallMeBackError):
+    """This time is past."""
+
+    code = "time_past"
