@@ -383,3 +383,21 @@ class TimePast(CallMeBackError):
     """This time is past."""
 
     code = "time_past"
+
+
+class TooManySchedules(CallMeBackError):
+    """So many calls are planned already; end or cancel some first."""
+
+    code = "too_many_schedules"
+
+
+class ScheduleTooDense(CallMeBackError):
+    """Two calls of a schedule must be at least five minutes apart."""
+
+    code = "schedule_too_dense"
+
+
+class NotWaiting(CallMeBackError):
+    """This call no longer waits: it was placed, missed or canceled."""
+
+    code = "not_waiting"
