@@ -94,7 +94,7 @@ DECLARE
         'acts_for', 'add_cost_event', 'add_late_cost', 'add_price_version', 'begin_relationship', 'claim_answer',
         'grant_problems', 'grant_scope', 'grant_scopes',
         'keep_answer', 'key_functions', 'key_relations', 'learn_statement', 'make_key_view', 'make_key_views',
-        'proxy_keys', 'proxy_statements', 'proxy_version', 'refresh_card', 'take_scope'
+        'proxy_keys', 'proxy_statements', 'proxy_version', 'refresh_card', 'statement_statistics', 'take_scope'
     ];
 BEGIN
     RETURN QUERY
