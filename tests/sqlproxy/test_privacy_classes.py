@@ -77,8 +77,8 @@ WRITABLE = {
 CALLABLE = {
     "advance_call", "call_rank", "carrier_event", "claim_dials", "count_attempt", "drop_old_partitions", "ensure_card",
     "ensure_partitions", "erase_user", "finish_call", "forget_attempts", "lease_stale_calls", "meter_calls",
-    "move_credits", "rate_in_force", "record_cost_events", "register_user", "remove_phone", "revoke_all_tokens",
-    "revoke_token", "set_tier", "start_call", "sweep_expired",
+    "move_credits", "price_of", "rate_in_force", "record_cost_events", "register_user", "remove_phone", "reprice_calls",
+    "revoke_all_tokens", "revoke_token", "set_tier", "start_call", "sweep_expired",
 }  # fmt: skip
 
 # A text column whose CHECK, or whose domain's, lists its words holds nothing else.
@@ -193,7 +193,7 @@ async def test_a_migration_remakes_views_and_grants(
     clear = await make_key(reads=("subscription_tiers", "personas"), pii=True)
     directory = tmp_path / "sql"
     copytree(migration_files.SQL_DIRECTORY, directory)
-    (directory / "migrations" / "011_more.sql").write_text(
+    (directory / "migrations" / "999_more.sql").write_text(
         "ALTER TABLE users ADD COLUMN nickname text DEFAULT 'Annie';\n"
         "ALTER TABLE unknown_caller_attempts DROP COLUMN notes CASCADE;\n"
         "COMMENT ON COLUMN users.nickname IS 'pii:name. How friends call the person.';\n"

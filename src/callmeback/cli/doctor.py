@@ -22,7 +22,7 @@ _STYLES: Final = {"green": "green", "red": "bold red", "skipped": "yellow"}
 @click.argument("area", required=False, type=click.Choice(list(doctor.AREAS)), metavar="[AREA]")
 @json_option
 def command(area: str | None, as_json: bool) -> None:
-    """Examine AREA (money), or everything; exit code 1 when a check is red."""
+    """Examine AREA (money, payments), or everything; exit code 1 when a check is red."""
     verdicts = asyncio.run(_examine([area] if area else list(doctor.AREAS)))
     if as_json:
         show_json({"items": verdicts})

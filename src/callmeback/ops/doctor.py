@@ -15,6 +15,7 @@ from callmeback.pg.pool import Database, Session
 from callmeback.pg.statements import Statement
 
 SQL: Final = statements.load("callmeback.ops", "doctor.sql")
+PAYMENTS: Final = statements.load("callmeback.ops", "doctor_payments.sql")
 
 # Objects that a verdict names; there may be more of them.
 OBJECTS_MAX: Final = 20
@@ -24,6 +25,12 @@ CHECK_SECONDS_MAX: Final = 300.0
 STALE_AFTER: Final = timedelta(minutes=16)
 # As long as drop_old_partitions() keeps cost events.
 EVENTS_KEPT: Final = timedelta(days=90)
+
+# What comes in waits for its object for seconds, a capture for a minute; past this somebody must look.
+MONEY_WAITS: Final = timedelta(hours=1)
+EVENTS_LOOKED_AT: Final = timedelta(days=31)
+# The worker asks the provider about a plan two hours after its period, and again.
+PLAN_SILENT: Final = timedelta(days=2)
 
 Outcome = Literal["green", "red", "skipped"]
 
@@ -120,6 +127,43 @@ AREAS: Final[Mapping[str, Sequence[Check]]] = {
             "calls end with a settlement",
             SQL.unsettled,
             "Settle an ended call by `SELECT finish_call(…)`; only that function may end a call.",
+        ),
+    ),
+    "payments": (
+        Check(
+            "no event was refused",
+            PAYMENTS.event_refused,
+            "Compare the event at the provider with our row; give credits or money back by hand where it was right.",
+            {"looked_at": EVENTS_LOOKED_AT},
+        ),
+        Check(
+            "events find their objects",
+            PAYMENTS.event_unmatched,
+            "Is it another installation's, on the same account? Else see at the provider what it speaks of.",
+            {"waits": MONEY_WAITS, "looked_at": EVENTS_LOOKED_AT},
+        ),
+        Check(
+            "what was set aside is settled",
+            PAYMENTS.authorization_unsettled,
+            "Is the worker running, and does the provider answer? It captures and lets go by itself.",
+            {"waits": MONEY_WAITS},
+        ),
+        Check(
+            "sealed days are intact",
+            PAYMENTS.day_broken,
+            _STOP + "A closed ledger was changed past the triggers: compare with a backup and the published hashes.",
+        ),
+        Check(
+            "plans are heard of",
+            PAYMENTS.plan_silent,
+            "Is the worker running, and does the webhook arrive? See the plan at the provider.",
+            {"silent": PLAN_SILENT},
+        ),
+        Check(
+            "people are told of their budget",
+            PAYMENTS.warning_untold,
+            "Is the worker running, and do the mail server and the carrier answer? See its log.",
+            {"waits": MONEY_WAITS},
         ),
     ),
 }
