@@ -142,8 +142,8 @@ used = st.tuples(
 )
 LEGS = (
     ("twilio", "carrier", "second"), ("deepgram", "listener", "second"), ("cerebras", "brain", "input_token"),
-    ("cerebras", "brain", "output_token"), ("elevenlabs", "voice", "character"), ("cerebras", "fallback", "input_token"),
-    ("cerebras", "fallback", "output_token"), ("espeak", "local", "character"),
+    ("cerebras", "brain", "output_token"), ("elevenlabs", "voice", "character"),
+    ("cerebras", "fallback", "input_token"), ("cerebras", "fallback", "output_token"), ("espeak", "local", "character"),
 )  # fmt: skip
 
 

@@ -193,7 +193,8 @@ async def test_a_migration_remakes_views_and_grants(
     clear = await make_key(reads=("subscription_tiers", "personas"), pii=True)
     directory = tmp_path / "sql"
     copytree(migration_files.SQL_DIRECTORY, directory)
-    (directory / "migrations" / "999_more.sql").write_text(
+    number = len(list((directory / "migrations").glob("*.sql"))) + 1
+    (directory / "migrations" / f"{number:03}_more.sql").write_text(
         "ALTER TABLE users ADD COLUMN nickname text DEFAULT 'Annie';\n"
         "ALTER TABLE unknown_caller_attempts DROP COLUMN notes CASCADE;\n"
         "COMMENT ON COLUMN users.nickname IS 'pii:name. How friends call the person.';\n"

@@ -65,15 +65,21 @@ async def compare(
     unlike = [key for key in ours.keys() | theirs.cents.keys() if ours.get(key, 0) != theirs.cents.get(key, 0)]
     red: list[Difference] = []
     young: list[Difference] = []
-    for number, (kind, object_id) in enumerate(sorted(unlike)):
-        key: Key = (kind, object_id)
+    by_invoice: set[Key] = set()
+    # Theirs first: a payment that we know by its invoice alone is found from its intent.
+    for number, key in enumerate(sorted(unlike, key=lambda key: (key not in theirs.cents, key))):
+        kind, object_id = key
+        if key in by_invoice:
+            continue
         found = Difference(
             kind=kind,
             object_id=object_id,
             our_cents=ours.get(key, Decimal(0)),
             their_cents=Decimal(theirs.cents.get(key, 0)),
         )
-        again = await _again(db, cashier, found) if number < SECOND_LOOKS_MAX else found
+        again, invoice = (await _again(db, cashier, found)) if number < SECOND_LOOKS_MAX else (found, None)
+        if invoice is not None:
+            by_invoice.add(("payment", invoice))
         if again.our_cents == again.their_cents:
             continue
         age = datetime.now(UTC) - theirs.newest.get(key, since)
@@ -113,11 +119,11 @@ def _by_object(flows: list[Flow]) -> dict[Key, Decimal]:
     return dict(sums)
 
 
-async def _again(db: Database, cashier: Cashier, found: Difference) -> Difference:
-    """The object as both sides have it now; a payment may be known to us by its invoice alone."""
+async def _again(db: Database, cashier: Cashier, found: Difference) -> tuple[Difference, str | None]:
+    """The object as both sides have it now, and the invoice that it paid: we may know it by that alone."""
     theirs = await cashier.net_of(found.kind, found.object_id)
     invoice = await cashier.invoice_of(found.object_id) if found.kind == "payment" and theirs else None
     async with db.transaction(read_only=True) as tx:
         ours = await books.flow_of(tx, found.kind, found.object_id, invoice)
 
-    return msgspec.structs.replace(found, our_cents=ours, their_cents=Decimal(theirs))
+    return msgspec.structs.replace(found, our_cents=ours, their_cents=Decimal(theirs)), invoice
