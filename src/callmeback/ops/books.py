@@ -5,7 +5,7 @@ change that file too, and wherever it was copied.
 """
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +21,7 @@ from callmeback.ops import comparison, doctor
 from callmeback.pg.pool import Database
 from callmeback.providers.stripe import Cashier
 from callmeback.providers.twilio import Carrier
+from callmeback.settings import Settings
 
 FOLDER: Final = "books"
 PUBLISHED: Final = "sealed-days.jsonl"
@@ -109,13 +110,19 @@ def publish(folder: Path, seal: Seal) -> Path:
     return path
 
 
+# What could not be asked is not in order, nor is what somebody should look at.
+_WEIGHT: Final[Mapping[str, Outcome]] = {"green": "green", "warning": "red", "red": "red", "skipped": "unknown"}
+
+
 async def check_own(db: Database, days: Period, folder: Path) -> list[Finding]:
     """Our books by themselves: the doctor's proofs, costs at their rates, sealed days, what was published of them."""
-    verdicts = await doctor.examine(db, ["money"])
+    patient = await doctor.acquainted(doctor.Patient(settings=Settings(home=folder), dsn="", db=db))
+    # One after the other: the pool of whoever asks may be small.
+    verdicts = [await doctor.consult(patient, "money", check) for check in doctor.AREAS["money"]]
     found = [
         Finding(
             name=verdict.name,
-            verdict="unknown" if verdict.verdict == "skipped" else verdict.verdict,
+            verdict=_WEIGHT[verdict.verdict],
             summary=verdict.what_to_do,
             objects=tuple(f"{symptom.object}: {symptom.detail}" for symptom in verdict.objects),
         )

@@ -54,6 +54,12 @@ def complete(settings: Settings) -> Settings:
     Raises ConfigurationError for settings that `check` refuses.
     """
     settings.check()
+
+    return with_secrets(settings)
+
+
+def with_secrets(settings: Settings) -> Settings:
+    """The same without the check: for who only looks."""
     if settings.jwt_secret is None:
         kept = generated_secrets(prepare(settings.home))
         settings = msgspec.structs.replace(

@@ -2779,7 +2779,7 @@ DECLARE
         'add_retry', 'calendar_feed_user', 'claim_due', 'claim_jobs', 'claim_reminders', 'claim_schedules', 'ensure_jobs',
         'extend_job', 'finish_due', 'finish_job', 'halt_schedule', 'place_due', 'refusal_code', 'request_job', 'settle_due',
         'keep_answer', 'key_functions', 'key_relations', 'learn_statement', 'make_key_view', 'make_key_views',
-        'proxy_keys', 'proxy_statements', 'proxy_version', 'refresh_card', 'take_scope'
+        'proxy_keys', 'proxy_statements', 'proxy_version', 'refresh_card', 'statement_statistics', 'take_scope'
     ];
 BEGIN
     RETURN QUERY
@@ -4634,6 +4634,32 @@ END
 $$;
 
 COMMENT ON FUNCTION public.start_paid_call(p_authorization_id text, p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, OUT call_id text, OUT replayed boolean) IS 'Begins a call with the minutes that its own authorization pays, or refuses as start_call does and leaves nothing.';
+
+CREATE FUNCTION public.statement_statistics() RETURNS TABLE(query text, calls bigint, rows bigint, total_ms double precision, mean_ms double precision, spilt_bytes bigint, hit_percent numeric)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+DECLARE
+    v_schema text;
+BEGIN
+    SELECT e.extnamespace::regnamespace::text INTO v_schema FROM pg_extension AS e WHERE e.extname = 'pg_stat_statements';
+    IF v_schema IS NULL THEN
+        RETURN;
+    END IF;
+    -- Commands that aren't normalised could show a value, a password for one; what is normalised holds $1 instead.
+    RETURN QUERY EXECUTE format(
+        'SELECT s.query, s.calls, s.rows, s.total_exec_time, s.mean_exec_time, '
+        || '(s.temp_blks_written * current_setting(''block_size'')::bigint)::bigint, '
+        || 'round(100.0 * s.shared_blks_hit / nullif(s.shared_blks_hit + s.shared_blks_read, 0), 1) '
+        || 'FROM %s.pg_stat_statements AS s '
+        || 'WHERE s.dbid = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()) '
+        || 'AND s.query ~* ''^\s*(select|insert|update|delete|merge|with)\M''',
+        v_schema
+    );
+END
+$_$;
+
+COMMENT ON FUNCTION public.statement_statistics() IS 'Statements of this database by pg_stat_statements, nothing where that isn''t installed. Texts are normalised: values stand in them as $1.';
 
 CREATE TABLE public.subscriptions (
     user_id public.id NOT NULL,
@@ -8977,6 +9003,8 @@ GRANT ALL ON FUNCTION public.start_call(p_call_id text, p_user_id text, p_person
 
 REVOKE ALL ON FUNCTION public.start_paid_call(p_authorization_id text, p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, OUT call_id text, OUT replayed boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.start_paid_call(p_authorization_id text, p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, OUT call_id text, OUT replayed boolean) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.statement_statistics() FROM PUBLIC;
 
 GRANT SELECT ON TABLE public.subscriptions TO callmeback_api;
 
