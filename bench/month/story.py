@@ -47,6 +47,8 @@ REFUND_EVERY, DISPUTE_EVERY = 20, 40
 TALK_DAYS = (6, 20, 33)
 CHANGE_DAY, REFUND_DAY, DISPUTE_DAY, VERDICT_DAY = 12, 18, 22, 30
 PATIENCE_S = 900.0
+# A machine that is busy with something else is asked again.
+ATTEMPTS_MAX, AGAIN_AFTER_S = 5, 1.0
 DUPLICATES = 0.3
 
 Rows = Sequence[dict[str, Any]]
@@ -329,6 +331,12 @@ class Month:
     async def _each(self, things: Sequence[Any], work: Callable[[Any], Awaitable[None]]) -> None:
         async def one(thing: Any) -> None:
             async with self._turns:
+                for _ in range(ATTEMPTS_MAX - 1):
+                    try:
+                        return await work(thing)
+                    except (errors.Overloaded, errors.DatabaseUnavailable):
+                        # People press the button again; what was begun before is left, as theirs would be.
+                        await asyncio.sleep(AGAIN_AFTER_S)
                 await work(thing)
 
         await asyncio.gather(*(one(thing) for thing in things))
