@@ -49,8 +49,8 @@ BEGIN
         OR abs(p_local_day - (v_now AT TIME ZONE 'UTC')::date) > 1 THEN
         RAISE EXCEPTION 'local day % is no zone''s today', p_local_day USING ERRCODE = 'CM021';
     END IF;
+    -- A key of the SQL proxy doesn't choose what its calls cost, nor how long one may wait with its hold.
     IF starts_with(session_user, 'callmeback_key_') THEN
-        -- A key of the SQL proxy doesn't choose what its calls cost, nor how long one may wait with its hold.
         PERFORM require_card_in_force(p_card);
         p_dial_within := least(p_dial_within, c_longest_wait);
     END IF;
@@ -101,8 +101,7 @@ BEGIN
         RAISE EXCEPTION 'phone number is blocked' USING ERRCODE = 'CM013';
     END IF;
     SELECT w.id, w.worst_case_cents_per_minute INTO v_version_id, v_worst
-    FROM price_versions AS w
-    WHERE w.card = p_card AND w.effective_from <= v_now
+    FROM price_versions AS w WHERE w.card = p_card AND w.effective_from <= v_now
     ORDER BY w.effective_from DESC
     LIMIT 1;
     IF v_worst IS NULL OR v_worst <= 0 THEN
