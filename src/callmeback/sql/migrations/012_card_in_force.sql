@@ -9,3 +9,4 @@ CREATE TABLE card_in_force (
 COMMENT ON TABLE card_in_force IS 'One row: the set of models that the house calls with since its last start.';
 COMMENT ON COLUMN card_in_force.is_only IS 'Keeps this table to one row.';
 COMMENT ON COLUMN card_in_force.card IS 'As in price_versions.';
+COMMENT ON COLUMN card_in_force.since IS 'When the house began to call with it.';
