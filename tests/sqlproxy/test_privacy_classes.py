@@ -48,8 +48,8 @@ REVIEWED = {
     "models, prices and voices": (
         "calls.voice_id", "effective_voices.voice_id", "effective_voices.voice_settings", "personas.default_voice_id",
         "personas.default_voice_settings", "personas.llm_model", "price_versions.brain_model", "price_versions.card",
-        "card_in_force.card", "price_versions.carrier_model", "price_versions.fallback_model", "price_versions.listener_model",
-        "price_versions.local_model", "price_versions.voice_model", "service_rates.model",
+        "price_versions.carrier_model", "price_versions.fallback_model", "price_versions.listener_model",
+        "card_in_force.card", "price_versions.local_model", "price_versions.voice_model", "service_rates.model",
         "user_persona_relationships.voice_id", "user_persona_relationships.voice_settings",
     ),
     "the card of a persona or a scenario, which its owner chose to be seen": (
@@ -79,9 +79,9 @@ WRITABLE = {
 CALLABLE = {
     "add_occurrence", "advance_call", "call_rank", "cancel_scheduled_call", "carrier_event", "claim_dials",
     "count_attempt", "drop_old_partitions", "ensure_card", "ensure_partitions", "erase_user", "finish_call",
-    "forget_attempts", "lease_stale_calls", "meter_calls", "move_credits", "rate_in_force", "record_cost_events",
-    "register_user", "remove_phone", "revoke_all_tokens", "revoke_token", "set_tier", "start_call", "sweep_expired",
-    "withdraw_occurrences",
+    "forget_attempts", "lease_stale_calls", "meter_calls", "move_credits", "price_of", "rate_in_force",
+    "record_cost_events", "register_user", "remove_phone", "reprice_calls", "revoke_all_tokens", "revoke_token",
+    "set_tier", "start_call", "sweep_expired", "withdraw_occurrences",
 }  # fmt: skip
 
 # A text column whose CHECK, or whose domain's, lists its words holds nothing else.
