@@ -71,14 +71,14 @@ BEGIN
         END IF;
     END IF;
 
-    -- Small looks are cheaper than a join of nine, and see what was committed while we waited for the account. The
-    -- person's row is locked too, as their foreign key would anyway: who was blocked or erased meanwhile is seen as such.
+    -- Small looks are cheaper than a join of nine, and see what was committed while we waited for the account, whose row
+    -- stays in its place from here on. The person's is locked too, as their foreign key would anyway: who was blocked or
+    -- erased meanwhile is seen as such. What is selected has its domain's type, whose rule isn't checked again below.
     SELECT
-        a.user_id, a.available_credits, a.debt_credits, a.subscription_tier, a.calls_day, a.calls_in_day, a.spend_month,
+        a.ctid AS place, a.user_id, a.available_credits, a.debt_credits, a.subscription_tier, a.calls_day, a.calls_in_day, a.spend_month,
         a.spent_in_month_cents, a.max_calls_per_day, a.max_call_duration_seconds
     INTO v_account
-    FROM user_credits AS a WHERE a.user_id = p_user_id
-    FOR NO KEY UPDATE;
+    FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'user does not exist' USING ERRCODE = 'CM008';
     END IF;
@@ -102,8 +102,7 @@ BEGIN
     END IF;
     SELECT w.id, w.worst_case_cents_per_minute INTO v_version_id, v_worst
     FROM price_versions AS w WHERE w.card = p_card AND w.effective_from <= v_now
-    ORDER BY w.effective_from DESC
-    LIMIT 1;
+    ORDER BY w.effective_from DESC LIMIT 1;
     IF v_worst IS NULL OR v_worst <= 0 THEN
         RAISE EXCEPTION 'no rate for the models of %', p_card USING ERRCODE = 'CM009';
     ELSIF v_account.debt_credits > 0 THEN
@@ -180,7 +179,7 @@ BEGIN
             calls_day = greatest(a.calls_day, p_local_day), calls_in_day = v_calls_in_day + 1,
             spent_in_month_cents = CASE WHEN v_month > a.spend_month THEN 0 ELSE a.spent_in_month_cents END,
             spend_month = v_month, updated_at = v_now
-        WHERE a.user_id = p_user_id
+        WHERE a.ctid = v_account.place RETURNING a.user_id
     ),
     placed AS (
         INSERT INTO calls (
@@ -195,7 +194,8 @@ BEGIN
         )
     )
     INSERT INTO call_cost_breakdowns (call_id, user_id, price_version_id, seen_at, created_at)
-    VALUES (v_call_id, v_account.user_id, v_version_id, v_now, v_now);
+    SELECT v_call_id, a.user_id, v_version_id, v_now, v_now FROM account AS a;
+    ASSERT FOUND, 'an account that is locked stays in its place';
     call_id := p_call_id;
     replayed := false;
 END

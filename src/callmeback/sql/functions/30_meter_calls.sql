@@ -29,9 +29,12 @@ BEGIN
     RETURN QUERY
     WITH
     -- Locked in one order whatever the plan: batches that overlap would deadlock (a write that timed out may still run).
-    -- Priced here, where each leg is computed once: what a statement's target joins is computed at each mention.
+    -- Priced here, where each leg is computed once: what a statement's target joins is computed at each mention. A row that
+    -- is locked stays in its place, where it is written without looking for it again; one that changed since we began isn't
+    -- seen there, and waits for the next second.
     locked AS MATERIALIZED (
         SELECT
+            b.ctid AS place,
             b.user_id,
             b.call_id,
             p_seqs[i] AS seq,
@@ -84,7 +87,7 @@ BEGIN
             elevenlabs_cost_cents = m.voice_cents,
             total_cost_cents = m.carrier_cents + m.listener_cents + m.brain_cents + m.voice_cents
         FROM locked AS m
-        WHERE b.user_id = m.user_id AND b.call_id = m.call_id AND m.seq > b.meter_seq AND b.settled_at IS NULL
+        WHERE b.ctid = m.place AND m.is_news
     )
     SELECT
         m.call_id::text,

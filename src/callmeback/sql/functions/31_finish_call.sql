@@ -201,16 +201,15 @@ DECLARE
     v_balance integer;
     v_seq bigint;
 BEGIN
-    -- Three small looks cost half of what their join does. What is selected has its domain's type, so that its rule isn't
-    -- checked again where it is written. The call is locked before its breakdown.
+    -- Three small looks cost half of what their join does. The call is locked before its breakdown; both stay in their
+    -- place from here on. What is selected has its domain's type, whose rule isn't checked again where it is written.
     SELECT
-        c.id, c.user_id, c.status, c.hold_open, c.hold_credits, c.credits_used, c.persona_id, c.local_day, c.local_month,
+        c.ctid AS place, c.id, c.user_id, c.status, c.hold_open, c.hold_credits, c.credits_used, c.persona_id, c.local_day, c.local_month,
         c.answered_at, c.payment_method, c.created_at
     INTO v
-    FROM calls AS c WHERE c.user_id = p_user_id AND c.id = p_call_id
-    FOR NO KEY UPDATE;
+    FROM calls AS c WHERE c.user_id = p_user_id AND c.id = p_call_id FOR NO KEY UPDATE;
     SELECT
-        b.price_version_id, b.has_events, b.total_cost_cents AS cost_before,
+        b.ctid AS place, b.price_version_id, b.has_events, b.total_cost_cents AS cost_before,
         greatest(b.twilio_duration_seconds, p_connected_seconds) AS carrier_seconds,
         greatest(b.deepgram_audio_seconds, p_listener_seconds) AS listener_seconds,
         greatest(b.cerebras_input_tokens, p_input_tokens) AS input_tokens,
@@ -220,9 +219,7 @@ BEGIN
         greatest(b.fallback_output_tokens, p_fallback_output_tokens) AS fallback_output_tokens,
         greatest(b.local_characters, p_local_characters) AS local_characters
     INTO u
-    FROM call_cost_breakdowns AS b
-    WHERE b.user_id = p_user_id AND b.call_id = p_call_id
-    FOR NO KEY UPDATE;
+    FROM call_cost_breakdowns AS b WHERE b.user_id = p_user_id AND b.call_id = p_call_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         settled := false;
         RETURN;
@@ -261,7 +258,8 @@ BEGIN
         twilio_cost_cents = p.carrier_cents, deepgram_cost_cents = p.listener_cents,
         cerebras_cost_cents = p.brain_cents, elevenlabs_cost_cents = p.voice_cents,
         total_cost_cents = finish_call.cost_cents
-    WHERE b.user_id = p_user_id AND b.call_id = p_call_id;
+    WHERE b.ctid = u.place;
+    ASSERT FOUND, 'a breakdown that is locked stays in its place';
 
     IF NOT v.hold_open THEN
         -- Settled before: what came later is the breakdown's and its month's, the person is not charged again.
@@ -304,20 +302,6 @@ BEGIN
     freed AS (
         DELETE FROM open_calls AS o WHERE o.user_id = p_user_id AND o.call_id = p_call_id
     ),
-    ended AS (
-        UPDATE calls AS c
-        SET
-            status = p_status, end_reason = p_end_reason,
-            end_time = v_now, duration_seconds = u.carrier_seconds,
-            credits_used = finish_call.credits_used, actual_cost_cents = cost_cents,
-            payment_status = CASE WHEN finish_call.credits_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
-            hold_open = false,
-            answered_by = coalesce(p_answered_by, c.answered_by),
-            turn_count = p_turn_count, interrupt_count = p_interrupt_count,
-            avg_response_time_ms = p_avg_response_time_ms,
-            error_message = p_error_message, updated_at = v_now
-        WHERE c.user_id = p_user_id AND c.id = p_call_id
-    ),
     -- The first event is the whole state, with nothing to sum up before.
     noted AS (
         INSERT INTO call_cost_events (
@@ -332,14 +316,29 @@ BEGIN
             u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters,
             p.carrier_cents, p.listener_cents, p.brain_cents, p.voice_cents, cost_cents
         WHERE finish_call.cost_cents > 0 AND NOT u.has_events
+    ),
+    posted AS (
+        INSERT INTO credit_transactions (
+            user_id, seq, amount, balance_before, balance_after, type, cause, call_id, created_at
+        )
+        SELECT
+            v.user_id, v_seq, -finish_call.credits_used, v_balance + finish_call.credits_used, v_balance,
+            'call_deduction', 'call:' || p_call_id, v.id, v_now
+        WHERE finish_call.credits_used > 0
     )
-    INSERT INTO credit_transactions (
-        user_id, seq, amount, balance_before, balance_after, type, cause, call_id, created_at
-    )
-    SELECT
-        v.user_id, v_seq, -finish_call.credits_used, v_balance + finish_call.credits_used, v_balance,
-        'call_deduction', 'call:' || p_call_id, v.id, v_now
-    WHERE finish_call.credits_used > 0;
+    UPDATE calls AS c
+    SET
+        status = p_status, end_reason = p_end_reason,
+        end_time = v_now, duration_seconds = u.carrier_seconds,
+        credits_used = finish_call.credits_used, actual_cost_cents = cost_cents,
+        payment_status = CASE WHEN finish_call.credits_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
+        hold_open = false,
+        answered_by = coalesce(p_answered_by, c.answered_by),
+        turn_count = p_turn_count, interrupt_count = p_interrupt_count,
+        avg_response_time_ms = p_avg_response_time_ms,
+        error_message = p_error_message, updated_at = v_now
+    WHERE c.ctid = v.place;
+    ASSERT FOUND, 'a call that is locked stays in its place';
     IF v.payment_method = 'stripe' THEN
         PERFORM settle_authorization(p_user_id, p_call_id, credits_used);
     END IF;
