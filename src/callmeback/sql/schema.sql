@@ -2158,16 +2158,15 @@ DECLARE
     v_balance integer;
     v_seq bigint;
 BEGIN
-    -- Three small looks cost half of what their join does. What is selected has its domain's type, so that its rule isn't
-    -- checked again where it is written. The call is locked before its breakdown.
+    -- Three small looks cost half of what their join does. The call is locked before its breakdown; both stay in their
+    -- place from here on. What is selected has its domain's type, whose rule isn't checked again where it is written.
     SELECT
-        c.id, c.user_id, c.status, c.hold_open, c.hold_credits, c.credits_used, c.persona_id, c.local_day, c.local_month,
+        c.ctid AS place, c.id, c.user_id, c.status, c.hold_open, c.hold_credits, c.credits_used, c.persona_id, c.local_day, c.local_month,
         c.answered_at, c.payment_method, c.created_at
     INTO v
-    FROM calls AS c WHERE c.user_id = p_user_id AND c.id = p_call_id
-    FOR NO KEY UPDATE;
+    FROM calls AS c WHERE c.user_id = p_user_id AND c.id = p_call_id FOR NO KEY UPDATE;
     SELECT
-        b.price_version_id, b.has_events, b.total_cost_cents AS cost_before,
+        b.ctid AS place, b.price_version_id, b.has_events, b.total_cost_cents AS cost_before,
         greatest(b.twilio_duration_seconds, p_connected_seconds) AS carrier_seconds,
         greatest(b.deepgram_audio_seconds, p_listener_seconds) AS listener_seconds,
         greatest(b.cerebras_input_tokens, p_input_tokens) AS input_tokens,
@@ -2177,9 +2176,7 @@ BEGIN
         greatest(b.fallback_output_tokens, p_fallback_output_tokens) AS fallback_output_tokens,
         greatest(b.local_characters, p_local_characters) AS local_characters
     INTO u
-    FROM call_cost_breakdowns AS b
-    WHERE b.user_id = p_user_id AND b.call_id = p_call_id
-    FOR NO KEY UPDATE;
+    FROM call_cost_breakdowns AS b WHERE b.user_id = p_user_id AND b.call_id = p_call_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         settled := false;
         RETURN;
@@ -2218,7 +2215,8 @@ BEGIN
         twilio_cost_cents = p.carrier_cents, deepgram_cost_cents = p.listener_cents,
         cerebras_cost_cents = p.brain_cents, elevenlabs_cost_cents = p.voice_cents,
         total_cost_cents = finish_call.cost_cents
-    WHERE b.user_id = p_user_id AND b.call_id = p_call_id;
+    WHERE b.ctid = u.place;
+    ASSERT FOUND, 'a breakdown that is locked stays in its place';
 
     IF NOT v.hold_open THEN
         -- Settled before: what came later is the breakdown's and its month's, the person is not charged again.
@@ -2261,20 +2259,6 @@ BEGIN
     freed AS (
         DELETE FROM open_calls AS o WHERE o.user_id = p_user_id AND o.call_id = p_call_id
     ),
-    ended AS (
-        UPDATE calls AS c
-        SET
-            status = p_status, end_reason = p_end_reason,
-            end_time = v_now, duration_seconds = u.carrier_seconds,
-            credits_used = finish_call.credits_used, actual_cost_cents = cost_cents,
-            payment_status = CASE WHEN finish_call.credits_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
-            hold_open = false,
-            answered_by = coalesce(p_answered_by, c.answered_by),
-            turn_count = p_turn_count, interrupt_count = p_interrupt_count,
-            avg_response_time_ms = p_avg_response_time_ms,
-            error_message = p_error_message, updated_at = v_now
-        WHERE c.user_id = p_user_id AND c.id = p_call_id
-    ),
     -- The first event is the whole state, with nothing to sum up before.
     noted AS (
         INSERT INTO call_cost_events (
@@ -2289,14 +2273,29 @@ BEGIN
             u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters,
             p.carrier_cents, p.listener_cents, p.brain_cents, p.voice_cents, cost_cents
         WHERE finish_call.cost_cents > 0 AND NOT u.has_events
+    ),
+    posted AS (
+        INSERT INTO credit_transactions (
+            user_id, seq, amount, balance_before, balance_after, type, cause, call_id, created_at
+        )
+        SELECT
+            v.user_id, v_seq, -finish_call.credits_used, v_balance + finish_call.credits_used, v_balance,
+            'call_deduction', 'call:' || p_call_id, v.id, v_now
+        WHERE finish_call.credits_used > 0
     )
-    INSERT INTO credit_transactions (
-        user_id, seq, amount, balance_before, balance_after, type, cause, call_id, created_at
-    )
-    SELECT
-        v.user_id, v_seq, -finish_call.credits_used, v_balance + finish_call.credits_used, v_balance,
-        'call_deduction', 'call:' || p_call_id, v.id, v_now
-    WHERE finish_call.credits_used > 0;
+    UPDATE calls AS c
+    SET
+        status = p_status, end_reason = p_end_reason,
+        end_time = v_now, duration_seconds = u.carrier_seconds,
+        credits_used = finish_call.credits_used, actual_cost_cents = cost_cents,
+        payment_status = CASE WHEN finish_call.credits_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
+        hold_open = false,
+        answered_by = coalesce(p_answered_by, c.answered_by),
+        turn_count = p_turn_count, interrupt_count = p_interrupt_count,
+        avg_response_time_ms = p_avg_response_time_ms,
+        error_message = p_error_message, updated_at = v_now
+    WHERE c.ctid = v.place;
+    ASSERT FOUND, 'a call that is locked stays in its place';
     IF v.payment_method = 'stripe' THEN
         PERFORM settle_authorization(p_user_id, p_call_id, credits_used);
     END IF;
@@ -3129,9 +3128,12 @@ BEGIN
     RETURN QUERY
     WITH
     -- Locked in one order whatever the plan: batches that overlap would deadlock (a write that timed out may still run).
-    -- Priced here, where each leg is computed once: what a statement's target joins is computed at each mention.
+    -- Priced here, where each leg is computed once: what a statement's target joins is computed at each mention. A row that
+    -- is locked stays in its place, where it is written without looking for it again; one that changed since we began isn't
+    -- seen there, and waits for the next second.
     locked AS MATERIALIZED (
         SELECT
+            b.ctid AS place,
             b.user_id,
             b.call_id,
             p_seqs[i] AS seq,
@@ -3184,7 +3186,7 @@ BEGIN
             elevenlabs_cost_cents = m.voice_cents,
             total_cost_cents = m.carrier_cents + m.listener_cents + m.brain_cents + m.voice_cents
         FROM locked AS m
-        WHERE b.user_id = m.user_id AND b.call_id = m.call_id AND m.seq > b.meter_seq AND b.settled_at IS NULL
+        WHERE b.ctid = m.place AND m.is_news
     )
     SELECT
         m.call_id::text,
@@ -4523,14 +4525,14 @@ BEGIN
         END IF;
     END IF;
 
-    -- Small looks are cheaper than a join of nine, and see what was committed while we waited for the account. The
-    -- person's row is locked too, as their foreign key would anyway: who was blocked or erased meanwhile is seen as such.
+    -- Small looks are cheaper than a join of nine, and see what was committed while we waited for the account, whose row
+    -- stays in its place from here on. The person's is locked too, as their foreign key would anyway: who was blocked or
+    -- erased meanwhile is seen as such. What is selected has its domain's type, whose rule isn't checked again below.
     SELECT
-        a.user_id, a.available_credits, a.debt_credits, a.subscription_tier, a.calls_day, a.calls_in_day, a.spend_month,
+        a.ctid AS place, a.user_id, a.available_credits, a.debt_credits, a.subscription_tier, a.calls_day, a.calls_in_day, a.spend_month,
         a.spent_in_month_cents, a.max_calls_per_day, a.max_call_duration_seconds
     INTO v_account
-    FROM user_credits AS a WHERE a.user_id = p_user_id
-    FOR NO KEY UPDATE;
+    FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'user does not exist' USING ERRCODE = 'CM008';
     END IF;
@@ -4554,8 +4556,7 @@ BEGIN
     END IF;
     SELECT w.id, w.worst_case_cents_per_minute INTO v_version_id, v_worst
     FROM price_versions AS w WHERE w.card = p_card AND w.effective_from <= v_now
-    ORDER BY w.effective_from DESC
-    LIMIT 1;
+    ORDER BY w.effective_from DESC LIMIT 1;
     IF v_worst IS NULL OR v_worst <= 0 THEN
         RAISE EXCEPTION 'no rate for the models of %', p_card USING ERRCODE = 'CM009';
     ELSIF v_account.debt_credits > 0 THEN
@@ -4632,7 +4633,7 @@ BEGIN
             calls_day = greatest(a.calls_day, p_local_day), calls_in_day = v_calls_in_day + 1,
             spent_in_month_cents = CASE WHEN v_month > a.spend_month THEN 0 ELSE a.spent_in_month_cents END,
             spend_month = v_month, updated_at = v_now
-        WHERE a.user_id = p_user_id
+        WHERE a.ctid = v_account.place RETURNING a.user_id
     ),
     placed AS (
         INSERT INTO calls (
@@ -4647,7 +4648,8 @@ BEGIN
         )
     )
     INSERT INTO call_cost_breakdowns (call_id, user_id, price_version_id, seen_at, created_at)
-    VALUES (v_call_id, v_account.user_id, v_version_id, v_now, v_now);
+    SELECT v_call_id, a.user_id, v_version_id, v_now, v_now FROM account AS a;
+    ASSERT FOUND, 'an account that is locked stays in its place';
     call_id := p_call_id;
     replayed := false;
 END
