@@ -5,7 +5,7 @@ change that file too, and wherever it was copied.
 """
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -110,14 +110,19 @@ def publish(folder: Path, seal: Seal) -> Path:
     return path
 
 
+# What could not be asked is not in order, nor is what somebody should look at.
+_WEIGHT: Final[Mapping[str, Outcome]] = {"green": "green", "warning": "red", "red": "red", "skipped": "unknown"}
+
+
 async def check_own(db: Database, days: Period, folder: Path) -> list[Finding]:
     """Our books by themselves: the doctor's proofs, costs at their rates, sealed days, what was published of them."""
     patient = await doctor.acquainted(doctor.Patient(settings=Settings(home=folder), dsn="", db=db))
-    verdicts = await doctor.examine(patient, ["money"])
+    # One after the other: the pool of whoever asks may be small.
+    verdicts = [await doctor.consult(patient, "money", check) for check in doctor.AREAS["money"]]
     found = [
         Finding(
             name=verdict.name,
-            verdict="unknown" if verdict.verdict == "skipped" else verdict.verdict,
+            verdict=_WEIGHT[verdict.verdict],
             summary=verdict.what_to_do,
             objects=tuple(f"{symptom.object}: {symptom.detail}" for symptom in verdict.objects),
         )

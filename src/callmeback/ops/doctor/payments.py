@@ -1,4 +1,4 @@
-"""Money that comes in: what was said by the provider and not understood, set aside and not settled, sealed and changed."""
+"""Money that comes in: what was said and not understood, set aside and not settled, sealed and changed."""
 
 from datetime import timedelta
 from typing import Final
@@ -38,8 +38,8 @@ CHECKS: Final = (
     ),
     Check(
         "sealed days are intact",
-        "Stop the services and keep a copy before anything else is written: a closed ledger was changed past the triggers. "
-        "Compare with a backup and the published hashes.",
+        "Stop the services and keep a copy before anything else is written: a closed ledger was changed past the "
+        "triggers. Compare with a backup and the published hashes.",
         SQL.day_broken,
         shape=Symptom,
         seconds_max=300.0,
