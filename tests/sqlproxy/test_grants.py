@@ -254,6 +254,9 @@ async def test_s09_a_function_refuses_another_person(books: psycopg.Connection, 
     )
     key = await make_key(calls=tuple(str(name) for name in personal), as_user=ANN)
     calls = {
+        "add_occurrence": "SELECT add_occurrence('user_bob', 'rep_x', 'sch_x', now())",
+        "cancel_scheduled_call": "SELECT cancel_scheduled_call('user_bob', 'sch_x')",
+        "withdraw_occurrences": "SELECT withdraw_occurrences('user_bob', 'rep_x')",
         "erase_user": "SELECT erase_user('user_bob', 'person')",
         "remove_phone": "SELECT remove_phone('user_bob', '+12025550102')",
         "revoke_all_tokens": "SELECT revoke_all_tokens('user_bob')",
