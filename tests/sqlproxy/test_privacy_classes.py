@@ -61,7 +61,7 @@ REVIEWED = {
         "call_schedules.tzdata_version", "users.locale", "users.timezone",
     ),
     "operators, machines and files": (
-        "sealed_days.sealed_by",
+        "sealed_days.sealed_by", "backups.detail", "backups.id", "backups.parent_id",
         "admin_users.granted_by", "api_keys.cidrs", "api_keys.created_by", "api_keys.name",
         "named_statements.parameter_types", "open_calls.dial_claimed_by", "scheduled_calls.claimed_by",
         "schema_migrations.name", "schema_repeatable.file", "sql_scopes.calls", "sql_scopes.reads", "sql_scopes.writes",
@@ -193,7 +193,7 @@ async def test_a_migration_remakes_views_and_grants(
     clear = await make_key(reads=("subscription_tiers", "personas"), pii=True)
     directory = tmp_path / "sql"
     copytree(migration_files.SQL_DIRECTORY, directory)
-    (directory / "migrations" / "011_more.sql").write_text(
+    (directory / "migrations" / f"{len(migration_files.read().migrations) + 1:03}_more.sql").write_text(
         "ALTER TABLE users ADD COLUMN nickname text DEFAULT 'Annie';\n"
         "ALTER TABLE unknown_caller_attempts DROP COLUMN notes CASCADE;\n"
         "COMMENT ON COLUMN users.nickname IS 'pii:name. How friends call the person.';\n"

@@ -17,6 +17,8 @@ COMMANDS: Final = {
     "call": "Place a call and watch it in the terminal.",
     "keys": "Keys of the SQL proxy: create, list, rotate, revoke, allow, learn, sync.",
     "users": "Accounts: role, tier, credits, block, erase.",
+    "backup": "Backups: now, list, verify, drill.",
+    "restore": "Restore: into a folder, rows, in place, a dump.",
     "doctor": "What is wrong, and what to do about it.",
     "psql": "A shell in the database.",
 }
