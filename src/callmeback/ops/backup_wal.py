@@ -33,7 +33,8 @@ def ship(site: Site) -> int:
                 ours = site.repository.put_wal(system, name, path)
             except OSError as exc:
                 raise errors.BackupFailed(
-                    f"WAL can't be kept in {site.repository.folder}: {exc.strerror}. It stays in {archive}."
+                    f"WAL can't be kept in {site.repository.folder}: {exc.strerror}. It stays in {archive}. "
+                    "Make room, or set CALLMEBACK_BACKUP_DIR to another disk."
                 ) from exc
             if site.mirror is not None:
                 site.mirror.put(ours, site.repository.folder / ours)

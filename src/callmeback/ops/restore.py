@@ -3,6 +3,7 @@
 In place of the living one: `restore_in_place.py`. Single rows: `restore_rows.py`. Dumps: `restore_dump.py`.
 """
 
+import contextlib
 import gzip
 import secrets
 import shutil
@@ -123,7 +124,11 @@ def archive_up_to_now(site: Site, until: datetime | None) -> None:
     source = site.running()
     if until is not None and until > (now := transfer.facts(source.dsn).at):
         raise errors.RestoreRefused(f"{_said(until)} is in the future: the server's clock says {_said(now)}.")
-    erasures.note(site.repository, source.dsn)
+    try:
+        erasures.note(site.repository, source.dsn)
+    except errors.CallMeBackError as exc:
+        # What is to be restored may be too broken to be asked. The worker wrote the list every few seconds until now.
+        log.warning("the database can't say who was erased; the list beside the backups is used", error=exc.code)
     if source.is_ours:
         backup_wal.ship_up_to(site, transfer.mark(source.dsn))
 
@@ -272,6 +277,8 @@ def unpack(site: Site, manifest: Manifest, folder: Path, *, report: Report = sil
     finally:
         process.kill()
         process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
         said = process.stderr.read().decode("utf-8", "replace").strip()
         process.stderr.close()
     if code != 0:
