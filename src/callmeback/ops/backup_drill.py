@@ -8,9 +8,7 @@ import msgspec
 
 from callmeback.ops import doctor, restore
 from callmeback.ops.backup_site import Report, Site, silent
-from callmeback.ops.doctor import Verdict
 from callmeback.pg import base_backups
-from callmeback.pg.pool import Database
 
 # What a restored copy can be asked: the proofs of the books. Everything else is about a server in service.
 AREAS: Final = ("money",)
@@ -22,12 +20,12 @@ class Drill(msgspec.Struct, frozen=True, kw_only=True):
     backup_id: str
     seconds: float
     checks: int
-    red: list[Verdict]
+    red: list[doctor.Verdict]
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing was red."""
-        return not self.red
+        """Whether the proofs could be held, and nothing was red."""
+        return self.checks > 0 and not self.red
 
 
 def drill(site: Site, *, report: Report = silent) -> Drill:
@@ -41,18 +39,18 @@ def drill(site: Site, *, report: Report = silent) -> Drill:
         with restore.recovered(site, found) as side:
             seconds = time.monotonic() - begun
             report("Examining", 0, None)
-            verdicts = asyncio.run(_examine(side.dsn))
+            verdicts = asyncio.run(_examine(site, side.dsn))
         report("Looking at every page", 0, None)
         base_backups.check_pages(site.place, found.programs.folder, found.data)
 
     return Drill(
         backup_id=found.backup.id,
         seconds=round(seconds, 1),
-        checks=len(verdicts),
+        checks=sum(verdict.verdict != "skipped" for verdict in verdicts),
         red=[verdict for verdict in verdicts if verdict.verdict == "red"],
     )
 
 
-async def _examine(dsn: str) -> list[Verdict]:
-    async with Database.open(dsn, name="drill", max_size=1) as db:
-        return await doctor.examine(db, AREAS)
+async def _examine(site: Site, dsn: str) -> list[doctor.Verdict]:
+    async with doctor.visit(site.settings, dsn) as patient:
+        return await doctor.examine(patient, AREAS)
