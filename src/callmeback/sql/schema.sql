@@ -2816,9 +2816,9 @@ DECLARE
     ];
     -- Money, calls, proofs of identity and what carriers and vendors said: each has functions that keep its rules.
     c_by_functions CONSTANT text[] := ARRAY[
-        'admin_users', 'budget_notices', 'calendar_feeds', 'call_cost_breakdowns', 'call_cost_events', 'calls',
-        'card_in_force', 'carrier_events',
-        'closing_days', 'coupons', 'credit_grants', 'credit_packs', 'credit_transactions', 'dial_buckets',
+        'admin_users', 'backups', 'budget_notices', 'calendar_feeds', 'call_cost_breakdowns', 'call_cost_events', 'calls',
+        'card_in_force', 'carrier_events', 'closing_days', 'coupons', 'credit_grants', 'credit_packs',
+        'credit_transactions', 'dial_buckets',
         'disputes', 'erasures', 'idempotency_keys', 'jobs', 'login_attempts', 'one_time_tokens', 'open_calls',
         'payment_authorizations', 'payment_events', 'payments', 'phones', 'price_versions', 'purchases', 'refunds',
         'sealed_days', 'service_rates', 'subscription_tiers', 'subscriptions', 'token_blacklist', 'user_credits'
@@ -7271,6 +7271,41 @@ COMMENT ON COLUMN public.api_keys.version IS 'Value of proxy_state.version at th
 
 COMMENT ON COLUMN public.api_keys.created_by IS 'The system account that ran the command.';
 
+CREATE TABLE public.backups (
+    id text NOT NULL,
+    kind text NOT NULL,
+    state text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone NOT NULL,
+    database_bytes bigint,
+    stored_bytes bigint,
+    parent_id text,
+    is_mirrored boolean DEFAULT false NOT NULL,
+    detail text,
+    CONSTRAINT backups_database_bytes CHECK ((database_bytes >= 0)),
+    CONSTRAINT backups_id CHECK ((id ~ '^[0-9A-Za-z-]{8,64}$'::text)),
+    CONSTRAINT backups_kind CHECK ((kind = ANY (ARRAY['full'::text, 'base'::text, 'incremental'::text, 'logical'::text, 'verify'::text, 'drill'::text]))),
+    CONSTRAINT backups_state CHECK ((state = ANY (ARRAY['done'::text, 'failed'::text]))),
+    CONSTRAINT backups_stored_bytes CHECK ((stored_bytes >= 0)),
+    CONSTRAINT backups_times CHECK ((finished_at >= started_at))
+);
+
+COMMENT ON TABLE public.backups IS 'Backups, checks of them and drills, as they ended; the backups themselves are files.';
+
+COMMENT ON COLUMN public.backups.started_at IS 'When it began, by the clock of the server or, for checks and drills, of the machine.';
+
+COMMENT ON COLUMN public.backups.finished_at IS 'When it ended.';
+
+COMMENT ON COLUMN public.backups.database_bytes IS 'Size of all databases then.';
+
+COMMENT ON COLUMN public.backups.stored_bytes IS 'Size of its sealed files.';
+
+COMMENT ON COLUMN public.backups.parent_id IS 'What an incremental backup builds upon.';
+
+COMMENT ON COLUMN public.backups.is_mirrored IS 'Whether the second place has it too.';
+
+COMMENT ON COLUMN public.backups.detail IS 'Why it failed, or what a check found; words of the house and of PostgreSQL''s tools.';
+
 CREATE TABLE public.budget_notices (
     user_id public.id NOT NULL,
     month date NOT NULL,
@@ -7916,6 +7951,9 @@ ALTER TABLE ONLY public.admin_users
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.backups
+    ADD CONSTRAINT backups_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.blocked_numbers
     ADD CONSTRAINT blocked_numbers_pkey PRIMARY KEY (number);
 
@@ -8089,6 +8127,8 @@ ALTER TABLE ONLY public.user_preferences
 
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
+
+CREATE INDEX backups_kind_finished_idx ON public.backups USING btree (kind, finished_at);
 
 CREATE INDEX idx_api_keys_scope ON public.api_keys USING btree (scope_id);
 
@@ -8432,6 +8472,8 @@ ALTER TABLE public.admin_users ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.api_keys ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.backups ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.blocked_numbers ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.budget_notices ENABLE ROW LEVEL SECURITY;
@@ -8485,6 +8527,8 @@ ALTER TABLE public.erasures ENABLE ROW LEVEL SECURITY;
 CREATE POLICY house ON public.admin_users TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.api_keys TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.backups TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.blocked_numbers TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
@@ -9331,6 +9375,12 @@ GRANT SELECT(id, name, scope_id, mode, other_secret_until, expires_at, cidrs, ra
 GRANT SELECT(id, name, scope_id, mode, other_secret_until, expires_at, cidrs, rate_per_second, concurrency, learning_until, revoked_at, version, created_by, created_at) ON TABLE public.api_keys TO callmeback_worker;
 
 GRANT SELECT(id, name, scope_id, mode, other_secret_until, expires_at, cidrs, rate_per_second, concurrency, learning_until, revoked_at, version, created_by, created_at) ON TABLE public.api_keys TO callmeback_voice;
+
+GRANT SELECT(id, kind, state, started_at, finished_at, database_bytes, stored_bytes, parent_id, is_mirrored, detail) ON TABLE public.backups TO callmeback_readonly;
+
+GRANT SELECT(id, kind, state, started_at, finished_at, database_bytes, stored_bytes, parent_id, is_mirrored, detail) ON TABLE public.backups TO callmeback_worker;
+
+GRANT SELECT(id, kind, state, started_at, finished_at, database_bytes, stored_bytes, parent_id, is_mirrored, detail) ON TABLE public.backups TO callmeback_voice;
 GRANT SELECT ON TABLE public.budget_notices TO callmeback_api;
 
 GRANT SELECT(user_id, month, percent, noticed_at, told_at, claimed_until) ON TABLE public.budget_notices TO callmeback_readonly;

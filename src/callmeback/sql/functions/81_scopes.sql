@@ -18,9 +18,9 @@ DECLARE
     ];
     -- Money, calls, proofs of identity and what carriers and vendors said: each has functions that keep its rules.
     c_by_functions CONSTANT text[] := ARRAY[
-        'admin_users', 'budget_notices', 'calendar_feeds', 'call_cost_breakdowns', 'call_cost_events', 'calls',
-        'card_in_force', 'carrier_events',
-        'closing_days', 'coupons', 'credit_grants', 'credit_packs', 'credit_transactions', 'dial_buckets',
+        'admin_users', 'backups', 'budget_notices', 'calendar_feeds', 'call_cost_breakdowns', 'call_cost_events', 'calls',
+        'card_in_force', 'carrier_events', 'closing_days', 'coupons', 'credit_grants', 'credit_packs',
+        'credit_transactions', 'dial_buckets',
         'disputes', 'erasures', 'idempotency_keys', 'jobs', 'login_attempts', 'one_time_tokens', 'open_calls',
         'payment_authorizations', 'payment_events', 'payments', 'phones', 'price_versions', 'purchases', 'refunds',
         'sealed_days', 'service_rates', 'subscription_tiers', 'subscriptions', 'token_blacklist', 'user_credits'
