@@ -133,6 +133,24 @@ class ServerFailed(CallMeBackError):
     code = "server_failed"
 
 
+class BackupFailed(CallMeBackError):
+    """The backup could not be made."""
+
+    code = "backup_failed"
+
+
+class BackupDamaged(CallMeBackError):
+    """A backup is not what was written."""
+
+    code = "backup_damaged"
+
+
+class RestoreRefused(CallMeBackError):
+    """This can't be restored."""
+
+    code = "restore_refused"
+
+
 class VendorFailed(CallMeBackError):
     """A service that the call depends on did not answer as it should."""
 

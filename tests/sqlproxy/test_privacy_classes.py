@@ -49,7 +49,7 @@ REVIEWED = {
         "calls.voice_id", "effective_voices.voice_id", "effective_voices.voice_settings", "personas.default_voice_id",
         "personas.default_voice_settings", "personas.llm_model", "price_versions.brain_model", "price_versions.card",
         "price_versions.carrier_model", "price_versions.fallback_model", "price_versions.listener_model",
-        "price_versions.local_model", "price_versions.voice_model", "service_rates.model",
+        "card_in_force.card", "price_versions.local_model", "price_versions.voice_model", "service_rates.model",
         "user_persona_relationships.voice_id", "user_persona_relationships.voice_settings",
     ),
     "the card of a persona or a scenario, which its owner chose to be seen": (
@@ -62,7 +62,7 @@ REVIEWED = {
         "call_schedules.tzdata_version", "scheduled_calls.timezone", "users.locale", "users.timezone",
     ),
     "operators, machines and files": (
-        "sealed_days.sealed_by",
+        "sealed_days.sealed_by", "backups.detail", "backups.id", "backups.parent_id",
         "admin_users.granted_by", "api_keys.cidrs", "api_keys.created_by", "api_keys.name",
         "jobs.claimed_by", "named_statements.parameter_types", "open_calls.dial_claimed_by",
         "scheduled_calls.claimed_by",

@@ -22,6 +22,8 @@ COMMANDS: Final = {
     "books": "Books: close a day, check, export, margins.",
     "rates": "What vendors charge: list, set, history, reprice.",
     "coupons": "Codes that make a pack cheaper.",
+    "backup": "Backups: now, list, verify, drill.",
+    "restore": "Restore: into a folder, rows, in place, a dump.",
     "doctor": "What is wrong, and what to do about it.",
     "psql": "A shell in the database.",
 }
