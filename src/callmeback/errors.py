@@ -397,6 +397,12 @@ class UnknownTimezone(CallMeBackError):
     code = "unknown_timezone"
 
 
+class CalendarInvalid(CallMeBackError):
+    """This is no calendar with one event."""
+
+    code = "calendar_invalid"
+
+
 class TimePast(CallMeBackError):
     """This time is past."""
 
@@ -407,12 +413,6 @@ class TooManySchedules(CallMeBackError):
     """So many calls are planned already; end or cancel some first."""
 
     code = "too_many_schedules"
-
-
-class ScheduleTooDense(CallMeBackError):
-    """Two calls of a schedule must be at least five minutes apart."""
-
-    code = "schedule_too_dense"
 
 
 class NotWaiting(CallMeBackError):

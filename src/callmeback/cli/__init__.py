@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "worker": "The worker alone.",
     "migrate": "Migrations of the database.",
     "call": "Place a call and watch it in the terminal.",
+    "schedule": "Calls to come: add, list, preview, pause, resume, skip, move, cancel.",
     "keys": "Keys of the SQL proxy: create, list, rotate, revoke, allow, learn, sync.",
     "users": "Accounts: role, tier, credits, block, erase.",
     "books": "Books: close a day, check, export, margins.",

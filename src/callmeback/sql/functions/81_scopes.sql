@@ -99,8 +99,8 @@ DECLARE
         'add_retry', 'calendar_feed_user', 'claim_due', 'claim_jobs', 'claim_reminders', 'claim_schedules', 'ensure_jobs',
         'extend_job', 'finish_due', 'finish_job', 'halt_schedule', 'place_due', 'refusal_code', 'request_job', 'settle_due',
         'keep_answer', 'key_functions', 'key_relations', 'learn_statement', 'make_key_view', 'make_key_views',
-        'price_whole_usage', 'proxy_keys', 'proxy_statements', 'proxy_version', 'refresh_card', 'require_card_in_force',
-        'statement_statistics', 'take_scope'
+        'price_whole_usage', 'proxy_keys', 'proxy_statements', 'proxy_version', 'recompute_schedule', 'refresh_card',
+        'require_card_in_force', 'statement_statistics', 'take_scope'
     ];
 BEGIN
     RETURN QUERY
