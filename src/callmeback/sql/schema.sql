@@ -207,6 +207,8 @@ CREATE FUNCTION public.add_occurrence(p_user_id text, p_schedule_id text, p_id t
 DECLARE
     c_least_distance CONSTANT interval := '5 minutes';
     v call_schedules;
+    v_status text := p_status;
+    v_outcome text := p_outcome;
     v_is_new boolean;
 BEGIN
     IF NOT acts_for(p_user_id) THEN
@@ -230,8 +232,10 @@ BEGIN
     WHERE o.user_id = p_user_id AND o.schedule_id = p_schedule_id
         AND o.occurrence > p_occurrence - c_least_distance AND o.occurrence < p_occurrence + c_least_distance
         AND o.occurrence <> p_occurrence AND o.status <> 'canceled';
-    IF FOUND THEN
-        RAISE EXCEPTION 'two calls of a schedule are % apart at least', c_least_distance USING ERRCODE = 'CM031';
+    -- Where a zone's clock goes back by half an hour, say. It is seen, and not rung.
+    IF FOUND AND p_status = 'scheduled' THEN
+        v_status := 'canceled';
+        v_outcome := 'too_close';
     END IF;
     INSERT INTO scheduled_calls (
         id, user_id, persona_id, phone_number, scheduled_time, status, outcome, schedule_id, occurrence,
@@ -239,7 +243,7 @@ BEGIN
         retries_max, retry_after_minutes, retry_within_minutes, retry_on_busy, retry_on_no_answer,
         quiet_from, quiet_until, timezone
     ) VALUES (
-        p_id, p_user_id, v.persona_id, v.phone_number, p_occurrence, p_status, p_outcome, p_schedule_id, p_occurrence,
+        p_id, p_user_id, v.persona_id, v.phone_number, p_occurrence, v_status, v_outcome, p_schedule_id, p_occurrence,
         p_occurrence + make_interval(mins => v.grace_minutes), v.call_pretext, v.call_scenario, v.requested_seconds,
         v.reminder_minutes, v.retries_max, v.retry_after_minutes, v.retry_within_minutes, v.retry_on_busy,
         v.retry_on_no_answer, v.quiet_from, v.quiet_until, v.timezone
@@ -259,7 +263,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION public.add_occurrence(p_user_id text, p_schedule_id text, p_id text, p_occurrence timestamp with time zone, p_status text, p_outcome text) IS 'Gives an occurrence of a schedule its row, once; NULL, or one past the end, ends the schedule. True when the row is new.';
+COMMENT ON FUNCTION public.add_occurrence(p_user_id text, p_schedule_id text, p_id text, p_occurrence timestamp with time zone, p_status text, p_outcome text) IS 'Gives an occurrence of a schedule its row, once; NULL, or one past the end, ends the schedule. One within five minutes of another is canceled. True when the row is new.';
 
 SET default_tablespace = '';
 
@@ -1148,7 +1152,7 @@ $$;
 
 COMMENT ON FUNCTION public.claim_reminders(p_limit integer) IS 'Texts before calls that are due, each handed out once: one that is lost on its way is not sent again.';
 
-CREATE FUNCTION public.claim_schedules(p_limit integer) RETURNS TABLE(user_id text, id text, rrule text, starts_at_local text, timezone text, materialised_until timestamp with time zone, grace_minutes integer)
+CREATE FUNCTION public.claim_schedules(p_limit integer) RETURNS TABLE(user_id text, id text, rrule text, starts_at_local text, timezone text, materialised_until timestamp with time zone, grace_minutes integer, asked_at timestamp with time zone)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $$
@@ -1156,7 +1160,8 @@ CREATE FUNCTION public.claim_schedules(p_limit integer) RETURNS TABLE(user_id te
 BEGIN
     RETURN QUERY
     SELECT
-        s.user_id::text, s.id::text, s.rrule, s.starts_at_local, s.timezone, s.materialised_until, s.grace_minutes
+        s.user_id::text, s.id::text, s.rrule, s.starts_at_local, s.timezone, s.materialised_until, s.grace_minutes,
+        clock_timestamp()
     FROM call_schedules AS s
     WHERE s.materialised_until <= clock_timestamp() AND s.paused_at IS NULL
     ORDER BY s.materialised_until
@@ -1240,7 +1245,7 @@ DECLARE
 BEGIN
     IF TG_OP = 'UPDATE' THEN
         IF OLD.status <> 'scheduled' THEN
-            RAISE EXCEPTION 'the call no longer waits' USING ERRCODE = 'CM032';
+            RAISE EXCEPTION 'the call no longer waits' USING ERRCODE = 'CM031';
         ELSIF NEW.latest_start_at IS NOT DISTINCT FROM OLD.latest_start_at THEN
             NEW.latest_start_at := NEW.scheduled_time + (OLD.latest_start_at - OLD.scheduled_time);
         END IF;
@@ -6087,7 +6092,7 @@ CREATE TABLE public.call_schedules (
     CONSTRAINT call_schedules_problem CHECK ((problem ~ '^[a-z_]{1,64}$'::text)),
     CONSTRAINT call_schedules_quiet_both CHECK (((quiet_from IS NULL) = (quiet_until IS NULL))),
     CONSTRAINT call_schedules_remaining CHECK ((remaining_count >= 0)),
-    CONSTRAINT call_schedules_reminder CHECK (((reminder_minutes >= 1) AND (reminder_minutes <= 1440))),
+    CONSTRAINT call_schedules_reminder CHECK (((reminder_minutes >= 0) AND (reminder_minutes <= 1440))),
     CONSTRAINT call_schedules_requested CHECK (((requested_seconds >= 60) AND (requested_seconds <= 14400))),
     CONSTRAINT call_schedules_retries CHECK (((retries_max >= 0) AND (retries_max <= 5))),
     CONSTRAINT call_schedules_retry_after CHECK (((retry_after_minutes >= 1) AND (retry_after_minutes <= 240))),
@@ -6117,7 +6122,7 @@ COMMENT ON COLUMN public.call_schedules.requested_seconds IS 'Longest talk that 
 
 COMMENT ON COLUMN public.call_schedules.grace_minutes IS 'So long after its time a call may still begin; then it is missed.';
 
-COMMENT ON COLUMN public.call_schedules.reminder_minutes IS 'A text so long before the call; NULL is none.';
+COMMENT ON COLUMN public.call_schedules.reminder_minutes IS 'A text so long before the call; 0 is none, NULL is what the person prefers.';
 
 COMMENT ON COLUMN public.call_schedules.retries_max IS 'How often a busy or unanswered call is tried again.';
 
@@ -6695,7 +6700,7 @@ CREATE TABLE public.scheduled_calls (
     CONSTRAINT scheduled_calls_grace CHECK (((latest_start_at >= scheduled_time) AND (latest_start_at <= (scheduled_time + '1 day'::interval)))),
     CONSTRAINT scheduled_calls_outcome CHECK ((outcome ~ '^[a-z_]{1,64}$'::text)),
     CONSTRAINT scheduled_calls_quiet_both CHECK (((quiet_from IS NULL) = (quiet_until IS NULL))),
-    CONSTRAINT scheduled_calls_reminder CHECK (((reminder_minutes >= 1) AND (reminder_minutes <= 1440))),
+    CONSTRAINT scheduled_calls_reminder CHECK (((reminder_minutes >= 0) AND (reminder_minutes <= 1440))),
     CONSTRAINT scheduled_calls_requested CHECK (((requested_seconds >= 60) AND (requested_seconds <= 14400))),
     CONSTRAINT scheduled_calls_retries CHECK (((retries_max >= 0) AND (retries_max <= 5))),
     CONSTRAINT scheduled_calls_retry_after CHECK (((retry_after_minutes >= 1) AND (retry_after_minutes <= 240))),
