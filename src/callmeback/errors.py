@@ -395,3 +395,9 @@ class NotWaiting(CallMeBackError):
     """This call no longer waits: it was placed, missed or canceled."""
 
     code = "not_waiting"
+
+
+class WorkerMissing(CallMeBackError):
+    """No worker took it: start `callmeback worker`."""
+
+    code = "worker_missing"

@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "call": "Place a call and watch it in the terminal.",
     "keys": "Keys of the SQL proxy: create, list, rotate, revoke, allow, learn, sync.",
     "users": "Accounts: role, tier, credits, block, erase.",
+    "jobs": "The house's periodic work: last run, next run, failures.",
     "doctor": "What is wrong, and what to do about it.",
     "psql": "A shell in the database.",
 }

@@ -14,6 +14,7 @@ from callmeback.domain import costs, due
 from callmeback.domain.due import Claimed, Reminder
 from callmeback.payments import payg
 from callmeback.payments.checkout import Desk
+from callmeback.pg.errors import RULES
 from callmeback.pg.pool import Database, Session
 from callmeback.providers.stripe import Cashier
 from callmeback.providers.twilio import Carrier
@@ -35,6 +36,7 @@ SLEEP_MIN_S: Final = 0.02
 # Workers that were started together don't all look in the same moment.
 JITTER: Final = 0.1
 RETRY_S: Final = 1.0
+_REFUSALS: Final[dict[str | None, type[errors.CallMeBackError]]] = {kind.code: kind for kind in RULES.values()}
 
 _log = logs.get_logger(__name__)
 
@@ -147,13 +149,14 @@ class Ringer:
                 await self._pay(claimed)
         except errors.NotWaiting:
             _log.info("claim_lost", scheduled_call_id=claimed.id)
-        except (errors.DatabaseUnavailable, errors.Overloaded, OSError) as exc:
-            # Its lease runs out, and it is claimed again.
+        except (errors.DatabaseUnavailable, errors.Overloaded, errors.CallInProgress, OSError) as exc:
+            # Its lease runs out, and it is claimed again. In progress is a card that a worker asked and didn't hear of.
             _log.warning("paying_failed", scheduled_call_id=claimed.id, error=type(exc).__name__)
         except errors.CallMeBackError as exc:
-            outcome = exc.outcome if isinstance(exc, _Refused) else exc.code
             async with self._db.transaction() as tx:
-                await due.fail(tx, claimed, outcome)
+                await due.fail(tx, claimed, exc.code)
+        except Exception:
+            _log.exception("paying_broke", scheduled_call_id=claimed.id)
 
     async def _pay(self, claimed: Claimed) -> None:
         async with self._db.transaction(read_only=True, single=True) as tx:
@@ -163,11 +166,9 @@ class Ringer:
 
         async def start(tx: Session, authorization_id: str) -> None:
             placed = await due.place(tx, [claimed], self._card, authorization_id)
-            if not placed:
-                raise errors.NotWaiting()
-            if placed[0].status != "executed":
-                # Raised, so that what was set aside is let go of, and noted after that.
-                raise _Refused(placed[0].outcome)
+            if not placed or placed[0].status != "executed":
+                # Raised, so that what was set aside is let go of; a refusal is noted after that.
+                raise _REFUSALS.get(placed[0].outcome if placed else None, errors.NotWaiting)()
 
         desk = Desk(self._cashier, lambda: self._db.transaction(claimed.user_id), claimed.user_id, self._base_url)
         await payg.pay_call(desk, wish.persona_id, wish.requested_seconds, start)
@@ -189,11 +190,3 @@ class Ringer:
             await self._carrier.send_text(reminder.phone_number, due.reminder_text(reminder))
         except errors.VendorFailed as exc:
             _log.warning("reminder_failed", scheduled_call_id=reminder.id, error=exc.code)
-
-
-class _Refused(errors.CallMeBackError):
-    """The call was refused after its money was set aside."""
-
-    def __init__(self, outcome: str | None) -> None:
-        super().__init__()
-        self.outcome = outcome or errors.CallMeBackError.code
