@@ -135,9 +135,18 @@ async def wish(tx: Session, claimed: Claimed) -> Wish | None:
     return await tx.maybe(SQL.wish, Wish, id=claimed.id, user_id=claimed.user_id, claims=claimed.claims)
 
 
-async def fail(tx: Session, claimed: Claimed, outcome: str) -> None:
-    """Note that a claimed call could not be paid."""
-    await tx.run(SQL.fail, id=claimed.id, user_id=claimed.user_id, claims=claimed.claims, outcome=outcome)
+async def finish(tx: Session, claimed: Sequence[Claimed], status: Status, outcome: str) -> int:
+    """Note what became of claimed calls that were not placed; answers how many still were this worker's."""
+    noted = await tx.value(
+        SQL.finish,
+        ids=[one.id for one in claimed],
+        user_ids=[one.user_id for one in claimed],
+        claims=[one.claims for one in claimed],
+        statuses=[status] * len(claimed),
+        outcomes=[outcome] * len(claimed),
+    )
+
+    return int(noted)
 
 
 async def settle(tx: Session, most: int) -> int:

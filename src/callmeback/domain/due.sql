@@ -27,12 +27,12 @@ FROM place_due(
     %(authorization_id)s
 ) AS p;
 
--- name: fail
--- Notes that a claimed call could not be paid.
+-- name: finish
+-- Notes what became of claimed calls; how many still were this worker's.
 SELECT
     finish_due(
-        ARRAY[%(id)s::text], ARRAY[%(user_id)s::text], ARRAY[%(claims)s::integer], ARRAY['failed'], ARRAY[%(outcome)s::text],
-        ARRAY[NULL::text]
+        %(ids)s::text[], %(user_ids)s::text[], %(claims)s::integer[], %(statuses)s::text[], %(outcomes)s::text[],
+        array_fill(NULL::text, ARRAY[cardinality(%(ids)s::text[])])
     );
 
 -- name: wish

@@ -154,7 +154,7 @@ class Ringer:
             _log.warning("paying_failed", scheduled_call_id=claimed.id, error=type(exc).__name__)
         except errors.CallMeBackError as exc:
             async with self._db.transaction() as tx:
-                await due.fail(tx, claimed, exc.code)
+                await due.finish(tx, [claimed], "failed", exc.code)
         except Exception:
             _log.exception("paying_broke", scheduled_call_id=claimed.id)
 
