@@ -17,11 +17,14 @@ import uvloop
 
 from callmeback import errors, logs
 from callmeback.domain import reaping, upkeep
+from callmeback.ops import notify
 from callmeback.payments import events as payment_events
 from callmeback.payments import upkeep as payments_upkeep
+from callmeback.payments import warnings as budget_warnings
 from callmeback.payments.accounts import stripe_account
 from callmeback.pg import home, roles
 from callmeback.pg.pool import Database
+from callmeback.providers.mail import Mailer
 from callmeback.providers.stripe import Cashier
 from callmeback.providers.twilio import Carrier
 from callmeback.settings import Settings
@@ -65,11 +68,13 @@ async def serve(settings: Settings, stopping: asyncio.Event | None = None) -> No
     dsn = roles.dsn_for(roles.WORKER, settings.role_secret, settings.database_url)
     carrier = Carrier(accounts.carrier_config(settings))
     cashier = Cashier(stripe_account(settings))
+    mailer = Mailer(accounts.mail_config(settings))
     name = f"{socket.gethostname()} {os.getpid()}"
     try:
         async with Database.open(dsn, name="worker", max_size=POOL_MAX, wait_s=settings.pool_wait_s) as db:
             ringer = Ringer(db, carrier, cashier, settings, name)
-            runner = JobRunner(db, jobs_of(db, cashier), name)
+            runner = JobRunner(db, jobs_of(settings, db, carrier, cashier, mailer), name)
+            notify.ready()
             await keep(duties(settings, db, carrier, cashier), stopping, ringer.ring, ringer.tend, runner.run)
     finally:
         await carrier.aclose()
@@ -97,7 +102,7 @@ def duties(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier)
     )
 
 
-def jobs_of(db: Database, cashier: Cashier) -> Sequence[Job]:
+def jobs_of(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier, mailer: Mailer) -> Sequence[Job]:
     """What the workers share."""
 
     async def sweep() -> int:
@@ -120,6 +125,9 @@ def jobs_of(db: Database, cashier: Cashier) -> Sequence[Job]:
     async def catch_up() -> int:
         return await payment_events.catch_up(db, cashier)
 
+    async def warn_of_budgets() -> int:
+        return await budget_warnings.warn(db, mailer, carrier, settings.base_url)
+
     return (
         Job("sweep", timedelta(minutes=10), sweep),
         Job("partitions", timedelta(days=1), partitions),
@@ -128,6 +136,7 @@ def jobs_of(db: Database, cashier: Cashier) -> Sequence[Job]:
         Job("accounts", timedelta(seconds=10), keep_accounts),
         # Lost webhooks are found by this look at the provider's own list.
         Job("catch_up", timedelta(minutes=5), catch_up),
+        Job("budget_warnings", timedelta(minutes=1), warn_of_budgets),
     )
 
 
