@@ -39,9 +39,16 @@ async def work(worker: Database, stopping: asyncio.Event) -> None:
     await JobRunner(worker, [Job("sweep", hour, sweep), Job("calls", timedelta(seconds=90), fail)], "w").run(stopping)
 
 
+async def known(worker: Database) -> bool:
+    async with worker.transaction(read_only=True) as tx:
+        return bool(await command.jobs.jobs(tx))
+
+
 async def test_jobs_are_shown_and_run_by_a_worker(worker: Database, run: Callable[..., Result]) -> None:
     stopping = asyncio.Event()
     working = asyncio.create_task(work(worker, stopping))
+    while not await known(worker):
+        await asyncio.sleep(0.01)
     done = await asyncio.to_thread(run, "run", "sweep", "--json")
     failed = await asyncio.to_thread(run, "run", "calls")
     shown = await asyncio.to_thread(run, "--json")

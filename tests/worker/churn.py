@@ -34,7 +34,7 @@ class Config(msgspec.Struct, frozen=True):
 async def main(config: Config) -> None:
     """Work until a signal ends the process."""
     due.LEASE = timedelta(seconds=config.lease_s)  # type: ignore[misc]  # shorter, so that it is outlasted in seconds
-    ringing.RETRY_S = SOON_S  # type: ignore[misc]
+    ringing.RETRY_S = SOON_S  # type: ignore[misc]  # the same
     carrier = Carrier(
         CarrierConfig(
             account_sid=config.account_sid,

@@ -67,7 +67,7 @@ async def run(
     """Let so many workers ring and tend until that is so."""
     stopping = asyncio.Event()
     carrier = texts or Texts()
-    ringers = [Ringer(worker, carrier, till, SETTINGS, f"w{n}") for n in range(workers)]  # type: ignore[arg-type]
+    ringers = [Ringer(worker, carrier, till, SETTINGS, f"w{n}") for n in range(workers)]  # type: ignore[arg-type]  # plays one
     tasks = [asyncio.create_task(loop(stopping)) for one in ringers for loop in (one.ring, one.tend)]
     async with asyncio.timeout(PATIENCE_S):
         while not until():
