@@ -16,10 +16,11 @@ from callmeback.sqlproxy import problems, query, transactions, types
 from callmeback.sqlproxy.gate import Allowed
 from callmeback.sqlproxy.keyring import Key
 from callmeback.sqlproxy.limits import BATCH_QUERIES_MAX
-from callmeback.sqlproxy.link import Link, Sink, Step, tag
+from callmeback.sqlproxy.link import Link
 from callmeback.sqlproxy.requests import Answer, BatchBody, QueryBody, Request
 from callmeback.sqlproxy.services import Services
 from callmeback.sqlproxy.shapes import Cap, Objects
+from callmeback.sqlproxy.steps import Sink, Step, tag
 from callmeback.sqlproxy.transactions import Options, isolation_of, opening
 
 SQL: Final = statements.load("callmeback.sqlproxy", "batch.sql")

@@ -94,6 +94,31 @@ class Pools:
         finally:
             self.give(link)
 
+    def take_ready(self, role: str, statement: object) -> Link | None:
+        """An idle link that has the statement of this key prepared; None where `take` has more to do for one."""
+        links = self._idle.get(role)
+        if links:
+            link = links[-1]
+            if link.is_idle and link.is_ready_for(statement):
+                links.pop()
+                link.used_at = link.now()
+                return link
+
+        return None
+
+    def is_hopeless(self, role: str, under_way: int) -> bool:
+        """Whether a request of this role would be refused, when so many others are on their way to a link or have one.
+
+        It is asked before anything is done for the request, as a thousand that came at once are still to be counted.
+        """
+        return under_way >= self._limit + self._waiting_max and not self._idle.get(role)
+
+    def shed(self) -> errors.Overloaded:
+        """Count a refusal that the pools had no part in."""
+        self._shed += 1
+
+        return overloaded()
+
     async def take(self, role: str) -> Link:
         """A link that is idle and alive, to be given back by `give`.
 

@@ -9,14 +9,19 @@ from typing import Final
 from prometheus_client import generate_latest
 
 from callmeback import errors, logs
-from callmeback.sqlproxy import batch, gate, neon, problems, query, readiness
+from callmeback.sqlproxy import batch, errand, gate, neon, problems, query, readiness
+from callmeback.sqlproxy.errand import Errand
 from callmeback.sqlproxy.keyring import Key
 from callmeback.sqlproxy.requests import METRICS, PROBLEM, Answer, Request
 from callmeback.sqlproxy.services import Services
 
 Endpoint = Callable[[Services, Request, Key], Awaitable[Answer]]
+Done = Callable[[Request, Answer | None], None]
+Readying = Callable[[Services, Request, Key], query.Ready | None]
 
 POSTS: Final[dict[str, Endpoint]] = {"/query": query.answer, "/batch": batch.answer, "/sql": neon.answer}
+# What can go the straight way, too.
+STRAIGHT: Final[dict[str, Readying]] = {"/query": query.ready, "/sql": neon.ready}
 GETS: Final = ("/health", "/ready", "/metrics")
 NAMED: Final = "/named/"
 UNKNOWN: Final = "unknown"
@@ -41,17 +46,62 @@ class Service:
         # Unique without a system call for each: this process, then a count.
         self._prefix = secrets.token_hex(REQUEST_ID_BYTES)
         self._count = 0
+        # Requests that have a link, or are on their way to one.
+        self._under_way = 0
 
     @property
     def deadline_s(self) -> float:
         """How long a request may take from its last byte on."""
         return self._services.deadline_s
 
-    async def answer(self, request: Request) -> Answer:
-        """The answer to anything; raises nothing but CancelledError."""
+    def begin(self, request: Request, on_answer: Done) -> Errand | Answer | None:
+        """What can be done about a request right now: a statement's errand, to be started; a refusal where too many are
+        under way; or None, and then `answer` does all of it.
+        """
         self._count += 1
+        request.record.request = f"{self._prefix}{self._count:08x}"
+        if request.method != b"POST" or request.error is not None:
+            return None
+        services, path = self._services, request.path
+        ready = STRAIGHT.get(path)
+        if ready is None and path not in POSTS:
+            if not path.startswith(NAMED):
+                return None
+            ready, request.record.endpoint = query.ready_named, NAMED
+        request.record.trace = gate.trace_of(request.headers)
+        if services.is_draining or not services.has_keys:
+            return None
+        key = gate.known_key(services, request)
+        if key is None:
+            return None
+        if services.pools.is_hopeless(key.role, self._under_way):
+            return self._refusal(request, services.pools.shed())
+        request.key = key
+        self._under_way += 1
+
+        return None if ready is None else self._straight(request, key, ready, on_answer)
+
+    def _straight(self, request: Request, key: Key, ready: Readying, on_answer: Done) -> Errand | None:
+        services = self._services
+        try:
+            found = ready(services, request, key)
+            return (
+                None if found is None else errand.begin(services, request, key, found, partial(self._done, on_answer))
+            )
+        except Exception:
+            # It is found again on the long way, and answered there.
+            return None
+
+    def _done(self, on_answer: Done, request: Request, found: Answer | Exception | None) -> None:
+        if found is None:
+            request.record.statements, request.record.parameters = 0, None
+        elif not isinstance(found, Answer):
+            found = self._failure(request, found)
+        on_answer(request, found)
+
+    async def answer(self, request: Request) -> Answer:
+        """The answer to anything that `begin` has seen; raises nothing but CancelledError."""
         record = request.record
-        record.request = f"{self._prefix}{self._count:08x}"
         try:
             if request.error is not None:
                 record.endpoint = _endpoint_of(request.path)
@@ -59,15 +109,14 @@ class Service:
             if request.method == b"POST":
                 return await self._post(request)
             return self._other(request)
-        except errors.CallMeBackError as exc:
-            return self._refusal(request, exc)
         except Exception as exc:
-            _log.error("request_crashed", endpoint=record.endpoint, request=record.request, exc_info=exc)
-            return self._refusal(request, errors.CallMeBackError())
+            return self._failure(request, exc)
 
     def finish(self, request: Request, status: int, size: int) -> None:
         """Count it and write its line. What is asked again and again by a supervisor is counted only."""
         record = request.record
+        if request.key is not None:
+            self._under_way -= 1
         seconds = time.perf_counter() - request.began
         endpoint = record.endpoint
         self._services.figures.note(endpoint, status, seconds)
@@ -87,7 +136,7 @@ class Service:
             endpoint, request.record.endpoint = query.answer_named, NAMED
         if services.is_draining:
             raise errors.Draining()
-        key = await gate.key_of(services, request)
+        key = request.key or await gate.key_of(services, request)
         services.limits.admit(key)
         is_held = True
         try:
@@ -119,6 +168,13 @@ class Service:
         endpoint = request.record.endpoint = _endpoint_of(request.path)
 
         return errors.MethodNotAllowed() if endpoint != UNKNOWN else errors.NotFound("There is no such address here.")
+
+    def _failure(self, request: Request, exc: Exception) -> Answer:
+        if isinstance(exc, errors.CallMeBackError):
+            return self._refusal(request, exc)
+        _log.error("request_crashed", endpoint=request.record.endpoint, request=request.record.request, exc_info=exc)
+
+        return self._refusal(request, errors.CallMeBackError())
 
     def _refusal(self, request: Request, error: errors.CallMeBackError) -> Answer:
         record = request.record

@@ -17,7 +17,7 @@ from psycopg.pq.abc import PGresult
 from callmeback import errors
 from callmeback.sqlproxy import values
 from callmeback.sqlproxy.limits import ANSWER_BYTES_MAX, ROWS_MAX
-from callmeback.sqlproxy.link import Prepared
+from callmeback.sqlproxy.steps import Prepared
 from callmeback.sqlproxy.values import Arrays, Fix
 
 SHAPES_MAX: Final = 1_000
@@ -139,6 +139,9 @@ class Objects:
         """Some rows; those with a type that nobody knows yet wait until it was looked up."""
         count = result.ntuples
         if not count:
+            if statement is not None:
+                # The next time it may have rows, and then their columns should be known.
+                self._shapes.of(result, statement)
             return
         self.rows += count
         self._cap.take_rows(count)
