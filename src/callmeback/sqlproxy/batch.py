@@ -13,6 +13,7 @@ from callmeback import errors
 from callmeback.pg import parameters as encoding
 from callmeback.pg import statements
 from callmeback.sqlproxy import problems, query, transactions, types
+from callmeback.sqlproxy.audit import milliseconds
 from callmeback.sqlproxy.gate import Allowed
 from callmeback.sqlproxy.keyring import Key
 from callmeback.sqlproxy.limits import BATCH_QUERIES_MAX
@@ -205,12 +206,12 @@ class Lease:
         asked_at = time.perf_counter()
         self._link = await self._pools.take(self._role)
         self._taken_at = time.perf_counter()
-        self._record.queue_ms = round((self._taken_at - asked_at) * 1_000, 3)
+        self._record.queue_ms = milliseconds(self._taken_at - asked_at)
 
         return self._link
 
     async def __aexit__(self, *_: object) -> None:
-        self._record.database_ms = round((time.perf_counter() - self._taken_at) * 1_000, 3)
+        self._record.database_ms = milliseconds(time.perf_counter() - self._taken_at)
         self._pools.give(self._link)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from callmeback import errors
 from callmeback.sqlproxy import problems, query
+from callmeback.sqlproxy.audit import milliseconds
 from callmeback.sqlproxy.keyring import Key
 from callmeback.sqlproxy.link import Link
 from callmeback.sqlproxy.query import Ready
@@ -61,6 +62,7 @@ class Errand:
             elif query.is_stale(step):
                 # A migration changed what the prepared statement gives; nothing was run.
                 self._link.forget(step)
+                request.record.statements, request.record.parameters = 0, None
                 found = None
             else:
                 found = problems.failure(step.error, self._verdict, is_masked=self._key.masked)
@@ -71,7 +73,7 @@ class Errand:
 
     def _let_go(self) -> None:
         services = self._services
-        self.request.record.database_ms = round((time.perf_counter() - self._taken_at) * 1_000, 3)
+        self.request.record.database_ms = milliseconds(time.perf_counter() - self._taken_at)
         services.pools.give(self._link)
         services.limits.leave(self._key)
 

@@ -138,7 +138,8 @@ def known_key(services: "Services", request: Request) -> Key | None:
         shown = request.shown = (credentials, peer_of(services, request.headers, request.peer))
     key = services.keyring.known(*shown)
     if key is not None:
-        _note(request, key)
+        request.record.key = key.id
+        request.record.role = key.role
 
     return key
 
@@ -149,15 +150,10 @@ async def key_of(services: "Services", request: Request) -> Key:
     if token is None:
         raise errors.Unauthorized(NO_KEY)
     key = await services.keyring.authenticate(token, peer_of(services, request.headers, request.peer))
-    _note(request, key)
+    request.record.key = key.id
+    request.record.role = key.role
 
     return key
-
-
-def _note(request: Request, key: Key) -> None:
-    record = request.record
-    record.key = key.id
-    record.role = key.role
 
 
 def trace_of(headers: dict[bytes, bytes]) -> str | None:

@@ -15,6 +15,7 @@ CORS: Final = (
 )
 END: Final = b"\r\n\r\n"
 KEEP_ALIVE: Final = b"keep-alive"
+NOT_QUEUED: Final = b"0.00"
 CLOSE: Final = b"connection: close\r\n"
 STATUS: Final = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 # What asks for more than an answer.
@@ -102,13 +103,13 @@ _clock: Final = Clock()
 def of_answer(request: Request, answer: Answer, length: bytes, *, is_last: bool) -> bytes:
     """The head of an answer; `length` is the line that tells where its body ends."""
     record = request.record
-    return b"%b%bcontent-type: %b\r\n%bx-request-id: %b\r\nserver-timing: queue;dur=%.2f, db;dur=%.2f\r\n%b%b%b\r\n" % (
+    return b"%b%bcontent-type: %b\r\n%bx-request-id: %b\r\nserver-timing: queue;dur=%b, db;dur=%.2f\r\n%b%b%b\r\n" % (
         STATUS[answer.status],
         _clock.line(),
         answer.content_type,
         length,
         record.request.encode(),
-        record.queue_ms,
+        b"%.2f" % record.queue_ms if record.queue_ms else NOT_QUEUED,
         record.database_ms,
         CORS,
         answer.headers,

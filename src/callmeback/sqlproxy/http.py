@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from http import HTTPStatus
 from typing import Any, Final
 
 import httptools
@@ -281,11 +280,13 @@ class Connection(asyncio.Protocol):
         else:
             self._on_answer(request, begun)
 
-    def _on_answer(self, request: Request, answer: Answer | None) -> None:
-        """The answer of a request that had no task, or None: it needs one."""
+    def _on_answer(self, request: Request, answer: Answer | Exception | None) -> None:
+        """The answer of a request that had no task, what it failed with, or None: it needs one."""
         if answer is None:
             self._running = self._loop.create_task(self._answer(request))
             return
+        if not isinstance(answer, Answer):
+            answer = self._service.failure(request, answer)
         self._write(request, answer)
         self._service.finish(request, answer.status, len(answer.body))
         self._go_on()
@@ -323,7 +324,7 @@ class Connection(asyncio.Protocol):
         """The whole answer at once."""
         body = answer.body
         # RFC 9110, 8.6: what has no content by its status has no length of it either.
-        length = b"" if answer.status == HTTPStatus.NO_CONTENT else b"content-length: %d\r\n" % len(body)
+        length = b"" if answer.status == NO_CONTENT else b"content-length: %d\r\n" % len(body)
         head = heads.of_answer(request, answer, length, is_last=not self._keep_alive)
         if request.method == b"HEAD":
             self._transport.write(head)
@@ -422,5 +423,6 @@ class Connection(asyncio.Protocol):
 
 
 TOO_LARGE: Final = b"the head of the request is too large"
+NO_CONTENT: Final = 204
 CLIENT_GONE: Final = 499
 """In the log only: nobody is there to read a status."""

@@ -117,17 +117,19 @@ class StatementRow(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What is known of a key: one Key for each of its living secrets."""
+    """What is known of a key: one Key for each of its living secrets.
+
+    `is_plain` says that it has one secret, works until it is revoked, and may come from anywhere.
+    """
 
     version: int
     newest: Key
     other: Key | None
     other_until: datetime | None
+    is_plain: bool
 
     def living(self) -> tuple[Key, ...]:
         """The key as each secret that works at this moment gives it."""
-        if self.newest.expires_at is None and self.other is None:
-            return (self.newest,)
         now = datetime.now(UTC)
         if self.newest.expires_at is not None and self.newest.expires_at <= now:
             return ()
@@ -202,7 +204,13 @@ class Keyring:
 
     def known(self, shown: Shown, peer: str) -> Key | None:
         """The key, where nothing has to be waited for and nothing is refused; otherwise `authenticate` finds out."""
-        key = self._matching(shown) if self._is_fresh() else None
+        if time.monotonic() - self._confirmed_at > FRESH_S:
+            return None
+        key_id, proof = shown
+        entry = self._entries.get(key_id)
+        if entry is not None and entry.is_plain:
+            return entry.newest if hmac.compare_digest(proof, entry.newest.proof) else None
+        key = self._matching(shown)
 
         return key if key is not None and _may_come_from(key, peer) else None
 
@@ -348,7 +356,9 @@ def _entry(row: KeyRow, statements: list[StatementRow]) -> Entry:
     if row.other_secret_hash is not None:
         other = msgspec.structs.replace(newest, proof=row.other_secret_hash)
 
-    return Entry(row.version, newest, other, row.other_secret_until)
+    is_plain = other is None and newest.expires_at is None and not newest.cidrs and newest.mode != "admin"
+
+    return Entry(row.version, newest, other, row.other_secret_until, is_plain)
 
 
 def _registered(row: StatementRow) -> Registered:

@@ -107,8 +107,8 @@ class Link:
         return (
             not (self.is_lost or self._is_tainted)
             and self._on_done is None
-            and self._pgconn.transaction_status == _IDLE
             and not self._steps
+            and self._pgconn.transaction_status == _IDLE
         )
 
     def now(self) -> float:
@@ -118,7 +118,7 @@ class Link:
     def is_ready_for(self, key: object) -> bool:
         """Whether the statement of this key was prepared here, and all of its columns' types are known."""
         prepared = self._prepared.get(key)
-        return prepared is not None and prepared.is_known and (prepared.shape is None or not prepared.shape.unknown())
+        return prepared is not None and prepared.is_known and (prepared.shape is None or prepared.shape.is_known)
 
     def begin(self, step: Step, expires_at: float, on_done: Done) -> None:
         """Run a statement that is ready; `on_done` is called once, with what `run` raises, unless `drop` comes first.

@@ -22,6 +22,8 @@ from callmeback.sqlproxy.link import Link
 # A queue longer than this waits longer than anybody does: shed at once instead.
 WAITING_PER_CONNECTION: Final = 4
 RETRY_AFTER_S: Final = 1
+# A login takes some milliseconds of this process, in which nobody hears anything: a crowd isn't to wait for ten of them.
+LOGINS_MAX: Final = 3
 MAX_LIFETIME_S: Final = 3_600.0
 SWEEP_S: Final = 1.0
 CLOSE_TIMEOUT_S: Final = 3.0
@@ -73,12 +75,15 @@ class Pools:
         self._wait_s = wait_s
         self._idle_s = idle_s
         self._waiting_max = WAITING_PER_CONNECTION * limit
+        # More can't have a link or wait for one.
+        self.crowd_max = limit + self._waiting_max
         self._sessions_max = max(1, int(limit * SESSIONS_SHARE))
         self._idle: dict[str, list[Link]] = {}
         self._waiters: deque[_Waiter] = deque()
         self._places = 0
         self._held: dict[str, int] = {}
         self._sessions = 0
+        self._logins = 0
         self._shed = 0
         self._lease_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,18 +111,13 @@ class Pools:
 
         return None
 
-    def is_hopeless(self, role: str, under_way: int) -> bool:
-        """Whether a request of this role would be refused, when so many others are on their way to a link or have one.
+    def has_idle(self, role: str) -> bool:
+        """Whether a request of this role need not wait."""
+        return bool(self._idle.get(role))
 
-        It is asked before anything is done for the request, as a thousand that came at once are still to be counted.
-        """
-        return under_way >= self._limit + self._waiting_max and not self._idle.get(role)
-
-    def shed(self) -> errors.Overloaded:
+    def count_shed(self) -> None:
         """Count a refusal that the pools had no part in."""
         self._shed += 1
-
-        return overloaded()
 
     async def take(self, role: str) -> Link:
         """A link that is idle and alive, to be given back by `give`.
@@ -247,6 +247,8 @@ class Pools:
     def _serve(self) -> None:
         """Give places to those who wait, the first one first, as far as the budget goes."""
         while (waiter := self._first()) is not None:
+            if self._logins >= LOGINS_MAX and not waiter.is_session:
+                return
             if self._places >= self._limit and not self._make_room():
                 return
             self._waiters.remove(waiter)
@@ -254,6 +256,7 @@ class Pools:
             if waiter.is_session:
                 waiter.future.set_result(None)
             else:
+                self._logins += 1
                 self._start(self._open_for(waiter))
 
     def _first(self) -> _Waiter | None:
@@ -286,6 +289,14 @@ class Pools:
 
     async def _open_for(self, waiter: _Waiter) -> None:
         """Log in for somebody who waits; the place is held already."""
+        try:
+            await self._log_in(waiter)
+        finally:
+            self._logins -= 1
+            if self._waiters:
+                self._serve()
+
+    async def _log_in(self, waiter: _Waiter) -> None:
         role = waiter.role
         try:
             link = await Link.open(self._dsn_for(role), role, self._deadlines)

@@ -9,7 +9,7 @@ from psycopg.pq import DiagnosticField
 
 from callmeback import errors
 from callmeback.sqlproxy import problems, stream, types, values
-from callmeback.sqlproxy.audit import Record, readable
+from callmeback.sqlproxy.audit import Record, milliseconds, readable
 from callmeback.sqlproxy.gate import Allowed
 from callmeback.sqlproxy.keyring import Key
 from callmeback.sqlproxy.limits import PARAMETERS_MAX
@@ -128,7 +128,7 @@ async def run(
     asked_at = time.perf_counter()
     link = await pools.take(key.role)
     taken_at = time.perf_counter()
-    record.queue_ms = round((taken_at - asked_at) * 1_000, 3)
+    record.queue_ms = milliseconds(taken_at - asked_at)
     expires_at = request.expires_at
     try:
         step = await link.run(allowed.text, given, sink, expires_at, allowed.types)
@@ -141,7 +141,7 @@ async def run(
         if not allowed.is_judged:
             link.taint()
     finally:
-        record.database_ms = round((time.perf_counter() - taken_at) * 1_000, 3)
+        record.database_ms = milliseconds(time.perf_counter() - taken_at)
         pools.give(link)
     if step.error is not None:
         raise problems.failure(step.error, allowed.verdict, is_masked=key.masked)

@@ -10,13 +10,14 @@ from prometheus_client import generate_latest
 
 from callmeback import errors, logs
 from callmeback.sqlproxy import batch, errand, gate, neon, problems, query, readiness
-from callmeback.sqlproxy.errand import Errand
+from callmeback.sqlproxy.audit import milliseconds
+from callmeback.sqlproxy.errand import Errand, OnAnswer
 from callmeback.sqlproxy.keyring import Key
+from callmeback.sqlproxy.pools import overloaded
 from callmeback.sqlproxy.requests import METRICS, PROBLEM, Answer, Request
 from callmeback.sqlproxy.services import Services
 
 Endpoint = Callable[[Services, Request, Key], Awaitable[Answer]]
-Done = Callable[[Request, Answer | None], None]
 Readying = Callable[[Services, Request, Key], query.Ready | None]
 
 POSTS: Final[dict[str, Endpoint]] = {"/query": query.answer, "/batch": batch.answer, "/sql": neon.answer}
@@ -48,13 +49,16 @@ class Service:
         self._count = 0
         # Requests that have a link, or are on their way to one.
         self._under_way = 0
+        # What a crowd is told, made once: to say no has to cost less than anything else.
+        self._overload = overloaded()
+        self._sheds = [self._refusal(Request(b"POST", path, {}, ""), self._overload) for path in ("/query", "/sql")]
 
     @property
     def deadline_s(self) -> float:
         """How long a request may take from its last byte on."""
         return self._services.deadline_s
 
-    def begin(self, request: Request, on_answer: Done) -> Errand | Answer | None:
+    def begin(self, request: Request, on_answer: OnAnswer) -> Errand | Answer | None:
         """What can be done about a request right now: a statement's errand, to be started; a refusal where too many are
         under way; or None, and then `answer` does all of it.
         """
@@ -68,36 +72,31 @@ class Service:
             if not path.startswith(NAMED):
                 return None
             ready, request.record.endpoint = query.ready_named, NAMED
-        request.record.trace = gate.trace_of(request.headers)
+        if b"traceparent" in request.headers:
+            request.record.trace = gate.trace_of(request.headers)
         if services.is_draining or not services.has_keys:
             return None
         key = gate.known_key(services, request)
         if key is None:
             return None
-        if services.pools.is_hopeless(key.role, self._under_way):
-            return self._refusal(request, services.pools.shed())
+        # Before anything is done for it: of a thousand that come at once most are still to be counted by the pools.
+        if self._under_way >= services.pools.crowd_max and not services.pools.has_idle(key.role):
+            services.pools.count_shed()
+            request.record.sqlstate = problems.sqlstate_of(self._overload)
+            return self._sheds[path == "/sql"]
         request.key = key
         self._under_way += 1
 
         return None if ready is None else self._straight(request, key, ready, on_answer)
 
-    def _straight(self, request: Request, key: Key, ready: Readying, on_answer: Done) -> Errand | None:
+    def _straight(self, request: Request, key: Key, ready: Readying, on_answer: OnAnswer) -> Errand | None:
         services = self._services
         try:
             found = ready(services, request, key)
-            return (
-                None if found is None else errand.begin(services, request, key, found, partial(self._done, on_answer))
-            )
+            return None if found is None else errand.begin(services, request, key, found, on_answer)
         except Exception:
             # It is found again on the long way, and answered there.
             return None
-
-    def _done(self, on_answer: Done, request: Request, found: Answer | Exception | None) -> None:
-        if found is None:
-            request.record.statements, request.record.parameters = 0, None
-        elif not isinstance(found, Answer):
-            found = self._failure(request, found)
-        on_answer(request, found)
 
     async def answer(self, request: Request) -> Answer:
         """The answer to anything that `begin` has seen; raises nothing but CancelledError."""
@@ -110,7 +109,7 @@ class Service:
                 return await self._post(request)
             return self._other(request)
         except Exception as exc:
-            return self._failure(request, exc)
+            return self.failure(request, exc)
 
     def finish(self, request: Request, status: int, size: int) -> None:
         """Count it and write its line. What is asked again and again by a supervisor is counted only."""
@@ -124,7 +123,7 @@ class Service:
             return
         record.status = status
         record.bytes = size
-        record.total_ms = round(seconds * 1_000, 3)
+        record.total_ms = milliseconds(seconds)
         self._services.audit.write(record)
 
     async def _post(self, request: Request) -> Answer:
@@ -169,7 +168,8 @@ class Service:
 
         return errors.MethodNotAllowed() if endpoint != UNKNOWN else errors.NotFound("There is no such address here.")
 
-    def _failure(self, request: Request, exc: Exception) -> Answer:
+    def failure(self, request: Request, exc: Exception) -> Answer:
+        """What is answered instead."""
         if isinstance(exc, errors.CallMeBackError):
             return self._refusal(request, exc)
         _log.error("request_crashed", endpoint=request.record.endpoint, request=request.record.request, exc_info=exc)

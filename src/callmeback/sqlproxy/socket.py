@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from callmeback import errors, logs
 from callmeback.sqlproxy import frames, gate, problems, upstream
-from callmeback.sqlproxy.audit import Record
+from callmeback.sqlproxy.audit import Record, milliseconds
 from callmeback.sqlproxy.frames import Fields, Reader, Startup, Violation
 from callmeback.sqlproxy.gate import ONLY_NAMED
 from callmeback.sqlproxy.keyring import Key, Keyring
@@ -159,8 +159,8 @@ class Scribe:
                 statements=1,
                 rows=done.rows,
                 bytes=done.bytes,
-                database_ms=round(done.seconds * 1_000, 3),
-                total_ms=round(done.seconds * 1_000, 3),
+                database_ms=milliseconds(done.seconds),
+                total_ms=milliseconds(done.seconds),
                 sqlstate=done.sqlstate,
             )
         )

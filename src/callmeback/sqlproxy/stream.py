@@ -15,6 +15,7 @@ from psycopg.pq.abc import PGresult
 
 from callmeback import errors
 from callmeback.sqlproxy import problems, transactions, types
+from callmeback.sqlproxy.audit import milliseconds
 from callmeback.sqlproxy.gate import Allowed
 from callmeback.sqlproxy.keyring import Key
 from callmeback.sqlproxy.link import Link
@@ -37,12 +38,12 @@ async def answer(
     asked_at = time.perf_counter()
     link = await services.pools.take(key.role)
     taken_at = time.perf_counter()
-    record.queue_ms = round((taken_at - asked_at) * 1_000, 3)
+    record.queue_ms = milliseconds(taken_at - asked_at)
     found = Lines(services, request, key, allowed, link)
     try:
         found.begin(given)
         await found.first()
-        record.database_ms = round((time.perf_counter() - taken_at) * 1_000, 3)
+        record.database_ms = milliseconds(time.perf_counter() - taken_at)
     except BaseException:
         await found.aclose()
         raise
