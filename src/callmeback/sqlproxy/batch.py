@@ -75,7 +75,7 @@ async def permit(
         try:
             if text is None:
                 raise errors.ValidationFailed(query.NO_QUERY)
-            one = await services.gate.permit(services, key, text)
+            one = services.gate.known(key, text) or await services.gate.permit(services, key, text)
             texts = query.bind(each.parameters if each.parameters is not None else each.params, one)
         except (errors.StatementRefused, errors.ValidationFailed) as exc:
             exc.extra["query"] = place
@@ -205,13 +205,12 @@ class Lease:
     async def __aenter__(self) -> Link:
         asked_at = time.perf_counter()
         self._link = await self._pools.take(self._role)
-        self._taken_at = time.perf_counter()
-        self._record.queue_ms = milliseconds(self._taken_at - asked_at)
+        self._record.queue_ms = milliseconds(time.perf_counter() - asked_at)
 
         return self._link
 
     async def __aexit__(self, *_: object) -> None:
-        self._record.database_ms = milliseconds(time.perf_counter() - self._taken_at)
+        self._record.database_ms = milliseconds(self._link.database_s)
         self._pools.give(self._link)
 
 

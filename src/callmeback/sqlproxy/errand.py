@@ -5,7 +5,6 @@ that has the statement prepared, and its columns are known. All else takes the l
 wait; so does what turns out to be wrong on this one before anything was sent, and is found and answered there.
 """
 
-import time
 from collections.abc import Callable
 
 from callmeback import errors
@@ -24,7 +23,7 @@ OnAnswer = Callable[[Request, Answer | Exception | None], None]
 class Errand:
     """One statement under way. `on_answer` hears of its answer or its error, or None: it has to go the long way."""
 
-    __slots__ = ("_compose", "_key", "_link", "_on_answer", "_services", "_step", "_taken_at", "_verdict", "request")
+    __slots__ = ("_compose", "_key", "_link", "_on_answer", "_services", "_step", "_verdict", "request")
 
     def __init__(
         self, services: Services, request: Request, key: Key, ready: Ready, link: Link, on_answer: OnAnswer
@@ -38,7 +37,6 @@ class Errand:
         self._verdict = allowed.verdict
         self._step = Step(allowed.text, ready.given, ready.sink, allowed.types)
         self._on_answer = on_answer
-        self._taken_at = time.perf_counter()
 
     def start(self) -> None:
         """Send it; `on_answer` may be called at once."""
@@ -73,7 +71,7 @@ class Errand:
 
     def _let_go(self) -> None:
         services = self._services
-        self.request.record.database_ms = milliseconds(time.perf_counter() - self._taken_at)
+        self.request.record.database_ms = milliseconds(self._link.database_s)
         services.pools.give(self._link)
         services.limits.leave(self._key)
 
@@ -82,7 +80,7 @@ def begin(services: Services, request: Request, key: Key, ready: Ready, on_answe
     """The errand, to be started; None where it would have to wait. Raises RateLimited."""
     allowed = ready.allowed
     statement: object = allowed.text if allowed.types is None else (allowed.text, allowed.types)
-    link = services.pools.take_ready(key.role, statement)
+    link = services.pools.take_ready(key.role, statement, needs_types=ready.sink.needs_types)
     if link is None:
         return None
     try:

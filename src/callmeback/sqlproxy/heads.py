@@ -103,7 +103,7 @@ _clock: Final = Clock()
 def of_answer(request: Request, answer: Answer, length: bytes, *, is_last: bool) -> bytes:
     """The head of an answer; `length` is the line that tells where its body ends."""
     record = request.record
-    return b"%b%bcontent-type: %b\r\n%bx-request-id: %b\r\nserver-timing: queue;dur=%b, db;dur=%.2f\r\n%b%b%b\r\n" % (
+    return b"%b%bcontent-type: %b\r\n%bx-request-id: %b\r\nserver-timing: queue;dur=%b, db;dur=%.3f\r\n%b%b%b\r\n" % (
         STATUS[answer.status],
         _clock.line(),
         answer.content_type,

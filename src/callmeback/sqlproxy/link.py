@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import termios
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -66,6 +67,8 @@ class Link:
         self.role = role
         self.opened_at = self.used_at = asyncio.get_running_loop().time()
         self.expires_at = 0.0
+        # What the request that has it waited for the server, from the sending to the last of the answer.
+        self.database_s = 0.0
         self.is_lost = False
         self._is_tainted = False
         self._is_detached = False
@@ -79,6 +82,7 @@ class Link:
         self._at = 0
         self._is_pipeline = False
         self._is_paused = False
+        self._sent_at = self._answered_at = 0.0
         self._reads = 0
         self._unfinished_bytes = 0
         self._prepared: OrderedDict[object, Prepared] = OrderedDict()
@@ -115,10 +119,18 @@ class Link:
         """The loop's time."""
         return self._loop.time()
 
-    def is_ready_for(self, key: object) -> bool:
-        """Whether the statement of this key was prepared here, and all of its columns' types are known."""
+    def lend(self) -> None:
+        """A request begins, with nothing on its account."""
+        self.used_at = self._loop.time()
+        self.database_s = 0.0
+
+    def is_ready_for(self, key: object, *, needs_types: bool) -> bool:
+        """Whether the statement of this key was prepared here, and its columns are known, and their types if need be."""
         prepared = self._prepared.get(key)
-        return prepared is not None and prepared.is_known and (prepared.shape is None or prepared.shape.is_known)
+        if prepared is None or not prepared.is_known:
+            return False
+
+        return not needs_types or prepared.shape is None or bool(prepared.shape.is_known)
 
     def begin(self, step: Step, expires_at: float, on_done: Done) -> None:
         """Run a statement that is ready; `on_done` is called once, with what `run` raises, unless `drop` comes first.
@@ -128,6 +140,7 @@ class Link:
         prepared = self._prepared[step.key]
         self._prepared.move_to_end(step.key)
         step.prepared = prepared
+        self._sent_at = time.perf_counter()
         try:
             self._pgconn.send_query_prepared(prepared.name, step.values)
             if step.wants_chunks:
@@ -159,6 +172,7 @@ class Link:
             await self._pipeline([step], expires_at)
             return step
         pgconn = self._pgconn
+        self._sent_at = time.perf_counter()
         try:
             if prepared is not None:
                 self._prepared.move_to_end(step.key)
@@ -227,6 +241,7 @@ class Link:
             for step in steps:
                 self._send(step, sent)
             first = sent[0]
+            self._sent_at = time.perf_counter()
             pgconn.pipeline_sync()
             if first.wants_chunks:
                 pgconn.set_chunked_rows_mode(CHUNK_ROWS)
@@ -238,7 +253,7 @@ class Link:
 
     def _send(self, step: Step, sent: list[Step | Upkeep]) -> None:
         """Put one statement into the pipeline, prepared where it was seen before."""
-        text, key = step.text, step.key
+        key = step.key
         prepared = self._prepared.get(key)
         if prepared is None and key in self._seen:
             if len(self._prepared) >= PREPARED_MAX:
@@ -248,7 +263,7 @@ class Link:
                 sent.append(Upkeep())
             self._number += 1
             prepared = self._prepared[key] = Prepared(b"s%d" % self._number)
-            self._pgconn.send_prepare(prepared.name, text, step.types)
+            self._pgconn.send_prepare(prepared.name, step.text, step.types)
             sent.append(Upkeep())
         if prepared is not None:
             self._prepared.move_to_end(key)
@@ -256,7 +271,7 @@ class Link:
             self._pgconn.send_query_prepared(prepared.name, step.values)
         else:
             self._note(step)
-            self._pgconn.send_query_params(text, step.values, step.types)
+            self._pgconn.send_query_params(step.text, step.values, step.types)
         sent.append(step)
 
     def _forget_failed(self, sent: Sequence[Step | Upkeep]) -> None:
@@ -316,6 +331,7 @@ class Link:
         if on_done is not None:
             self._on_done = None
             self._deadlines.forget(self)
+            self.database_s += (self._answered_at if error is None else time.perf_counter()) - self._sent_at
             on_done(error)
 
     def _flush(self) -> None:
@@ -344,6 +360,7 @@ class Link:
                 self._lose()
             return
         self._reads += 1
+        self._answered_at = time.perf_counter()
         if counted:
             self._unfinished_bytes += max(0, before - self._pending())
             if self._unfinished_bytes > UNFINISHED_BYTES_MAX:
@@ -382,11 +399,6 @@ class Link:
 
     def _take(self, result: PGresult) -> None:
         status = result.status
-        if status == _SYNC:
-            self._pgconn.exit_pipeline_mode()
-            self._is_pipeline = False
-            self._steps = ()
-            return
         step = self._steps[self._at]
         if status in _ROWS:
             self._reads = self._unfinished_bytes = 0
@@ -402,6 +414,10 @@ class Link:
             if isinstance(step, Step):
                 step.tag = result.command_status or b""
                 self._note_run(step, has_columns=False)
+        elif status == _SYNC:
+            self._pgconn.exit_pipeline_mode()
+            self._is_pipeline = False
+            self._steps = ()
         elif status == _ABORTED:
             pass
         elif status == _FAILED and self._pgconn.status == _OK:

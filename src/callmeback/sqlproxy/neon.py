@@ -123,6 +123,8 @@ def _options(request: Request) -> transactions.Options:
 class Texts:
     """Sink of a raw-text answer: rows as arrays, or as objects, of text or null."""
 
+    needs_types: Final = False
+
     def __init__(self, shapes: Shapes, cap: Cap, *, as_arrays: bool) -> None:
         self._shapes = shapes
         self._cap = cap

@@ -22,7 +22,7 @@ from callmeback.sqlproxy.link import Link
 # A queue longer than this waits longer than anybody does: shed at once instead.
 WAITING_PER_CONNECTION: Final = 4
 RETRY_AFTER_S: Final = 1
-# A login takes some milliseconds of this process, in which nobody hears anything: a crowd isn't to wait for ten of them.
+# A login takes milliseconds of this process, in which nobody hears anything: a crowd isn't to wait for ten of them.
 LOGINS_MAX: Final = 3
 MAX_LIFETIME_S: Final = 3_600.0
 SWEEP_S: Final = 1.0
@@ -75,8 +75,6 @@ class Pools:
         self._wait_s = wait_s
         self._idle_s = idle_s
         self._waiting_max = WAITING_PER_CONNECTION * limit
-        # More can't have a link or wait for one.
-        self.crowd_max = limit + self._waiting_max
         self._sessions_max = max(1, int(limit * SESSIONS_SHARE))
         self._idle: dict[str, list[Link]] = {}
         self._waiters: deque[_Waiter] = deque()
@@ -99,17 +97,22 @@ class Pools:
         finally:
             self.give(link)
 
-    def take_ready(self, role: str, statement: object) -> Link | None:
-        """An idle link that has the statement of this key prepared; None where `take` has more to do for one."""
+    def take_ready(self, role: str, statement: object, *, needs_types: bool) -> Link | None:
+        """An idle link that is ready for the statement of this key; None where `take` has more to do for one."""
         links = self._idle.get(role)
         if links:
             link = links[-1]
-            if link.is_idle and link.is_ready_for(statement):
+            if link.is_idle and link.is_ready_for(statement, needs_types=needs_types):
                 links.pop()
-                link.used_at = link.now()
+                link.lend()
                 return link
 
         return None
+
+    @property
+    def crowd_max(self) -> int:
+        """How many can have a link or wait for one."""
+        return self._limit + self._waiting_max
 
     def has_idle(self, role: str) -> bool:
         """Whether a request of this role need not wait."""
@@ -128,12 +131,12 @@ class Pools:
         while links:
             link = links.pop()
             if link.is_idle:
-                link.used_at = link.now()
+                link.lend()
                 return link
             self._retire(link)
         found = await self._wait(role, is_session=False)
         assert found is not None
-        found.used_at = found.now()
+        found.lend()
 
         return found
 

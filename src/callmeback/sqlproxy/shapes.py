@@ -117,6 +117,7 @@ class Shapes:
         shape = self._known.get((names, oids))
         if shape is None:
             shape = self._known[names, oids] = Shape(names, oids, self.arrays)
+            shape.unknown()
             if len(self._known) > SHAPES_MAX:
                 self._known.popitem(last=False)
         if prepared is not None:
@@ -127,6 +128,8 @@ class Shapes:
 
 class Objects:
     """Sink of a typed answer: rows become JSON as they come, within the caps."""
+
+    needs_types: Final = True
 
     def __init__(self, shapes: Shapes, cap: "Cap") -> None:
         self._shapes = shapes
