@@ -107,6 +107,12 @@ def shared_database_url(cluster: Cluster, superuser: psycopg.Connection) -> Iter
     yield from _database(cluster, superuser, f"TEMPLATE {cluster.template} STRATEGY file_copy")
 
 
+@pytest.fixture(scope="module")
+def module_database_url(cluster: Cluster, superuser: psycopg.Connection) -> Iterator[str]:
+    """A migrated database for tests of one module that clean up after themselves, as its owner."""
+    yield from _database(cluster, superuser, f"TEMPLATE {cluster.template} STRATEGY file_copy")
+
+
 @pytest.fixture
 def empty_database_url(cluster: Cluster, superuser: psycopg.Connection) -> Iterator[str]:
     """A fresh database without anything of ours, as its owner."""

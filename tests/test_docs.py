@@ -18,6 +18,7 @@ from tests.sources import ROOT, calls, files, functions, modules, none, python_f
 import callmeback
 from callmeback import errors, settings
 from callmeback.__main__ import app as command_line
+from callmeback.ops import doctor
 from callmeback.pg import lexer, statements
 from callmeback.pg.errors import RULES
 from callmeback.sqlproxy import problems as proxy_problems
@@ -32,7 +33,7 @@ DECISION_PARTS = ("## Context", "## Decision", "## Consequences", "## Rejected")
 # Faults of the specification (its review has a row for each). What waits for a later release, by its subject.
 FAULTS = {"m": 17, "c": 12, "s": 16, "d": 13}
 LATER = {
-    "c05": "schedules", "c06": "schedules", "c08": "schedules", "c11": "schedules",
+    "c05": "schedules", "c08": "schedules", "c11": "schedules",
     "d10": "backup and recovery",
 }  # fmt: skip
 # Faults that a sentence in docs/differences.md answers, since no test can.
@@ -98,8 +99,8 @@ def test_documented_regions_are_the_code_s():
 
 
 def test_settings_are_read_in_one_place():
-    """PATH is no setting; the simulator as a program of its own takes its account from the vendor's variables."""
-    reads = re.compile(r"os\.(?:environ(?:\.get\(|\[)|getenv\()(?!\"PATH\")")
+    """PATH is no setting, nor what systemd tells a service; the simulator as a program has the vendor's variables."""
+    reads = re.compile(r"os\.(?:environ(?:\.get\(|\[)|getenv\()(?!\"(?:PATH|NOTIFY_SOCKET)\")")
 
     none(
         f"{short(path)} reads the environment"
@@ -152,6 +153,20 @@ def test_every_option_and_argument_is_documented():
 
 def test_every_command_says_what_it_does():
     none(name for name, command in commands(command_line, "callmeback") if not command.help)
+
+
+def test_every_check_of_the_doctor_is_documented():
+    section = sections()["callmeback doctor"]
+    written: dict[str, list[str]] = {}
+    area = ""
+    for line in section.splitlines():
+        if match := re.match(r"\| area `(\w+)` \|", line):
+            area = match[1]
+            written[area] = []
+        elif area and line.startswith("| "):
+            written[area].append(line.split("|")[1].strip())
+
+    assert written == {area: [check.name for check in checks] for area, checks in doctor.AREAS.items()}
 
 
 # HTTP

@@ -10,6 +10,7 @@ from callmeback import errors
 # Name of the command (its module is `callmeback.cli.<name>`, with `command` in it) and the line `--help` shows.
 COMMANDS: Final = {
     "up": "Everything on one machine: database, web, proxy, worker.",
+    "reload": "New code and migrations into the running `up`, without a gap.",
     "serve": "The web process alone.",
     "proxy": "SQL over HTTP alone.",
     "worker": "The worker alone.",
@@ -17,6 +18,9 @@ COMMANDS: Final = {
     "call": "Place a call and watch it in the terminal.",
     "keys": "Keys of the SQL proxy: create, list, rotate, revoke, allow, learn, sync.",
     "users": "Accounts: role, tier, credits, block, erase.",
+    "books": "Books: close a day, check, export, margins.",
+    "rates": "What vendors charge: list, set, history, reprice.",
+    "coupons": "Codes that make a pack cheaper.",
     "doctor": "What is wrong, and what to do about it.",
     "psql": "A shell in the database.",
 }

@@ -1,6 +1,8 @@
-"""`callmeback doctor`: what is wrong, and what to do about it."""
+"""`callmeback doctor`: what is wrong, what to do about it, and with `--fix` what is safe to do at once."""
 
 import asyncio
+import sys
+from collections.abc import Sequence
 from typing import Final
 
 import click
@@ -8,41 +10,77 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from callmeback.cli.installation import owner_dsn
-from callmeback.cli.output import json_option, show_json
+from callmeback.cli.installation import known_settings, owner_dsn
+from callmeback.cli.output import TABLE_WIDTH_MAX, json_option, show_json
 from callmeback.ops import doctor
-from callmeback.ops.doctor import Verdict
-from callmeback.pg.pool import Database
+from callmeback.ops.doctor import Mended, Verdict
+from callmeback.pg import server
 from callmeback.settings import Settings
 
-_STYLES: Final = {"green": "green", "red": "bold red", "skipped": "yellow"}
+_STYLES: Final = {"green": "green", "warning": "yellow", "red": "bold red", "skipped": "dim"}
 
 
 @click.command(name="doctor")
-@click.argument("area", required=False, type=click.Choice(list(doctor.AREAS)), metavar="[AREA]")
+@click.argument("areas", nargs=-1, type=click.Choice(list(doctor.AREAS)), metavar="[AREA]...")
+@click.option("--fix", is_flag=True, help="Mend what is safe to mend, and look again.")
+@click.option("--all", "show_all", is_flag=True, help="Show green and skipped checks too, one a line.")
 @json_option
-def command(area: str | None, as_json: bool) -> None:
-    """Examine AREA (money), or everything; exit code 1 when a check is red."""
-    verdicts = asyncio.run(_examine([area] if area else list(doctor.AREAS)))
+def command(areas: tuple[str, ...], fix: bool, show_all: bool, as_json: bool) -> None:
+    """Examine each AREA, or everything; exit code 1 when a check is red. Warnings and skipped checks end with 0.
+
+    The areas are connections, services, migrations, money, payments, calls, schema, storage, backups, server and log.
+    """
+    settings = known_settings(Settings.from_env())
+    verdicts, mended = asyncio.run(_examine(settings, areas or tuple(doctor.AREAS), fix=fix))
     if as_json:
-        show_json({"items": verdicts})
+        show_json({"items": verdicts, "mended": mended} if fix else {"items": verdicts})
     else:
-        _print(verdicts)
+        _print(verdicts, mended, show_all=show_all)
     if any(verdict.verdict == "red" for verdict in verdicts):
         raise SystemExit(1)
 
 
-def _print(verdicts: list[Verdict]) -> None:
-    table = Table("check", "verdict", "object", "what to do")
-    for verdict in verdicts:
-        objects = "\n".join(f"{symptom.object}: {symptom.detail}" for symptom in verdict.objects)
-        if len(verdict.objects) == doctor.OBJECTS_MAX:
-            objects += "\nand perhaps more"
-        style = _STYLES[verdict.verdict]
-        table.add_row(verdict.name, f"[{style}]{verdict.verdict}[/]", escape(objects), escape(verdict.what_to_do))
-    Console().print(table)
+async def _examine(settings: Settings, areas: Sequence[str], *, fix: bool) -> tuple[list[Verdict], list[Mended]]:
+    dsn = owner_dsn(settings)
+    running = server.find(settings.home)
+    superuser_dsn = running.superuser_dsn if running is not None and running.owner_dsn == dsn else None
+    async with doctor.visit(settings, dsn, superuser_dsn) as patient:
+        verdicts = await doctor.examine(patient, areas)
+        if not fix:
+            return verdicts, []
+        mended = await doctor.mend(superuser_dsn or dsn, verdicts)
+    if not mended:
+        return verdicts, []
+    # Anew, since what was mended may have been the connection itself.
+    async with doctor.visit(settings, dsn, superuser_dsn) as patient:
+        return await doctor.examine(patient, areas), mended
 
 
-async def _examine(areas: list[str]) -> list[Verdict]:
-    async with Database.open(owner_dsn(Settings.from_env()), name="cli", max_size=1) as db:
-        return await doctor.examine(db, areas)
+def _print(verdicts: Sequence[Verdict], mended: Sequence[Mended], *, show_all: bool) -> None:
+    # A terminal shortens what doesn't fit; a file or a pipe gets all of it.
+    console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH_MAX)
+    for each in mended:
+        console.print(f"{escape(each.name)}: {escape(each.command)}: {escape(each.error or 'done')}", soft_wrap=True)
+    shown = [verdict for verdict in verdicts if show_all or verdict.verdict in ("red", "warning")]
+    if shown:
+        table = Table("area", "check", "verdict", "object", "what to do")
+        for verdict in shown:
+            table.add_row(*_cells(verdict))
+        console.print(table)
+    numbers = {word: sum(verdict.verdict == word for verdict in verdicts) for word in _STYLES}
+    console.print(", ".join(f"[{_STYLES[word]}]{number} {word}[/]" for word, number in numbers.items()))
+
+
+def _cells(verdict: Verdict) -> tuple[str, ...]:
+    objects = "\n".join(f"{symptom.object}: {symptom.detail}" for symptom in verdict.objects)
+    if len(verdict.objects) == doctor.OBJECTS_MAX:
+        objects += "\nand perhaps more"
+    style = _STYLES[verdict.verdict]
+
+    return (
+        verdict.area,
+        verdict.name,
+        f"[{style}]{verdict.verdict}[/]",
+        escape(objects),
+        escape(verdict.what_to_do),
+    )

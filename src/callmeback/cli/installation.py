@@ -34,6 +34,14 @@ def workshop(settings: Settings) -> Workshop:
     return Workshop(owner_dsn(settings), role_secret)
 
 
+def known_settings(settings: Settings) -> Settings:
+    """The settings with the secrets that this home has already; none are made, and nothing is refused."""
+    if settings.role_secret is None and settings.jwt_secret is None and not (settings.home / home.SECRETS).exists():
+        return settings
+
+    return home.with_secrets(settings)
+
+
 def service_settings() -> Settings:
     """The settings of a service: checked, with its secrets and its database filled in, and logging set up."""
     logs.configure(json=not sys.stderr.isatty())

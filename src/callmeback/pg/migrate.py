@@ -141,6 +141,14 @@ def status(dsn: str, *, directory: Path = SQL_DIRECTORY) -> Status:
         return _compare(files, _recorded(connection), _recorded_files(connection))
 
 
+def holder(dsn: str) -> str | None:
+    """The session that migrates right now; None when nobody does."""
+    with _connect(dsn) as connection:
+        found = _value(connection, SQL.who_holds_the_lock)
+
+    return None if found is None else str(found)
+
+
 def _compare(files: Files, recorded: list[Recorded], repeatable: list[RecordedFile]) -> Status:
     rows = {row.version: row for row in recorded}
     migrations = [_status_of(migration, rows.pop(migration.version, None)) for migration in files.migrations]

@@ -1,9 +1,6 @@
 """The doctor: green over books that the hammer has used, red over each fault, with the object named."""
 
-import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +10,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.conftest import Cluster
 from tests.money.hammer import CARD, Plan, hammer
+from tests.ops.doctor.patients import look, run
 
 from callmeback.ops import doctor
 from callmeback.ops.doctor import Verdict
@@ -51,23 +49,7 @@ def start(connection: Connection, call_id: str) -> None:
 
 def examined(database_url: str) -> dict[str, Verdict]:
     """The verdicts by name."""
-
-    async def examine() -> list[Verdict]:
-        async with Database.open(database_url, name="test", max_size=1) as db:
-            return await doctor.examine(db, ["money"])
-
-    return {verdict.name: verdict for verdict in asyncio.run(examine())}
-
-
-def run(database_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "callmeback", "doctor", *arguments],
-        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "DATABASE_URL": database_url, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return look(database_url, "money")
 
 
 # Each fault: what is done past every guard, the check that must be red, the object that it must name.
@@ -234,7 +216,7 @@ async def test_unproved_accounts_are_counted(books: Connection, owner: Database)
 
 
 def test_command_ends_with_0_when_all_is_green(books: Connection, database_url: str) -> None:
-    answer = run(database_url, "money", "--json")
+    answer = run("doctor", "money", "--json", DATABASE_URL=database_url)
     verdicts = json.loads(answer.stdout)["items"]
 
     assert answer.returncode == 0
@@ -244,7 +226,7 @@ def test_command_ends_with_0_when_all_is_green(books: Connection, database_url: 
 
 def test_command_ends_with_1_and_a_table_when_something_is_red(books: Connection, database_url: str) -> None:
     books.execute("UPDATE user_credits SET available_credits = available_credits + 1")
-    answer = run(database_url)
+    answer = run("doctor", "money", DATABASE_URL=database_url)
 
     assert answer.returncode == 1
     assert answer.stderr == ""
@@ -252,7 +234,7 @@ def test_command_ends_with_1_and_a_table_when_something_is_red(books: Connection
 
 
 def test_unknown_area_is_wrong_usage(database_url: str) -> None:
-    answer = run(database_url, "weather")
+    answer = run("doctor", "weather", DATABASE_URL=database_url)
 
     assert answer.returncode == 2
     assert "money" in answer.stderr

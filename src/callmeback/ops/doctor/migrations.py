@@ -1,0 +1,95 @@
+"""The schema against the files of this program: what is missing, what contradicts, what didn't end."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from callmeback.ops.doctor import serverlog
+from callmeback.ops.doctor.verdicts import Check, Finding, Patient, Skip
+from callmeback.pg import migrate
+from callmeback.pg.migrate import Status
+
+_SENTENCES: Final = {
+    "pending": "was not applied",
+    "running": "was begun and didn't end",
+    "edited": "was edited after it was applied",
+    "unknown": "was applied by another program than this one",
+}
+
+
+async def files(patient: Patient) -> Sequence[Finding]:
+    """Migrations and functions that this program has and the database hasn't."""
+    status = await _status(patient)
+
+    return [
+        Finding(file.file, _SENTENCES[file.state], True)
+        for file in (*status.migrations, *status.repeatable)
+        if file.state == "pending"
+    ]
+
+
+async def drift(patient: Patient) -> Sequence[Finding]:
+    """Migrations that the database has otherwise than this program, or that this program doesn't have."""
+    status = await _status(patient)
+
+    return [
+        # A newer database serves an older program: migrations only add.
+        Finding(file.file, _SENTENCES[file.state], file.state == "edited")
+        for file in status.migrations
+        if file.state in ("edited", "unknown")
+    ]
+
+
+async def unfinished(patient: Patient) -> Sequence[Finding]:
+    """Migrations outside a transaction that began and didn't end, with who runs them now."""
+    status = await _status(patient)
+    running = [file for file in status.migrations if file.state == "running"]
+    if not running:
+        return ()
+    holder = await asyncio.to_thread(migrate.holder, patient.dsn)
+
+    return [
+        Finding(
+            file.file,
+            f"began at {file.applied_at:%Y-%m-%d %H:%M:%S} UTC, and "
+            + (f"is being run by {holder}" if holder else "nobody runs it any more"),
+            holder is None,
+        )
+        for file in running
+    ]
+
+
+async def failed(patient: Patient) -> Sequence[Finding]:
+    """What the runner was told, as long as something is still to be applied."""
+    status = await _status(patient)
+    if status.is_current:
+        return ()
+
+    return await serverlog.failed_migrations(patient)
+
+
+async def _status(patient: Patient) -> Status:
+    if patient.facts is None:
+        raise Skip("The database doesn't answer.")
+
+    return await asyncio.to_thread(migrate.status, patient.dsn)
+
+
+CHECKS: Final = (
+    Check("every migration is applied", "`callmeback migrate apply`; before a new program starts.", probe=files),
+    Check(
+        "the files are those that were applied",
+        "Put the file's old text back and write the next number. Unknown: this program is older than the database.",
+        probe=drift,
+    ),
+    Check(
+        "no migration is unfinished",
+        "`callmeback migrate apply` drops what it left and repeats it. While one runs: see `nobody waits for a lock`.",
+        probe=unfinished,
+    ),
+    Check(
+        "no migration failed lately",
+        "Nothing of it was kept. `callmeback migrate apply` names the file and the line; `migrate lint` tries it out.",
+        probe=failed,
+    ),
+)
