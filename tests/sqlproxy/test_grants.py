@@ -234,7 +234,7 @@ async def test_a_key_of_one_person_writes_no_more_than_the_api_may(
     assert {"call_schedules", "scheduled_calls", "transcripts"} <= refused
     assert {"call_scenario_templates", "personas", "user_preferences", "users"} <= set(granted)
     assert excess == []
-    with pytest.raises(errors.ValidationFailed, match="through the API"):
+    with pytest.raises(errors.GrantRefused, match="through the API"):
         await make_key(writes=("transcripts",), as_user=ANN)
 
 

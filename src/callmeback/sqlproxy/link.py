@@ -125,7 +125,7 @@ class Link:
         self.database_s = 0.0
 
     def is_ready_for(self, key: object, *, needs_types: bool) -> bool:
-        """Whether the statement of this key was prepared here, and its columns are known, and their types if need be."""
+        """Whether the statement of this key was prepared here, its columns are known, and their types if need be."""
         prepared = self._prepared.get(key)
         if prepared is None or not prepared.is_known:
             return False
