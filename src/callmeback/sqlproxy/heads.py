@@ -8,7 +8,8 @@ from typing import Final
 from callmeback.sqlproxy.requests import Answer, Request
 
 # What a connection remembers: a client repeats its own head, but for the length of the body and the like.
-HEADS_MAX: Final = 16
+HEADS_MAX: Final = 8
+HEAD_BYTES_MAX: Final = 4 * 1024
 
 CORS: Final = (
     b"access-control-allow-origin: *\r\naccess-control-expose-headers: retry-after, server-timing, x-request-id\r\n"
@@ -62,11 +63,13 @@ class Heads:
         return head.request(data[end:]) if head is not None and head.length == len(data) - end else None
 
     def remember(self, data: bytes, request: Request) -> None:
-        """Keep the head of what was one request, if nothing but a header says how long its body is."""
+        """Keep the head of what was one request of a known key, if nothing but a header says how long its body is."""
         length, headers = len(request.body), request.headers
         head = data[: len(data) - length]
         if (
-            head.endswith(END)
+            request.key is not None
+            and len(head) <= HEAD_BYTES_MAX
+            and head.endswith(END)
             and headers.get(b"content-length") == b"%d" % length
             and headers.get(b"connection", KEEP_ALIVE).lower() == KEEP_ALIVE
             and headers.keys().isdisjoint(NEVER_REPEATED)

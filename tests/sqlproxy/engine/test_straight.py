@@ -10,8 +10,10 @@ from tests.sqlproxy.engine.running import Running
 from tests.sqlproxy.engine.test_faults import SLOW, head, raw
 
 from callmeback.domain.keys import Limits
-from callmeback.sqlproxy import service
+from callmeback.sqlproxy import heads, service
 from callmeback.sqlproxy.errand import Errand
+from callmeback.sqlproxy.heads import Heads
+from callmeback.sqlproxy.requests import Request
 
 pytestmark = pytest.mark.anyio
 
@@ -110,6 +112,24 @@ async def test_a_revoked_key_is_refused_on_a_connection_that_knows_its_head(
     assert (before, after) == ([b"200"] * 4, b"401")
 
 
+async def test_only_heads_of_known_keys_are_kept(proxy: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[bytes] = []
+    remember = Heads.remember
+
+    def noted(self: Heads, data: bytes, request: Request) -> None:
+        remember(self, data, request)
+        kept.extend(self._known)
+
+    monkeypatch.setattr(Heads, "remember", noted)
+    body = b'{"query": "SELECT 1"}'
+    strange = post(proxy, body, token="cmb_" + "0" * 16 + "_" + "0" * 64)
+    large = post(proxy, body, "X: " + "a" * heads.HEAD_BYTES_MAX)
+    answers = await talk(proxy, strange, large, *(post(proxy, body, f"X: {number}") for number in range(20)))
+
+    assert [answer[9:12] for answer in answers] == [b"401"] + [b"200"] * 21
+    assert kept and all(b"X: " in head and len(head) <= heads.HEAD_BYTES_MAX for head in kept)
+
+
 async def test_bodies_are_cut_by_their_own_length(proxy: Running) -> None:
     """A known head before less, more, or several bodies says nothing about them."""
     first, second = b'{"query": "SELECT 1 AS n"}', b'{"query": "SELECT 2 AS n"}'
@@ -145,6 +165,32 @@ async def test_a_small_answer_that_grows_is_still_capped(proxy: Running) -> None
     assert (too_many.status_code, endless.status_code) == (413, 413)
     assert again == [3] * 3
     assert (await proxy.ask(ROWS, 3)).status_code == 200
+
+
+async def test_what_goes_wrong_on_the_straight_way_ends_there(
+    proxy: Running, hand: psycopg.Connection, superuser: psycopg.Connection, begun: list[object]
+) -> None:
+    """A deadline, and a server that ends the session."""
+    pairs = "SELECT count(*) AS n FROM generate_series(1, $1::bigint) AS a, generate_series(1, $1::bigint) AS b"
+    for _ in range(3):
+        assert await proxy.rows(pairs, 2) == [{"n": 4}]
+    proxy.services.deadline_s = 0.3
+    late = await proxy.ask(pairs, 100_000)
+    is_straight = isinstance(begun[-1], Errand)
+    await proxy.until(lambda: not proxy.backends(hand, "active"), "it was cancelled")
+    proxy.services.deadline_s = 10.0
+    for _ in range(3):
+        assert await proxy.rows(pairs, 2) == [{"n": 4}]
+    task = asyncio.create_task(proxy.ask(pairs, 100_000))
+    await proxy.until(lambda: bool(proxy.backends(hand, "active")), "it runs")
+    for pid in proxy.backends(hand):
+        superuser.execute("SELECT pg_terminate_backend(%s)", [pid])
+    ended = await task
+
+    assert is_straight and isinstance(begun[-1], Errand)
+    assert (late.status_code, ended.status_code) == (504, 503)
+    assert await proxy.rows(pairs, 2) == [{"n": 4}]
+    assert proxy.services.pools.stats().busy == 0
 
 
 async def test_a_client_that_leaves_stops_its_statement(proxy: Running, hand: psycopg.Connection) -> None:
