@@ -232,7 +232,6 @@ async def test_a_key_of_one_person_writes_no_more_than_the_api_may(
     )
 
     assert "transcripts" in refused
-    assert not {"call_schedules", "scheduled_calls"} & set(granted)
     assert {"call_scenario_templates", "personas", "user_preferences", "users"} <= set(granted)
     assert excess == []
     with pytest.raises(errors.GrantRefused, match="through the API"):
