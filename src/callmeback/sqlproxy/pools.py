@@ -178,7 +178,12 @@ class Pools:
     @property
     def is_saturated(self) -> bool:
         """Whether the next request would be refused."""
-        return len(self._waiters) >= self._waiting_max
+        return len(self._waiters) >= self._room
+
+    @property
+    def _room(self) -> int:
+        """How many may wait: those whose connection is still to be opened do, too."""
+        return self._waiting_max + self._limit - self._places
 
     def stats(self) -> Stats:
         """What is there right now."""
@@ -216,7 +221,7 @@ class Pools:
             raise errors.DatabaseUnavailable()
         queued = len(self._waiters)
         too_slow = queued * self._lease_s / self._limit > self._wait_s
-        if queued >= self._waiting_max or too_slow:
+        if queued >= self._room or too_slow:
             self._shed += 1
             raise overloaded()
         loop = asyncio.get_running_loop()
