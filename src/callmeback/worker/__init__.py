@@ -17,7 +17,7 @@ import uvloop
 
 from callmeback import errors, logs
 from callmeback.domain import reaping, upkeep
-from callmeback.ops import notify
+from callmeback.ops import books, notify
 from callmeback.payments import events as payment_events
 from callmeback.payments import upkeep as payments_upkeep
 from callmeback.payments import warnings as budget_warnings
@@ -141,6 +141,9 @@ def jobs_of(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier
     async def warn_of_budgets() -> int:
         return await budget_warnings.warn(db, mailer, carrier, settings.base_url)
 
+    async def close_day() -> int:
+        return await books.close_yesterday(db, settings.home / books.FOLDER, "worker", asyncio.sleep)
+
     return (
         Job("sweep", timedelta(minutes=10), sweep),
         Job("partitions", timedelta(days=1), partitions),
@@ -150,6 +153,7 @@ def jobs_of(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier
         # Lost webhooks are found by this look at the provider's own list.
         Job("catch_up", timedelta(minutes=5), catch_up),
         Job("budget_warnings", timedelta(minutes=1), warn_of_budgets),
+        Job("close_day", timedelta(hours=1), close_day),
     )
 
 
