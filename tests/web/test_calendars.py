@@ -8,6 +8,7 @@ import icalendar
 import pytest
 from tests.web.house import House, Person, problem
 
+from callmeback import errors
 from callmeback.domain import icalendar_text
 
 pytestmark = pytest.mark.anyio
@@ -179,10 +180,9 @@ async def test_events_that_ask_for_more_are_refused_in_clear_words(ann: Person):
 
 
 @pytest.mark.parametrize("text", ["x", "BEGIN:VCALENDAR", "END:VEVENT\r\n", "<html>", "BEGIN:VEVENT\r\nEND:VCALENDAR"])
-async def test_what_is_no_calendar_is_refused(ann: Person, text: str):
-    answer = await ann.client.post("/api/schedules/import", json={"ics": text, "persona_id": "brad"})
-
-    assert problem(answer) == (400, "calendar_invalid")
+def test_what_is_no_calendar_is_refused(text: str):
+    with pytest.raises(errors.CalendarInvalid):
+        icalendar_text.read(text)
 
 
 def test_lines_are_folded_and_texts_escaped_as_another_implementation_reads_them():

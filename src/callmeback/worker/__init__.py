@@ -16,7 +16,7 @@ import msgspec
 import uvloop
 
 from callmeback import errors, logs
-from callmeback.domain import reaping, upkeep
+from callmeback.domain import planning, reaping, upkeep
 from callmeback.ops import books, notify
 from callmeback.payments import events as payment_events
 from callmeback.payments import upkeep as payments_upkeep
@@ -141,6 +141,9 @@ def jobs_of(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier
     async def warn_of_budgets() -> int:
         return await budget_warnings.warn(db, mailer, carrier, settings.base_url)
 
+    async def time_zones() -> int:
+        return await planning.follow_tzdata(db)
+
     async def close_day() -> int:
         return await books.close_yesterday(db, settings.home / books.FOLDER, "worker", asyncio.sleep)
 
@@ -154,6 +157,8 @@ def jobs_of(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier
         Job("catch_up", timedelta(minutes=5), catch_up),
         Job("budget_warnings", timedelta(minutes=1), warn_of_budgets),
         Job("close_day", timedelta(hours=1), close_day),
+        # New data of a zone move what nobody has claimed yet.
+        Job("time_zones", timedelta(hours=1), time_zones),
     )
 
 
