@@ -17,6 +17,8 @@ from callmeback.pg.pool import Database
 from callmeback.settings import Settings
 
 CONNECTIONS_MAX: Final = 3
+# Of the three that a full server still has for superusers.
+SUPERUSER_CONNECTIONS_MAX: Final = 2
 # Checks wait for one another here, never for a service.
 WAIT_S: Final = 600.0
 WAITING_MAX: Final = 1_000
@@ -37,18 +39,16 @@ async def visit(settings: Settings, dsn: str, superuser_dsn: str | None = None) 
     superuser = db = None
     async with AsyncExitStack() as stack:
         if superuser_dsn is not None and (closed is None or closed.kind == "full"):
-            superuser = db = await stack.enter_async_context(_pool(superuser_dsn))
+            superuser = db = await stack.enter_async_context(_pool(superuser_dsn, SUPERUSER_CONNECTIONS_MAX))
         if closed is None:
             db = await stack.enter_async_context(_pool(dsn))
         # A pool that was never opened answers like a database that is away.
-        patient = Patient(settings=settings, dsn=dsn, db=db or _pool(dsn), superuser=superuser)
+        patient = Patient(settings=settings, dsn=dsn, db=db or _pool(dsn), superuser=superuser, closed=closed)
         yield patient if db is None else await acquainted(patient)
 
 
-def _pool(dsn: str) -> Database:
-    return Database.open(
-        dsn, name="doctor", max_size=CONNECTIONS_MAX, min_size=0, wait_s=WAIT_S, max_waiting=WAITING_MAX
-    )
+def _pool(dsn: str, most: int = CONNECTIONS_MAX) -> Database:
+    return Database.open(dsn, name="doctor", max_size=most, min_size=0, wait_s=WAIT_S, max_waiting=WAITING_MAX)
 
 
 async def acquainted(patient: Patient) -> Patient:
