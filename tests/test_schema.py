@@ -24,7 +24,8 @@ PLAIN = re.compile(
     r"call_reminder_minutes|requested_by|erased_at|balance_after|rrule|ends_at|remaining_count|paused_at|scheduled_time|"
     r"executed_at|claimed_by|latest_start_at|effect|retry_at|first_call_at|converted_user_id|blocked_at|monthly_\w+|"
     r"max_call_duration_seconds|position|held_credits|twilio_duration_seconds|deepgram_audio_seconds|local_characters|"
-    r"version|checksum|applied_at|execution_ms|key_id|scope_id|concurrency|statement)$"
+    r"version|checksum|applied_at|execution_ms|key_id|scope_id|concurrency|statement|reminder_minutes|retry_on_\w+|"
+    r"retry_after_minutes|every|next_run_at|last_(started|finished)_at|last_duration_ms)$"
 )
 # Rows of everybody, or known before there is a user: e-mail links, queues, catalogues.
 GLOBAL_TABLES = {
@@ -32,7 +33,7 @@ GLOBAL_TABLES = {
     "proxy_state", "subscription_tiers", "service_rates", "price_versions",
     "dial_buckets", "blocked_numbers", "login_attempts", "token_blacklist", "one_time_tokens", "payment_events",
     "unknown_caller_attempts", "schema_migrations", "schema_repeatable", "call_cost_events",
-    "credit_packs", "coupons", "sealed_days", "closing_days",
+    "credit_packs", "coupons", "sealed_days", "closing_days", "jobs",
 }  # fmt: skip
 # Kept without a foreign key, each with its reason in a decision record: a month is dropped at once; a version is never
 # deleted once a call points at it.

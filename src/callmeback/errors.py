@@ -353,3 +353,51 @@ class PaymentDeclined(CallMeBackError):
     """The card was declined."""
 
     code = "payment_declined"
+
+
+class RecurrenceInvalid(CallMeBackError):
+    """This is no rule by which calls can repeat."""
+
+    code = "recurrence_invalid"
+
+
+class RecurrenceTooFrequent(CallMeBackError):
+    """The rule rings too often."""
+
+    code = "recurrence_too_frequent"
+
+
+class RecurrenceNever(CallMeBackError):
+    """The rule never rings any more."""
+
+    code = "recurrence_never"
+
+
+class UnknownTimezone(CallMeBackError):
+    """There is no such time zone."""
+
+    code = "unknown_timezone"
+
+
+class TimePast(CallMeBackError):
+    """This time is past."""
+
+    code = "time_past"
+
+
+class TooManySchedules(CallMeBackError):
+    """So many calls are planned already; end or cancel some first."""
+
+    code = "too_many_schedules"
+
+
+class ScheduleTooDense(CallMeBackError):
+    """Two calls of a schedule must be at least five minutes apart."""
+
+    code = "schedule_too_dense"
+
+
+class NotWaiting(CallMeBackError):
+    """This call no longer waits: it was placed, missed or canceled."""
+
+    code = "not_waiting"

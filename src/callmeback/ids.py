@@ -11,7 +11,8 @@ import uuid
 from typing import Final, Literal, get_args
 
 Prefix = Literal[
-    "user", "call", "rel", "scn", "txn", "per", "phone", "tok", "evt", "cost", "pur", "plan", "auth", "grant"
+    "user", "call", "rel", "scn", "txn", "per", "phone", "tok", "evt", "cost", "pur", "plan", "auth", "grant",
+    "sch", "rep",
 ]  # fmt: skip
 PREFIXES: Final[frozenset[str]] = frozenset(get_args(Prefix))
 

@@ -34,6 +34,14 @@ note("began")
 while True:
     time.sleep(0.05)
 """
+# The same, which says at once that it is ready, as systemd's services do.
+SPEAKING = OBEDIENT.replace(
+    'note("began")',
+    """note("began")
+import socket
+if address := os.environ.get("NOTIFY_SOCKET"):
+    socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", address)""",
+)
 STUBBORN = OBEDIENT.replace("signal.signal(signal.SIGTERM, end)", "signal.signal(signal.SIGTERM, signal.SIG_IGN)")
 
 
@@ -170,3 +178,53 @@ asyncio.run(main())
     pid = int(notes.read_text().split()[-1])
 
     await until(lambda: not Path(f"/proc/{pid}").exists() or "Z (zombie)" in Path(f"/proc/{pid}/status").read_text())
+
+
+async def test_a_successor_is_ready_before_the_old_one_ends(started: Callable[..., Supervisor], notes: Path) -> None:
+    supervisor = started(service("one", notes, script=SPEAKING), service("two", notes, script=SPEAKING))
+    await until(lambda: len(words(notes)) == 2)
+
+    assert await supervisor.roll() == []
+
+    await until(lambda: len(words(notes)) == 6)
+    assert words(notes)[2] == "one began"
+    assert sorted(words(notes)[2:]) == ["one began", "one ended", "two began", "two ended"]
+    assert words(notes).index("one ended") > 2
+    await supervisor.stop()
+    assert sorted(words(notes)[6:]) == ["one ended", "two ended"]
+
+
+@pytest.mark.parametrize("script", [OBEDIENT, "raise SystemExit(7)"], ids=["never ready", "ends"])
+async def test_a_successor_that_does_not_start_changes_nothing(
+    started: Callable[..., Supervisor], monkeypatch: pytest.MonkeyPatch, notes: Path, tmp_path: Path, script: str
+) -> None:
+    monkeypatch.setattr(supervision, "READY_WITHIN_S", 1.0)
+    program = tmp_path / "program.py"
+    program.write_text(OBEDIENT)
+    supervisor = started(Service("one", (sys.executable, str(program), "one", str(notes), "0"), stop_within_s=5))
+    await until(lambda: len(words(notes)) == 1)
+    pid = int(notes.read_text().split()[-1])
+    program.write_text(script)
+
+    assert await supervisor.roll() == ["one"]
+
+    assert Path(f"/proc/{pid}").exists()
+    await supervisor.stop()
+    assert words(notes)[-1] == "one ended"
+    assert not Path(f"/proc/{pid}").exists()
+
+
+async def test_what_was_replaced_may_finish_and_is_stopped_with_the_rest(
+    started: Callable[..., Supervisor], notes: Path
+) -> None:
+    busy = SPEAKING + "    signal.signal(signal.SIGUSR1, signal.SIG_IGN)\n"
+    made = service("busy", notes, script=busy)
+    supervisor = started(Service(made.name, made.command, stop_within_s=5, retire=signal.SIGUSR1))
+    await until(lambda: len(words(notes)) == 1)
+    await asyncio.sleep(0.2)
+
+    assert await supervisor.roll() == []
+    assert words(notes) == ["busy began"] * 2
+
+    await supervisor.stop()
+    assert words(notes) == ["busy began"] * 2 + ["busy ended"] * 2

@@ -102,7 +102,8 @@ class Installation:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
                 command = (entry / "cmdline").read_text().split("\0")
                 if int(fields[1]) == parent and fields[0] != "Z":
-                    name = "postgres" if command[0].endswith("postgres") else command[-2]
+                    is_ours = "callmeback" in command
+                    name = command[command.index("callmeback") + 1] if is_ours else Path(command[0]).name
                     found[name] = int(entry.name)
 
         return found

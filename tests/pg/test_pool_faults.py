@@ -13,10 +13,11 @@ import pytest
 from tests.pg.notes import SQL, count
 
 from callmeback import errors
-from callmeback.pg import binaries, server
+from callmeback.pg import binaries, pool, server
 from callmeback.pg.pool import Database
 
 LATE = 10.0
+SOON = 0.1
 
 
 @pytest.fixture
@@ -190,6 +191,36 @@ async def test_no_server_is_unavailable():
             await db.ping()
 
         assert time.monotonic() - begun < 2.0
+
+
+@pytest.mark.anyio
+async def test_an_outage_that_outlasts_the_attempts_to_connect_is_survived(
+    database_url: str, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+):
+    """More tasks than may wait gave up waiting, and the pool gave up connecting, before the server is back."""
+    monkeypatch.setattr(pool, "RECONNECT_TIMEOUT_S", SOON)
+    name = database_url.rpartition("/")[2]
+    async with Database.open(database_url, name="outage", max_size=2, wait_s=SOON, max_waiting=3) as db:
+        await db.ping()
+        superuser.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        superuser.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name])
+        for _ in range(40):
+            with pytest.raises((errors.DatabaseUnavailable, errors.Overloaded)):
+                await db.ping()
+            await asyncio.sleep(SOON / 2)
+        superuser.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        async with asyncio.timeout(LATE):
+            while not await answers(db):
+                await asyncio.sleep(SOON)
+
+
+async def answers(database: Database) -> bool:
+    try:
+        await database.ping()
+    except (errors.DatabaseUnavailable, errors.Overloaded):
+        return False
+
+    return True
 
 
 @pytest.fixture

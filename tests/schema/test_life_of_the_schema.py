@@ -13,13 +13,13 @@ from callmeback.pg import migrate, migration_files
 
 # What a figure counts is the last word of its name; of a rate, the one before `per`.
 UNITS = re.compile(
-    r"[._](cents|credits|seconds|ms|minutes|tokens|characters|calls|attempts|percent|count|rows|seq|version|id|position|days|redemptions)"
+    r"[._](cents|credits|seconds|ms|minutes|tokens|characters|calls|attempts|percent|count|rows|seq|version|id|position|days|redemptions|retries|claims|runs|failures)"
     r"(_per_(second|minute|day|call|credit))?$"
 )
 # Without a unit: how many units a price buys, what the model and the bucket take, how many at a time.
 PLAIN = re.compile(
     r"_per$|^service_rates\.per$|^personas\.temperature$|^dial_buckets\.burst$|^coupons\.percent_off$|"
-    r"^api_keys\.(concurrency|rate_per_second)$"
+    r"^api_keys\.(concurrency|rate_per_second)$|\.attempt$|\.retries_max$"
 )
 # Named by the specification, or proofs over those: credits, and the costs of a log in cents.
 SPECIFIED = {

@@ -41,6 +41,7 @@ REVIEWED = {
         "carrier_events.carrier_status", "carrier_events.reason", "credit_grants.cause", "credit_transactions.cause",
         "credit_transactions.description", "dial_buckets.carrier", "double_entry.account", "payment_events.effect",
         "payment_events.type", "purchases.coupon", "purchases.currency", "purchases.sku", "scheduled_calls.outcome",
+        "call_schedules.problem", "jobs.last_error", "jobs.name",
         "service_rates.source", "subscription_tiers.tier", "user_credits.subscription_tier",
         "effective_limits.subscription_tier", "call_cost_events.metadata",
     ),
@@ -58,12 +59,13 @@ REVIEWED = {
     ),
     "time": (
         "call_schedules.rrule", "call_schedules.starts_at_local", "call_schedules.timezone",
-        "call_schedules.tzdata_version", "users.locale", "users.timezone",
+        "call_schedules.tzdata_version", "scheduled_calls.timezone", "users.locale", "users.timezone",
     ),
     "operators, machines and files": (
         "sealed_days.sealed_by",
         "admin_users.granted_by", "api_keys.cidrs", "api_keys.created_by", "api_keys.name",
-        "named_statements.parameter_types", "open_calls.dial_claimed_by", "scheduled_calls.claimed_by",
+        "jobs.claimed_by", "named_statements.parameter_types", "open_calls.dial_claimed_by",
+        "scheduled_calls.claimed_by",
         "schema_migrations.name", "schema_repeatable.file", "sql_scopes.calls", "sql_scopes.reads", "sql_scopes.writes",
     ),
 }  # fmt: skip
@@ -75,10 +77,11 @@ WRITABLE = {
 }  # fmt: skip
 # Called by keys that are granted them; every other function handles secrets or is a part of one (key_functions).
 CALLABLE = {
-    "advance_call", "call_rank", "carrier_event", "claim_dials", "count_attempt", "drop_old_partitions", "ensure_card",
-    "ensure_partitions", "erase_user", "finish_call", "forget_attempts", "lease_stale_calls", "meter_calls",
-    "move_credits", "rate_in_force", "record_cost_events", "register_user", "remove_phone", "revoke_all_tokens",
-    "revoke_token", "set_tier", "start_call", "sweep_expired",
+    "add_occurrence", "advance_call", "call_rank", "cancel_scheduled_call", "carrier_event", "claim_dials",
+    "count_attempt", "drop_old_partitions", "ensure_card", "ensure_partitions", "erase_user", "finish_call",
+    "forget_attempts", "lease_stale_calls", "meter_calls", "move_credits", "rate_in_force", "record_cost_events",
+    "register_user", "remove_phone", "revoke_all_tokens", "revoke_token", "set_tier", "start_call", "sweep_expired",
+    "withdraw_occurrences",
 }  # fmt: skip
 
 # A text column whose CHECK, or whose domain's, lists its words holds nothing else.
@@ -193,7 +196,7 @@ async def test_a_migration_remakes_views_and_grants(
     clear = await make_key(reads=("subscription_tiers", "personas"), pii=True)
     directory = tmp_path / "sql"
     copytree(migration_files.SQL_DIRECTORY, directory)
-    (directory / "migrations" / "011_more.sql").write_text(
+    (directory / "migrations" / f"{len(list((directory / 'migrations').glob('*.sql'))) + 1:03}_more.sql").write_text(
         "ALTER TABLE users ADD COLUMN nickname text DEFAULT 'Annie';\n"
         "ALTER TABLE unknown_caller_attempts DROP COLUMN notes CASCADE;\n"
         "COMMENT ON COLUMN users.nickname IS 'pii:name. How friends call the person.';\n"

@@ -10,6 +10,7 @@ from callmeback import errors
 # Name of the command (its module is `callmeback.cli.<name>`, with `command` in it) and the line `--help` shows.
 COMMANDS: Final = {
     "up": "Everything on one machine: database, web, proxy, worker.",
+    "reload": "New code and migrations into the running `up`, without a gap.",
     "serve": "The web process alone.",
     "proxy": "SQL over HTTP alone.",
     "worker": "The worker alone.",

@@ -9,6 +9,7 @@ import click
 import msgspec
 import uvicorn
 
+from callmeback.cli.entrance import Entrance
 from callmeback.cli.installation import service_settings
 from callmeback.pg import server
 from callmeback.settings import MAX_PORT, Settings
@@ -33,19 +34,20 @@ GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, MAX_PORT), help="Instead of CALLMEBACK_PROXY_PORT.")
-def command(port: int | None) -> None:
+@click.option("--fd", type=click.IntRange(min=0), help="A listening socket's number, handed over by who starts this.")
+def command(port: int | None, fd: int | None) -> None:
     """Answer SQL over HTTP on CALLMEBACK_HOST and CALLMEBACK_PROXY_PORT."""
     settings = service_settings()
-    run(settings if port is None else msgspec.structs.replace(settings, proxy_port=port))
+    run(settings if port is None else msgspec.structs.replace(settings, proxy_port=port), fd)
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, fd: int | None = None) -> None:
     """Serve until a signal; returns when everything is closed. Exits with 3 when the application doesn't start."""
     allow_files()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    running = uvicorn.Server(configuration(settings, Services(settings, near(settings))))
-    running.run()
+    running = Entrance(configuration(settings, Services(settings, near(settings))))
+    running.listen(fd)
     if not running.started:
         raise SystemExit(3)
 

@@ -1,13 +1,12 @@
 """`callmeback serve`: the web process. On SIGTERM it takes no new calls, lets live ones end, and then stops."""
 
-import asyncio
-from types import FrameType
 from typing import Final
 
 import click
 import uvicorn
 
 from callmeback import logs
+from callmeback.cli.entrance import Entrance
 from callmeback.cli.installation import service_settings
 from callmeback.settings import Settings
 from callmeback.web.app import create_app
@@ -27,16 +26,17 @@ log = logs.get_logger(__name__)
 
 
 @click.command()
-def command() -> None:
+@click.option("--fd", type=click.IntRange(min=0), help="A listening socket's number, handed over by who starts this.")
+def command(fd: int | None) -> None:
     """Serve the page, the API, the webhooks and the calls' media on CALLMEBACK_HOST and CALLMEBACK_PORT."""
-    run(service_settings())
+    run(service_settings(), fd)
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, fd: int | None = None) -> None:
     """Serve until a signal; returns when everything is closed. Exits with 3 when the application doesn't start."""
     app = create_app(settings)
-    server = DrainingServer(configuration(settings, app), app.state.services)
-    server.run()
+    server = WebServer(configuration(settings, app), app.state.services)
+    server.listen(fd)
     if not server.started:
         raise SystemExit(3)
 
@@ -66,34 +66,18 @@ def configuration(settings: Settings, app: object) -> uvicorn.Config:
     )
 
 
-class DrainingServer(uvicorn.Server):
+class WebServer(Entrance):
     """uvicorn cuts WebSockets at the first signal; a live call is one, so this waits for the calls first."""
 
     def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
         self._services = services
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._drain: asyncio.Task[None] | None = None
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]  # sockets unused
-        """Note the loop that signals are handed to."""
-        self._loop = asyncio.get_running_loop()
-        await super().startup()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """First signal: drain, then stop. Second: stop now."""
-        if self._loop is None or self._drain is not None:
-            self.should_exit = True
+    async def finish(self, is_hurried: bool) -> None:
+        """Let live calls end: by themselves where another process takes the new ones, else after a goodbye."""
+        if not is_hurried:
+            log.info("retiring")
+            await self._services.retire()
         else:
-            self._loop.call_soon_threadsafe(self._begin_drain)
-
-    def _begin_drain(self) -> None:
-        if self._drain is None:
-            self._drain = asyncio.get_running_loop().create_task(self._drained(), name="drain")
-
-    async def _drained(self) -> None:
-        log.info("draining", seconds=DRAIN_SECONDS)
-        try:
+            log.info("draining", seconds=DRAIN_SECONDS)
             await self._services.drain(DRAIN_SECONDS)
-        finally:
-            self.should_exit = True

@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
+from asyncio.subprocess import Process
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from callmeback import errors, logs
+from callmeback.ops import notify
 from callmeback.pg import lifeline
 
 PAUSE_MIN_S: Final = 0.25
@@ -19,16 +22,25 @@ STABLE_S: Final = 30.0
 # This many ends in a row before the first "ready" mean that it will never start.
 FAILURES_MAX: Final = 5
 KILL_WAIT_S: Final = 5.0
+# From the start of a successor to its word.
+READY_WITHIN_S: Final = 30.0
 
 log = logs.get_logger(__name__)
 
 
 class Service(msgspec.Struct, frozen=True):
-    """A program to keep alive; it gets `stop_within_s` between SIGTERM and SIGKILL."""
+    """A program to keep alive; it gets `stop_within_s` between SIGTERM and SIGKILL.
+
+    Its processes share the open files in `fds`. One that a successor has replaced gets the signal `retire` and may
+    finish what it has begun for as long as `retire_within_s`.
+    """
 
     name: str
     command: tuple[str, ...]
     stop_within_s: float
+    fds: tuple[int, ...] = ()
+    retire: signal.Signals = signal.SIGTERM
+    retire_within_s: float = 60.0
 
 
 class Supervisor:
@@ -38,6 +50,9 @@ class Supervisor:
         self._services = services
         self._stops = {service.name: asyncio.Event() for service in services}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._wishes: dict[str, asyncio.Future[bool]] = {}
+        self._wished = {service.name: asyncio.Event() for service in services}
+        self._retired: dict[str, set[asyncio.Task[None]]] = {service.name: set() for service in services}
         self._is_hurried = asyncio.Event()
         self.are_ready = False
 
@@ -52,6 +67,20 @@ class Supervisor:
         for task in done:
             task.result()
 
+    async def roll(self) -> list[str]:
+        """Replace every process by a new one, without a moment in which nobody serves; the names of those that failed.
+
+        A successor that doesn't say READY=1 in time is ended, and the process that serves stays.
+        """
+        failed = []
+        for service in self._services:
+            wish = self._wishes[service.name] = asyncio.get_running_loop().create_future()
+            self._wished[service.name].set()
+            if not await wish:
+                failed.append(service.name)
+
+        return failed
+
     def hurry(self) -> None:
         """Kill what hasn't stopped yet."""
         self._is_hurried.set()
@@ -64,6 +93,7 @@ class Supervisor:
             if task is not None:
                 with contextlib.suppress(errors.ServerFailed):
                     await task
+            await asyncio.gather(*self._retired[service.name])
 
     async def _keep(self, service: Service) -> None:
         stop = self._stops[service.name]
@@ -84,25 +114,79 @@ class Supervisor:
             pause = min(pause * 2, PAUSE_MAX_S)
 
     async def _run(self, service: Service, stop: asyncio.Event) -> int:
-        """Run it once, until it ends or is to stop; the exit code."""
-        process = await asyncio.create_subprocess_exec(
+        """Run it, in one process after another where that is wished, until it ends or is to stop; the exit code."""
+        process = await self._start(service)
+        while (code := await self._watch(service, process, stop, self._wished[service.name])) is None:
+            self._wished[service.name].clear()
+            process = await self._replace(service, process, stop)
+
+        return code
+
+    async def _start(self, service: Service, notify_address: str | None = None) -> Process:
+        environ = {name: value for name, value in os.environ.items() if name != notify.VARIABLE}
+        if notify_address is not None:
+            environ[notify.VARIABLE] = notify_address
+
+        return await asyncio.create_subprocess_exec(
             *service.command,
+            env=environ,
+            pass_fds=service.fds,
             # Ctrl-C in the terminal reaches us alone, and the order of stopping is ours.
             start_new_session=True,
             # Without us there is no database, so there is nothing to end in order.
             preexec_fn=lifeline.tie(signal.SIGKILL),
         )
-        ended = asyncio.create_task(process.wait())
-        stopping = asyncio.create_task(stop.wait())
+
+    async def _watch(
+        self,
+        service: Service,
+        process: Process,
+        stop: asyncio.Event,
+        wished: asyncio.Event,
+        within_s: float | None = None,
+    ) -> int | None:
+        """The exit code once it has ended, for which `stop` and the end of the time end it; None when `wished`."""
+        waits = [asyncio.create_task(wait) for wait in (process.wait(), stop.wait(), wished.wait())]
+        ended, stopping, wishing = waits
         try:
-            await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+            if wishing.done() and not ended.done() and not stopping.done():
+                return None
             if not ended.done():
                 await self._end(service, process, ended)
-            return await ended
+            return int(await ended)
         finally:
-            stopping.cancel()
+            for wait in waits:
+                wait.cancel()
 
-    async def _end(self, service: Service, process: asyncio.subprocess.Process, ended: "asyncio.Task[int]") -> None:
+    async def _replace(self, service: Service, process: Process, stop: asyncio.Event) -> Process:
+        """The process that goes on: a successor that is ready, or else the same as before."""
+        with notify.Ear() as ear:
+            successor = await self._start(service, ear.address)
+            ready = asyncio.create_task(ear.is_ready())
+            others = [asyncio.create_task(wait) for wait in (successor.wait(), stop.wait())]
+            await asyncio.wait((ready, *others), timeout=READY_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
+            is_ready = ready.done()
+            for wait in (ready, *others):
+                wait.cancel()
+        leaving, staying = (process, successor) if is_ready else (successor, process)
+        if not is_ready:
+            log.error("a successor did not start, the service stays as it was", service=service.name)
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                leaving.send_signal(service.retire)
+        within_s = service.retire_within_s if is_ready else 0
+        task = asyncio.create_task(self._outlive(service, leaving, stop, within_s))
+        self._retired[service.name].add(task)
+        task.add_done_callback(self._retired[service.name].discard)
+        self._wishes[service.name].set_result(is_ready)
+
+        return staying
+
+    async def _outlive(self, service: Service, process: Process, stop: asyncio.Event, within_s: float) -> None:
+        await self._watch(service, process, stop, asyncio.Event(), within_s)
+
+    async def _end(self, service: Service, process: Process, ended: "asyncio.Task[int]") -> None:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         hurried = asyncio.create_task(self._is_hurried.wait())

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -16,19 +15,22 @@ import msgspec
 from rich.console import Console
 
 from callmeback import errors, logs
+from callmeback.cli import entrance, listening
 from callmeback.cli.supervisor import Service, Supervisor
-from callmeback.ops import scopes
+from callmeback.ops import notify, scopes
 from callmeback.pg import home, migrate, roles, server
 from callmeback.pg.pool import Database
-from callmeback.settings import PROXY_PORT, VENDORS, Settings
+from callmeback.settings import VENDORS, Settings
 
 READY_TIMEOUT_S: Final = 60.0
 READY_POLL_S: Final = 0.05
 PROBE_TIMEOUT_S: Final = 2.0
 DATABASE_POLL_S: Final = 0.5
-# A killed `up` takes its services along, but not within the same instant.
-PORT_WAIT_S: Final = 5.0
 REVIVALS_MAX: Final = 10
+# No tier's longest call takes more, its goodbye included.
+LONGEST_CALL_S: Final = 5 * 3_600.0
+PRETENDED_CALL_S: Final = 10.0
+RELOAD: Final = signal.SIGUSR1
 ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to reach what listens there
 
 MAY_NOT_MAKE_ROLES: Final = (
@@ -50,23 +52,23 @@ def command() -> None:
     settings = home.complete(Settings.from_env())
     with database(settings) as (dsn, running):
         settings = msgspec.structs.replace(settings, database_url=dsn)
-        wait_for_port(settings.host, settings.port, "CALLMEBACK_PORT")
-        port = proxy_port(settings)
-        migrate.apply(dsn)
-        asyncio.run(grant_keys(settings, running))
-        home.write_run(
-            settings.home,
-            url=settings.base_url,
-            proxy_url=f"http://{settings.host}:{port}",
-            pid=os.getpid(),
-            services=[service.name for service in services(settings, port)],
-        )
-        try:
-            asyncio.run(
-                supervise(msgspec.structs.replace(settings, proxy_port=port), running, services(settings, port))
+        with listening.web(settings) as web, listening.proxy(settings) as proxy:
+            settings = msgspec.structs.replace(settings, proxy_port=listening.port_of(proxy))
+            kept = services(settings, web.fileno(), proxy.fileno())
+            migrate.apply(dsn)
+            asyncio.run(grant_keys(settings, running))
+            home.write_run(
+                settings.home,
+                url=settings.base_url,
+                proxy_url=f"http://{settings.host}:{settings.proxy_port}",
+                pid=os.getpid(),
+                services=[service.name for service in kept],
+                reloads=0,
             )
-        finally:
-            home.forget_run(settings.home)
+            try:
+                asyncio.run(supervise(settings, running, kept))
+            finally:
+                home.forget_run(settings.home)
 
 
 @contextmanager
@@ -97,56 +99,33 @@ async def grant_keys(settings: Settings, running: server.Server | None) -> None:
         await scopes.synchronise(owner, workshop)
 
 
-def services(settings: Settings, port: int) -> tuple[Service, ...]:
-    """In the order in which they are stopped: no new calls, no more SQL, no more work, then the database."""
+def services(settings: Settings, web: int, proxy: int) -> tuple[Service, ...]:
+    """In the order in which they are stopped: no new calls, no more SQL, no more work, then the database.
+
+    `web` and `proxy` are the numbers of their listening sockets. A web process that was replaced keeps its live calls
+    to their end, unless the carrier lives in it, whose other half is in the new one then.
+    """
     program = (sys.executable, "-m", "callmeback")
-    elsewhere = () if port == settings.proxy_port else ("--port", str(port))
+    patience_s = PRETENDED_CALL_S if settings.simulated("carrier") else LONGEST_CALL_S
 
     return (
-        Service("serve", (*program, "serve"), stop_within_s=60.0),
-        Service("proxy", (*program, "proxy", *elsewhere), stop_within_s=20.0),
+        Service(
+            "serve",
+            (*program, "serve", "--fd", str(web)),
+            stop_within_s=60.0,
+            fds=(web,),
+            retire=entrance.RETIRE,
+            retire_within_s=patience_s,
+        ),
+        Service(
+            "proxy",
+            (*program, "proxy", "--fd", str(proxy), "--port", str(settings.proxy_port)),
+            stop_within_s=20.0,
+            fds=(proxy,),
+            retire=entrance.RETIRE,
+        ),
         Service("worker", (*program, "worker"), stop_within_s=20.0),
     )
-
-
-def proxy_port(settings: Settings) -> int:
-    """The proxy's port. The usual one is many programs' usual one: where another has it, any free one will do."""
-    if settings.proxy_port != PROXY_PORT or can_listen(settings.host, settings.proxy_port) is None:
-        wait_for_port(settings.host, settings.proxy_port, "CALLMEBACK_PROXY_PORT")
-        return settings.proxy_port
-    with socket.socket(family_of(settings.host)) as probe:
-        probe.bind((settings.host, 0))
-        free: int = probe.getsockname()[1]
-
-    return free
-
-
-def wait_for_port(host: str, port: int, variable: str) -> None:
-    """Make sure that a service will get its port; raises ConfigurationError when another program has it."""
-    deadline = time.monotonic() + PORT_WAIT_S
-    while (problem := can_listen(host, port)) is not None:
-        if time.monotonic() > deadline:
-            raise errors.ConfigurationError(
-                f"{host}:{port} can't be listened on ({problem.strerror}): set CALLMEBACK_HOST or {variable}."
-            ) from problem
-        time.sleep(READY_POLL_S)
-
-
-def can_listen(host: str, port: int) -> OSError | None:
-    """None when the port is free, else what is wrong with it."""
-    with socket.socket(family_of(host)) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as exc:
-            return exc
-
-    return None
-
-
-def family_of(host: str) -> socket.AddressFamily:
-    """Of the addresses that a host is written as."""
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 async def supervise(settings: Settings, running: server.Server | None, kept: Sequence[Service]) -> None:
@@ -161,11 +140,14 @@ async def supervise(settings: Settings, running: server.Server | None, kept: Seq
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop)
+    wished = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(RELOAD, wished.set)
     supervisor.start()
     watchers = [
         asyncio.create_task(supervisor.failed()),
         asyncio.create_task(announce(settings, running, supervisor)),
         asyncio.create_task(stopping.wait()),
+        asyncio.create_task(reload(settings, supervisor, wished)),
     ]
     if running is not None:
         watchers.append(asyncio.create_task(revive(running)))
@@ -181,6 +163,30 @@ async def supervise(settings: Settings, running: server.Server | None, kept: Seq
         for task in watchers:
             task.cancel()
         await supervisor.stop()
+
+
+async def reload(settings: Settings, supervisor: Supervisor, wished: asyncio.Event) -> None:
+    """At each wish: the migrations of the code as it is now, then every service anew, without a gap. Forever."""
+    reloads = 0
+    while True:
+        await wished.wait()
+        wished.clear()
+        failed = [] if await migrates(settings) else ["migrations"]
+        if not failed:
+            failed = await supervisor.roll()
+        reloads += 1
+        home.write_run(settings.home, reloads=reloads, reload_failed=failed)
+        log.info("reloaded", failed=failed)
+
+
+async def migrates(settings: Settings) -> bool:
+    """Apply the migrations by a process of their own, whose code is the new one; whether that worked."""
+    assert settings.database_url is not None
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "callmeback", "migrate", "apply", env=os.environ | {"DATABASE_URL": settings.database_url}
+    )
+
+    return await process.wait() == 0
 
 
 async def revive(running: server.Server) -> None:
@@ -203,6 +209,7 @@ async def announce(settings: Settings, running: server.Server | None, supervisor
             raise errors.ServerFailed(f"Not ready after {READY_TIMEOUT_S:.0f} s; see the messages above.")
         await asyncio.sleep(READY_POLL_S)
     supervisor.are_ready = True
+    notify.ready()
     console = Console()
     for line in banner(settings, running):
         console.print(line, highlight=False, soft_wrap=True)

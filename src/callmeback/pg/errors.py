@@ -45,6 +45,9 @@ RULES: Final[dict[str, type[errors.CallMeBackError]]] = {
     "CM023": errors.CouponInvalid,
     "CM024": errors.AlreadySubscribed,
     "CM025": errors.CardMissing,
+    "CM030": errors.TooManySchedules,
+    "CM031": errors.ScheduleTooDense,
+    "CM032": errors.NotWaiting,
 }
 
 # A statement's own SQLSTATE first, then its class (the first two characters).

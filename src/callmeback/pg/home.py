@@ -148,7 +148,9 @@ def forget_run(home: Path) -> None:
 
 def beat(home: Path, name: str) -> None:
     """Note that a service of this home lives and can do its work; to be repeated every second."""
-    (home / f"{name}.beat").touch(mode=0o600)
+    path = home / f"{name}.beat"
+    path.touch(mode=0o600)
+    path.write_text(str(os.getpid()), "ascii")
 
 
 def is_beating(home: Path, name: str) -> bool:
@@ -162,8 +164,11 @@ def is_beating(home: Path, name: str) -> bool:
 
 
 def stop_beating(home: Path, name: str) -> None:
-    """The service ends."""
-    (home / f"{name}.beat").unlink(missing_ok=True)
+    """The service ends, unless another process has taken it over."""
+    path = home / f"{name}.beat"
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_text("ascii") == str(os.getpid()):
+            path.unlink()
 
 
 def write_private(path: Path, text: str, *, owner: tuple[int, int] | None = None) -> None:

@@ -217,6 +217,7 @@ class Database:
         self._pool = pool
         self._wait_s = wait_s
         self._deadline_s = deadline_s
+        self._lent = 0
 
     @classmethod
     def open(
@@ -319,12 +320,18 @@ class Database:
             try:
                 connection = await self._pool.getconn(deadline - loop.time())
             except TooManyRequests as exc:
-                raise overloaded() from exc
+                if self._lent:
+                    raise overloaded() from exc
+                # Nobody has a connection, so none comes back, and the pool, which gave up connecting some time ago,
+                # counts those who gave up waiting as waiting still: without this it would refuse everybody for ever.
+                await self._pool.check()
+                raise errors.DatabaseUnavailable() from exc
             except PoolTimeout as exc:
                 raise (errors.DatabaseUnavailable() if self._refusals() > refused else overloaded()) from exc
             except PoolClosed as exc:
                 raise errors.DatabaseUnavailable() from exc
             if connection.is_alive():
+                self._lent += 1
                 return connection
             await connection.close()
             await self._pool.putconn(connection)
@@ -337,4 +344,5 @@ class Database:
     async def _give_back(self, connection: Connection) -> None:
         """Never suspends: the pool's lock is free between two steps of the loop, so no cancellation can lose a slot."""
         assert connection.closed or connection.is_idle(), "a transaction would leak into the next"
+        self._lent -= 1
         await self._pool.putconn(connection)

@@ -200,6 +200,67 @@ $$;
 
 COMMENT ON FUNCTION public.add_late_cost(p_user_id text, p_call_id text, p_local_month date, p_cost_before numeric, p_cost_cents numeric) IS 'Adds to a settled call, and to its month, what became known of its cost later. The caller holds the call''s row.';
 
+CREATE FUNCTION public.add_occurrence(p_user_id text, p_schedule_id text, p_id text, p_occurrence timestamp with time zone, p_status text DEFAULT 'scheduled'::text, p_outcome text DEFAULT NULL::text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    c_least_distance CONSTANT interval := '5 minutes';
+    v call_schedules;
+    v_is_new boolean;
+BEGIN
+    IF NOT acts_for(p_user_id) THEN
+        RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
+    ELSIF p_status NOT IN ('scheduled', 'missed', 'canceled') THEN
+        RAISE EXCEPTION 'an occurrence is not added as %', p_status USING ERRCODE = 'CM007';
+    END IF;
+    SELECT s.* INTO v
+    FROM call_schedules AS s
+    WHERE s.user_id = p_user_id AND s.id = p_schedule_id
+    FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'schedule does not exist' USING ERRCODE = 'CM008';
+    ELSIF p_occurrence IS NULL OR p_occurrence > v.ends_at OR v.remaining_count = 0 THEN
+        UPDATE call_schedules AS s
+        SET materialised_until = NULL
+        WHERE s.user_id = p_user_id AND s.id = p_schedule_id;
+        RETURN false;
+    END IF;
+    PERFORM FROM scheduled_calls AS o
+    WHERE o.user_id = p_user_id AND o.schedule_id = p_schedule_id
+        AND o.occurrence > p_occurrence - c_least_distance AND o.occurrence < p_occurrence + c_least_distance
+        AND o.occurrence <> p_occurrence AND o.status <> 'canceled';
+    IF FOUND THEN
+        RAISE EXCEPTION 'two calls of a schedule are % apart at least', c_least_distance USING ERRCODE = 'CM031';
+    END IF;
+    INSERT INTO scheduled_calls (
+        id, user_id, persona_id, phone_number, scheduled_time, status, outcome, schedule_id, occurrence,
+        latest_start_at, call_pretext, call_scenario, requested_seconds, reminder_minutes,
+        retries_max, retry_after_minutes, retry_within_minutes, retry_on_busy, retry_on_no_answer,
+        quiet_from, quiet_until, timezone
+    ) VALUES (
+        p_id, p_user_id, v.persona_id, v.phone_number, p_occurrence, p_status, p_outcome, p_schedule_id, p_occurrence,
+        p_occurrence + make_interval(mins => v.grace_minutes), v.call_pretext, v.call_scenario, v.requested_seconds,
+        v.reminder_minutes, v.retries_max, v.retry_after_minutes, v.retry_within_minutes, v.retry_on_busy,
+        v.retry_on_no_answer, v.quiet_from, v.quiet_until, v.timezone
+    )
+    ON CONFLICT (user_id, schedule_id, occurrence) WHERE schedule_id IS NOT NULL DO NOTHING;
+    v_is_new := FOUND;
+    -- One that was skipped ahead of its time stays where it is; the next one is added when its own turn comes.
+    UPDATE call_schedules AS s
+    SET
+        materialised_until = CASE
+            WHEN p_status <> 'canceled' THEN greatest(s.materialised_until, p_occurrence)
+            ELSE s.materialised_until
+        END,
+        remaining_count = s.remaining_count - v_is_new::integer
+    WHERE s.user_id = p_user_id AND s.id = p_schedule_id AND (v_is_new OR p_status <> 'canceled');
+    RETURN v_is_new;
+END
+$$;
+
+COMMENT ON FUNCTION public.add_occurrence(p_user_id text, p_schedule_id text, p_id text, p_occurrence timestamp with time zone, p_status text, p_outcome text) IS 'Gives an occurrence of a schedule its row, once; NULL, or one past the end, ends the schedule. True when the row is new.';
+
 SET default_tablespace = '';
 
 SET default_table_access_method = heap;
@@ -325,6 +386,39 @@ END
 $$;
 
 COMMENT ON FUNCTION public.add_price_version(p_version public.price_versions, p_at timestamp with time zone) IS 'Writes the version of a card from a time on, unless the rates are those of the version before it.';
+
+CREATE FUNCTION public.add_retry(p_user_id text, p_of text, p_id text, p_at timestamp with time zone) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    INSERT INTO scheduled_calls (
+        id, user_id, persona_id, phone_number, scheduled_time, schedule_id, latest_start_at, call_pretext, call_scenario,
+        requested_seconds, attempt, retry_of, promised_at, retries_max, retry_after_minutes, retry_within_minutes,
+        retry_on_busy, retry_on_no_answer, quiet_from, quiet_until, timezone
+    )
+    SELECT
+        p_id, s.user_id, s.persona_id, s.phone_number, p_at, s.schedule_id,
+        p_at + (s.latest_start_at - s.scheduled_time), s.call_pretext, s.call_scenario,
+        s.requested_seconds, s.attempt + 1, s.id, s.promised_at, s.retries_max, s.retry_after_minutes,
+        s.retry_within_minutes, s.retry_on_busy, s.retry_on_no_answer, s.quiet_from, s.quiet_until, s.timezone
+    FROM scheduled_calls AS s
+    LEFT JOIN call_schedules AS r ON s.user_id = r.user_id AND s.schedule_id = r.id
+    WHERE s.user_id = p_user_id AND s.id = p_of AND s.attempt <= s.retries_max
+        AND p_at <= s.promised_at + make_interval(mins => s.retry_within_minutes)
+        AND r.paused_at IS NULL
+        AND CASE s.outcome
+            WHEN 'busy' THEN s.retry_on_busy
+            WHEN 'call_in_progress' THEN s.retry_on_busy
+            WHEN 'no_answer' THEN s.retry_on_no_answer
+            ELSE false
+        END
+    ON CONFLICT (user_id, retry_of) WHERE retry_of IS NOT NULL DO NOTHING;
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION public.add_retry(p_user_id text, p_of text, p_id text, p_at timestamp with time zone) IS 'Plans one more attempt of a call that was busy or not answered, once, as its owner wishes; false where they don''t.';
 
 CREATE FUNCTION public.advance_call(p_user_id text, p_call_id text, p_status text, p_carrier_sid text DEFAULT NULL::text) RETURNS timestamp with time zone
     LANGUAGE plpgsql SECURITY DEFINER
@@ -601,6 +695,18 @@ $$;
 
 COMMENT ON FUNCTION public.begin_subscription(p_user_id text, p_subscription_id text, p_tier text, OUT price_cents numeric, OUT currency text, OUT lookup_key text) IS 'Writes which plan a person wants and at which price, before the provider is asked. One at a time.';
 
+CREATE FUNCTION public.calendar_feed_user(p_token_hash bytea) RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+    SELECT f.user_id::text
+    FROM calendar_feeds AS f
+    INNER JOIN users AS u ON f.user_id = u.id
+    WHERE f.token_hash = p_token_hash AND u.erased_at IS NULL AND u.blocked_at IS NULL
+$$;
+
+COMMENT ON FUNCTION public.calendar_feed_user(p_token_hash bytea) IS 'Whose calendar a secret link shows; NULL for a link that is no longer good.';
+
 CREATE FUNCTION public.call_rank(p_status text) RETURNS integer
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -617,6 +723,35 @@ END
 $$;
 
 COMMENT ON FUNCTION public.call_rank(p_status text) IS 'Order of the states: a call moves to a higher rank or not at all; 4 is terminal.';
+
+CREATE FUNCTION public.cancel_scheduled_call(p_user_id text, p_id text, p_outcome text DEFAULT 'by_user'::text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_status text;
+BEGIN
+    IF NOT acts_for(p_user_id) THEN
+        RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
+    END IF;
+    -- Whoever holds the row is placing it, or has canceled it; after the wait the row says which.
+    SELECT s.status INTO v_status
+    FROM scheduled_calls AS s
+    WHERE s.user_id = p_user_id AND s.id = p_id
+    FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'call to come does not exist' USING ERRCODE = 'CM008';
+    ELSIF v_status NOT IN ('scheduled', 'executing') THEN
+        RETURN v_status;
+    END IF;
+    UPDATE scheduled_calls AS s
+    SET status = 'canceled', outcome = p_outcome, remind_at = NULL, updated_at = clock_timestamp()
+    WHERE s.user_id = p_user_id AND s.id = p_id;
+    RETURN 'canceled';
+END
+$$;
+
+COMMENT ON FUNCTION public.cancel_scheduled_call(p_user_id text, p_id text, p_outcome text) IS 'Cancels a call to come unless it was placed; answers canceled, or the status that was faster.';
 
 CREATE FUNCTION public.carrier_event(p_user_id text, p_call_id text, p_kind text, p_event_key text, p_carrier_status text, p_carrier_sid text DEFAULT NULL::text, p_answered_by text DEFAULT NULL::text, p_carrier_seconds integer DEFAULT NULL::integer, OUT verdict text, OUT status text, OUT is_open boolean, OUT answered_by text) RETURNS record
     LANGUAGE plpgsql SECURITY DEFINER
@@ -698,6 +833,22 @@ END
 $$;
 
 COMMENT ON FUNCTION public.carrier_event(p_user_id text, p_call_id text, p_kind text, p_event_key text, p_carrier_status text, p_carrier_sid text, p_answered_by text, p_carrier_seconds integer, OUT verdict text, OUT status text, OUT is_open boolean, OUT answered_by text) IS 'Notes an event of the carrier once and applies it if it leads forward: applied, ignored, duplicate or unknown. Never raises.';
+
+CREATE FUNCTION public.check_plan() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    -- The foreign key knows that the persona is there, not whose it is.
+    PERFORM FROM personas AS p WHERE p.id = NEW.persona_id AND p.owner_user_id <> NEW.user_id;
+    IF FOUND THEN
+        RAISE EXCEPTION 'persona does not exist' USING ERRCODE = 'CM012';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION public.check_plan() IS 'A plan names a persona of the house or the person''s own.';
 
 CREATE FUNCTION public.check_sealed_days() RETURNS TABLE(day date, is_intact boolean)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -872,6 +1023,150 @@ $$;
 
 COMMENT ON FUNCTION public.claim_dials(p_carrier text, p_worker text, p_limit integer) IS 'Hands out calls to dial, oldest first, each once, never more than the carrier takes.';
 
+CREATE FUNCTION public.claim_due(p_worker text, p_limit integer, p_lease interval DEFAULT '00:00:30'::interval) RETURNS TABLE(id text, user_id text, claims integer, scheduled_time timestamp with time zone)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_ids text[];
+    v_more text[];
+BEGIN
+    -- Whose worker is gone: they are the oldest.
+    SELECT array_agg(w.id) INTO v_ids
+    FROM (
+        SELECT s.id
+        FROM scheduled_calls AS s
+        WHERE s.status = 'executing' AND s.lease_until < v_now
+        ORDER BY s.lease_until
+        LIMIT p_limit
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS w;
+    SELECT array_agg(w.id) INTO v_more
+    FROM (
+        SELECT s.id
+        FROM scheduled_calls AS s
+        WHERE s.status = 'scheduled' AND s.scheduled_time <= v_now
+        ORDER BY s.scheduled_time
+        LIMIT p_limit - coalesce(cardinality(v_ids), 0)
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS w;
+    IF v_ids IS NULL AND v_more IS NULL THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    WITH taken AS (
+        UPDATE scheduled_calls AS s
+        SET
+            status = CASE WHEN s.latest_start_at < v_now THEN 'missed' ELSE 'executing' END,
+            outcome = CASE WHEN s.latest_start_at < v_now THEN 'too_late' END,
+            claimed_by = p_worker,
+            claims = s.claims + 1,
+            lease_until = v_now + p_lease,
+            remind_at = NULL,
+            updated_at = v_now
+        FROM unnest(v_ids || v_more) AS w (id)
+        WHERE s.id = w.id
+        RETURNING s.id, s.user_id, s.claims, s.scheduled_time, s.status
+    )
+    SELECT t.id::text, t.user_id::text, t.claims, t.scheduled_time
+    FROM taken AS t
+    WHERE t.status = 'executing'
+    ORDER BY t.scheduled_time;
+END
+$$;
+
+COMMENT ON FUNCTION public.claim_due(p_worker text, p_limit integer, p_lease interval) IS 'Takes calls whose time has come, oldest first, each for one worker until its lease is over. Those past their latest start are missed.';
+
+CREATE FUNCTION public.claim_jobs(p_worker text, p_names text[], p_limit integer, p_lease interval) RETURNS TABLE(name text, run bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    RETURN QUERY
+    WITH due AS (
+        SELECT j.name
+        FROM jobs AS j
+        WHERE j.next_run_at <= v_now AND coalesce(j.lease_until, '-infinity') < v_now AND j.name = ANY (p_names)
+        ORDER BY j.next_run_at
+        LIMIT p_limit
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE jobs AS j
+    SET claimed_by = p_worker, lease_until = v_now + p_lease, runs = j.runs + 1, last_started_at = v_now
+    FROM due
+    WHERE j.name = due.name
+    RETURNING j.name, j.runs;
+END
+$$;
+
+COMMENT ON FUNCTION public.claim_jobs(p_worker text, p_names text[], p_limit integer, p_lease interval) IS 'Takes jobs that are due, the longest due first, each for one worker until its lease is over.';
+
+CREATE FUNCTION public.claim_reminders(p_limit integer) RETURNS TABLE(id text, user_id text, phone_number text, persona_name text, scheduled_time timestamp with time zone, timezone text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    RETURN QUERY
+    WITH due AS (
+        SELECT s.id, s.user_id
+        FROM scheduled_calls AS s
+        WHERE s.remind_at <= v_now
+        ORDER BY s.remind_at
+        LIMIT p_limit
+        FOR NO KEY UPDATE SKIP LOCKED
+    ),
+    taken AS (
+        UPDATE scheduled_calls AS s
+        SET remind_at = NULL, updated_at = v_now
+        FROM due AS d
+        WHERE s.id = d.id AND s.user_id = d.user_id
+        RETURNING s.id, s.user_id, s.phone_number, s.persona_id, s.schedule_id, s.scheduled_time, s.status, s.reminder_minutes
+    )
+    SELECT t.id::text, t.user_id::text, t.phone_number, p.name, t.scheduled_time, u.timezone
+    FROM taken AS t
+    INNER JOIN users AS u ON t.user_id = u.id
+    INNER JOIN personas AS p ON t.persona_id = p.id
+    INNER JOIN phones AS h ON t.user_id = h.user_id AND t.phone_number = h.number AND h.verified_at IS NOT NULL
+    LEFT JOIN call_schedules AS r ON t.user_id = r.user_id AND t.schedule_id = r.id
+    LEFT JOIN user_preferences AS w ON t.user_id = w.user_id
+    WHERE t.status = 'scheduled' AND t.scheduled_time > v_now AND r.paused_at IS NULL AND u.blocked_at IS NULL
+        AND (t.reminder_minutes IS NOT NULL OR w.sms_notifications)
+        AND NOT EXISTS (SELECT FROM blocked_numbers AS b WHERE b.number = t.phone_number);
+END
+$$;
+
+COMMENT ON FUNCTION public.claim_reminders(p_limit integer) IS 'Texts before calls that are due, each handed out once: one that is lost on its way is not sent again.';
+
+CREATE FUNCTION public.claim_schedules(p_limit integer) RETURNS TABLE(user_id text, id text, rrule text, starts_at_local text, timezone text, materialised_until timestamp with time zone, grace_minutes integer)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT
+        s.user_id::text, s.id::text, s.rrule, s.starts_at_local, s.timezone, s.materialised_until, s.grace_minutes
+    FROM call_schedules AS s
+    WHERE s.materialised_until <= clock_timestamp() AND s.paused_at IS NULL
+    ORDER BY s.materialised_until
+    LIMIT p_limit
+    FOR NO KEY UPDATE SKIP LOCKED;
+END
+$$;
+
+COMMENT ON FUNCTION public.claim_schedules(p_limit integer) IS 'Schedules whose newest occurrence has come due, each for one worker until its transaction ends: they want their next one.';
+
 CREATE FUNCTION public.claim_subscription_work(p_limit integer, p_again_after interval) RETURNS TABLE(user_id text, id text, stripe_subscription_id text, is_cancel boolean)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -934,6 +1229,44 @@ END
 $$;
 
 COMMENT ON FUNCTION public.close_stale_checkouts(p_limit integer) IS 'Checkouts whose end nobody told us: coupons are free again, another plan can be chosen. One a transaction keeps it from holding two accounts.';
+
+CREATE FUNCTION public.complete_scheduled_call() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    c_grace CONSTANT interval := '15 minutes';
+    v_reminder integer := NEW.reminder_minutes;
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF OLD.status <> 'scheduled' THEN
+            RAISE EXCEPTION 'the call no longer waits' USING ERRCODE = 'CM032';
+        ELSIF NEW.latest_start_at IS NOT DISTINCT FROM OLD.latest_start_at THEN
+            NEW.latest_start_at := NEW.scheduled_time + (OLD.latest_start_at - OLD.scheduled_time);
+        END IF;
+        NEW.promised_at := CASE WHEN NEW.retry_of IS NULL THEN NEW.scheduled_time ELSE OLD.promised_at END;
+    END IF;
+    NEW.latest_start_at := coalesce(NEW.latest_start_at, NEW.scheduled_time + c_grace);
+    NEW.promised_at := coalesce(NEW.promised_at, NEW.scheduled_time);
+    IF NEW.status <> 'scheduled' OR NEW.retry_of IS NOT NULL THEN
+        NEW.remind_at := NULL;
+        RETURN NEW;
+    END IF;
+    IF v_reminder IS NULL THEN
+        SELECT p.call_reminder_minutes INTO v_reminder
+        FROM user_preferences AS p
+        WHERE p.user_id = NEW.user_id AND p.sms_notifications;
+    END IF;
+    NEW.remind_at := CASE WHEN v_reminder > 0 THEN NEW.scheduled_time - make_interval(mins => v_reminder) END;
+    -- Asked for at shorter notice than that: the person knows.
+    IF NEW.remind_at < clock_timestamp() THEN
+        NEW.remind_at := NULL;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION public.complete_scheduled_call() IS 'Derives a call''s latest start, promise and reminder from its time; a time is changed only while the call waits.';
 
 CREATE FUNCTION public.count_attempt(p_bucket text, p_limit integer, p_window interval) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1582,6 +1915,27 @@ $$;
 
 COMMENT ON FUNCTION public.ensure_card(p_card text, p_carrier_model text, p_listener_model text, p_brain_model text, p_voice_model text, p_fallback_model text, p_local_model text) IS 'Makes a set of models known; false where a rate is missing, and then its calls are refused.';
 
+CREATE FUNCTION public.ensure_jobs(p_names text[], p_every interval[]) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_rows integer;
+BEGIN
+    INSERT INTO jobs AS j (name, every)
+    SELECT w.name, w.every
+    FROM unnest(p_names, p_every) AS w (name, every)
+    ORDER BY w.name
+    ON CONFLICT (name) DO UPDATE
+    SET every = excluded.every, next_run_at = least(j.next_run_at, clock_timestamp() + excluded.every)
+    WHERE j.every <> excluded.every;
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    RETURN v_rows;
+END
+$$;
+
+COMMENT ON FUNCTION public.ensure_jobs(p_names text[], p_every interval[]) IS 'Makes jobs known, or gives them another rhythm; a new one is due at once.';
+
 CREATE FUNCTION public.ensure_partitions() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -1652,9 +2006,10 @@ BEGIN
     DELETE FROM transcripts AS x WHERE x.user_id = p_user_id;
     DELETE FROM scheduled_calls AS x WHERE x.user_id = p_user_id AND x.call_id IS NULL;
     UPDATE scheduled_calls AS x
-    SET phone_number = '', call_pretext = NULL, schedule_id = NULL
+    SET phone_number = '', call_pretext = NULL, call_scenario = NULL, schedule_id = NULL
     WHERE x.user_id = p_user_id;
     DELETE FROM call_schedules AS x WHERE x.user_id = p_user_id;
+    DELETE FROM calendar_feeds AS x WHERE x.user_id = p_user_id;
     UPDATE calls AS x
     SET phone_number = '', call_pretext = NULL, call_scenario = NULL, custom_instructions = NULL, voice_id = NULL
     WHERE x.user_id = p_user_id;
@@ -1739,6 +2094,20 @@ END
 $$;
 
 COMMENT ON FUNCTION public.expire_grants(p_limit integer) IS 'Takes back what is left of grants whose time is over, never more than there is. One a transaction keeps it from holding two accounts.';
+
+CREATE FUNCTION public.extend_job(p_name text, p_run bigint, p_lease interval) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    UPDATE jobs AS j
+    SET lease_until = clock_timestamp() + p_lease
+    WHERE j.name = p_name AND j.runs = p_run AND j.claimed_by IS NOT NULL;
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION public.extend_job(p_name text, p_run bigint, p_lease interval) IS 'The heartbeat of a job that goes on; false: another worker has it by now.';
 
 CREATE FUNCTION public.fail_purchase(p_user_id text, p_purchase_id text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1939,6 +2308,60 @@ END
 $$;
 
 COMMENT ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) IS 'Settles a call by its first caller; a later caller only adds usage. p_connected_seconds NULL settles to the last metered second.';
+
+CREATE FUNCTION public.finish_due(p_ids text[], p_user_ids text[], p_claims integer[], p_statuses text[], p_outcomes text[], p_call_ids text[]) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_rows integer;
+BEGIN
+    UPDATE scheduled_calls AS s
+    SET
+        status = f.status,
+        outcome = f.outcome,
+        call_id = f.call_id,
+        executed_at = CASE WHEN f.status = 'executed' THEN v_now END,
+        lease_until = NULL,
+        updated_at = v_now
+    FROM unnest(p_ids, p_user_ids, p_claims, p_statuses, p_outcomes, p_call_ids)
+        AS f (id, user_id, claims, status, outcome, call_id)
+    WHERE s.id = f.id AND s.user_id = f.user_id AND s.status = 'executing' AND s.claims = f.claims;
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    RETURN v_rows;
+END
+$$;
+
+COMMENT ON FUNCTION public.finish_due(p_ids text[], p_user_ids text[], p_claims integer[], p_statuses text[], p_outcomes text[], p_call_ids text[]) IS 'Notes what became of claimed calls; a claim that is no longer this one changes nothing.';
+
+CREATE FUNCTION public.finish_job(p_name text, p_run bigint, p_result_count bigint, p_error text, p_again_within interval) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    UPDATE jobs AS j
+    SET
+        claimed_by = NULL,
+        lease_until = NULL,
+        last_finished_at = v_now,
+        last_duration_ms = least(2147483647, extract(EPOCH FROM v_now - j.last_started_at) * 1000)::integer,
+        last_result_count = p_result_count,
+        last_error = p_error,
+        failures = CASE WHEN p_error IS NULL THEN 0 ELSE j.failures + 1 END,
+        -- A success keeps its phase and skips what was missed meanwhile; a failure is tried again before its next turn.
+        next_run_at = CASE
+            WHEN p_error IS NOT NULL THEN v_now + least(j.every, p_again_within)
+            ELSE j.next_run_at + j.every * (1 + floor(greatest(0, extract(EPOCH FROM v_now - j.next_run_at)) / extract(EPOCH FROM j.every)))
+        END
+    WHERE j.name = p_name AND j.runs = p_run AND j.claimed_by IS NOT NULL;
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION public.finish_job(p_name text, p_run bigint, p_result_count bigint, p_error text, p_again_within interval) IS 'Notes how a run ended and when the next one is; false for a run that another worker has taken over.';
 
 CREATE FUNCTION public.follow_rates() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2243,6 +2666,19 @@ $$;
 
 COMMENT ON FUNCTION public.grant_scopes(p_again boolean) IS 'Grants every scope that a living key needs, and takes everything from the others. Again: policies and views too are made from nothing.';
 
+CREATE FUNCTION public.halt_schedule(p_user_id text, p_id text, p_problem text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    UPDATE call_schedules AS s
+    SET paused_at = clock_timestamp(), problem = p_problem
+    WHERE s.user_id = p_user_id AND s.id = p_id;
+END
+$$;
+
+COMMENT ON FUNCTION public.halt_schedule(p_user_id text, p_id text, p_problem text) IS 'Pauses a schedule whose rule can no longer be read, and says why.';
+
 CREATE FUNCTION public.hash_of_day(p_day date, p_before bytea, OUT ledger_rows bigint, OUT received_credits bigint, OUT taken_credits bigint, OUT batch_hash bytea) RETURNS record
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -2336,6 +2772,8 @@ DECLARE
     c_inner CONSTANT text[] := ARRAY[
         'acts_for', 'add_cost_event', 'add_late_cost', 'add_price_version', 'begin_relationship', 'claim_answer',
         'grant_problems', 'grant_scope', 'grant_scopes',
+        'add_retry', 'calendar_feed_user', 'claim_due', 'claim_jobs', 'claim_reminders', 'claim_schedules', 'ensure_jobs',
+        'extend_job', 'finish_due', 'finish_job', 'halt_schedule', 'place_due', 'refusal_code', 'request_job', 'settle_due',
         'keep_answer', 'key_functions', 'key_relations', 'learn_statement', 'make_key_view', 'make_key_views',
         'proxy_keys', 'proxy_statements', 'proxy_version', 'refresh_card', 'statement_statistics', 'take_scope'
     ];
@@ -2366,9 +2804,9 @@ DECLARE
     ];
     -- Money, calls, proofs of identity and what carriers and vendors said: each has functions that keep its rules.
     c_by_functions CONSTANT text[] := ARRAY[
-        'admin_users', 'budget_notices', 'call_cost_breakdowns', 'call_cost_events', 'calls', 'carrier_events',
+        'admin_users', 'budget_notices', 'calendar_feeds', 'call_cost_breakdowns', 'call_cost_events', 'calls', 'carrier_events',
         'closing_days', 'coupons', 'credit_grants', 'credit_packs', 'credit_transactions', 'dial_buckets',
-        'disputes', 'erasures', 'idempotency_keys', 'login_attempts', 'one_time_tokens', 'open_calls',
+        'disputes', 'erasures', 'idempotency_keys', 'jobs', 'login_attempts', 'one_time_tokens', 'open_calls',
         'payment_authorizations', 'payment_events', 'payments', 'phones', 'price_versions', 'purchases', 'refunds',
         'sealed_days', 'service_rates', 'subscription_tiers', 'subscriptions', 'token_blacklist', 'user_credits'
     ];
@@ -2490,6 +2928,41 @@ END
 $$;
 
 COMMENT ON FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval) IS 'Open calls that stopped moving, each to one reaper at a time, with what is wrong: never_dialled, dial_unknown, ringing_too_long, silent.';
+
+CREATE FUNCTION public.limit_plans() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    c_schedules_max CONSTANT integer := 50;
+    c_waiting_max CONSTANT integer := 200;
+    v_planned integer;
+    v_most integer := CASE TG_TABLE_NAME WHEN 'call_schedules' THEN c_schedules_max ELSE c_waiting_max END;
+BEGIN
+    -- Two inserts at once count one after the other.
+    PERFORM pg_advisory_xact_lock(hashtextextended('plans:' || NEW.user_id, 0));
+    IF TG_TABLE_NAME = 'call_schedules' THEN
+        SELECT count(*) INTO v_planned
+        FROM call_schedules AS s
+        WHERE s.user_id = NEW.user_id AND s.materialised_until IS NOT NULL AND s.id <> NEW.id;
+    ELSE
+        SELECT count(*) INTO v_planned
+        FROM (
+            SELECT FROM scheduled_calls AS s
+            WHERE s.user_id = NEW.user_id AND s.status = 'scheduled' AND s.schedule_id IS NULL
+                AND s.scheduled_time > clock_timestamp() - interval '1 day'
+            LIMIT v_most
+        ) AS w;
+    END IF;
+    IF v_planned >= v_most THEN
+        RAISE EXCEPTION 'a person may plan % of these', v_most
+            USING ERRCODE = 'CM030', DETAIL = jsonb_build_object('limit', v_most)::text;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION public.limit_plans() IS 'Bounds how many schedules, and how many single calls to come, a person has at once.';
 
 CREATE FUNCTION public.lock_account(p_user_id text) RETURNS boolean
     LANGUAGE plpgsql
@@ -3045,6 +3518,103 @@ $$;
 
 COMMENT ON FUNCTION public.payment_of(p_facts jsonb) IS 'The payment that an event speaks of, its account locked; NULL where none is known.';
 
+CREATE FUNCTION public.place_due(p_ids text[], p_claims integer[], p_call_ids text[], p_local_days date[], p_card text, p_authorization_id text DEFAULT NULL::text) RETURNS TABLE(id text, user_id text, status text, outcome text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v record;
+    v_now timestamptz;
+    v_word text;
+    v_status text;
+    v_ids text[] := '{}';
+    v_user_ids text[] := '{}';
+    v_claims integer[] := '{}';
+    v_statuses text[] := '{}';
+    v_outcomes text[] := '{}';
+    v_call_ids text[] := '{}';
+BEGIN
+    -- The accounts first and in order, as every function that moves money takes them.
+    PERFORM
+    FROM user_credits AS a
+    WHERE a.user_id IN (SELECT s.user_id FROM scheduled_calls AS s WHERE s.id = ANY (p_ids))
+    ORDER BY a.user_id
+    FOR NO KEY UPDATE;
+    FOR v IN
+        SELECT
+            s.id, s.user_id, s.claims, s.persona_id, s.phone_number, s.latest_start_at, s.requested_seconds,
+            s.call_pretext, s.call_scenario, r.paused_at, w.call_id, w.local_day
+        FROM unnest(p_ids, p_claims, p_call_ids, p_local_days) AS w (id, claims, call_id, local_day)
+        INNER JOIN scheduled_calls AS s ON w.id = s.id
+        LEFT JOIN call_schedules AS r ON s.user_id = r.user_id AND s.schedule_id = r.id
+        -- The fence: who was stopped past the lease finds another claim, or an end.
+        WHERE s.status = 'executing' AND s.claims = w.claims
+        ORDER BY s.scheduled_time
+        FOR NO KEY UPDATE OF s
+    LOOP
+        v_now := clock_timestamp();
+        v_word := NULL;
+        IF v.latest_start_at < v_now THEN
+            v_status := 'missed';
+            v_word := 'too_late';
+        ELSIF v.paused_at IS NOT NULL THEN
+            v_status := 'canceled';
+            v_word := 'paused';
+        ELSE
+            v_status := 'executed';
+            BEGIN
+                IF p_authorization_id IS NULL THEN
+                    PERFORM start_call(
+                        v.call_id, v.user_id, v.persona_id, v.phone_number, p_card, v.local_day, v.requested_seconds,
+                        v.call_pretext, v.call_scenario, p_dial_within => v.latest_start_at - v_now
+                    );
+                ELSE
+                    PERFORM start_paid_call(
+                        p_authorization_id, v.call_id, v.user_id, v.persona_id, v.phone_number, p_card, v.local_day,
+                        v.requested_seconds, v.call_pretext, v.call_scenario
+                    );
+                    UPDATE open_calls AS o
+                    SET dial_before = v.latest_start_at
+                    WHERE o.user_id = v.user_id AND o.call_id = v.call_id;
+                END IF;
+            EXCEPTION WHEN OTHERS THEN
+                v_word := refusal_code(SQLSTATE);
+                IF v_word IS NULL THEN
+                    RAISE;
+                END IF;
+                v_status := 'failed';
+            END;
+            -- Whoever pays such calls by their card is asked for it outside this transaction, and comes again.
+            IF v_word = 'insufficient_credits' AND p_authorization_id IS NULL AND EXISTS (
+                SELECT FROM user_preferences AS p WHERE p.user_id = v.user_id AND p.pay_as_you_go
+            ) THEN
+                v_status := 'executing';
+            END IF;
+        END IF;
+        v_ids := v_ids || v.id::text;
+        v_user_ids := v_user_ids || v.user_id::text;
+        v_claims := v_claims || v.claims;
+        v_statuses := v_statuses || v_status;
+        v_outcomes := v_outcomes || v_word;
+        v_call_ids := v_call_ids || CASE WHEN v_status = 'executed' THEN v.call_id END;
+    END LOOP;
+    PERFORM finish_due(
+        array_agg(f.id), array_agg(f.user_id), array_agg(f.claims), array_agg(f.status), array_agg(f.outcome),
+        array_agg(f.call_id)
+    )
+    FROM unnest(v_ids, v_user_ids, v_claims, v_statuses, v_outcomes, v_call_ids)
+        AS f (id, user_id, claims, status, outcome, call_id)
+    WHERE f.status <> 'executing'
+    HAVING count(*) > 0;
+    RETURN QUERY
+    SELECT f.id, f.user_id, f.status, f.outcome
+    FROM unnest(v_ids, v_user_ids, v_statuses, v_outcomes) AS f (id, user_id, status, outcome);
+END
+$$;
+
+COMMENT ON FUNCTION public.place_due(p_ids text[], p_claims integer[], p_call_ids text[], p_local_days date[], p_card text, p_authorization_id text) IS 'Begins claimed calls by the gate of every call and notes it in the same commit: executed, failed with the refusal, missed or canceled. A claim that was taken over is not in the answer; executing is one that wants to be paid first.';
+
 CREATE FUNCTION public.proxy_keys() RETURNS TABLE(id text, name text, mode text, role_name text, is_masked boolean, secret_hash bytea, other_secret_hash bytea, other_secret_until timestamp with time zone, expires_at timestamp with time zone, cidrs text[], rate_per_second integer, concurrency integer, learning_until timestamp with time zone, calls text[], version bigint)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -3217,6 +3787,27 @@ $$;
 
 COMMENT ON FUNCTION public.refresh_card(p_version public.price_versions) IS 'Brings the versions of one card up to date with the rates.';
 
+CREATE FUNCTION public.refusal_code(p_state text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+    SELECT CASE p_state
+        WHEN 'CM001' THEN 'insufficient_credits'
+        WHEN 'CM002' THEN 'budget_exceeded'
+        WHEN 'CM003' THEN 'daily_limit'
+        WHEN 'CM004' THEN 'call_in_progress'
+        WHEN 'CM005' THEN 'phone_not_verified'
+        WHEN 'CM008' THEN 'not_found'
+        WHEN 'CM009' THEN 'unknown_rate'
+        WHEN 'CM010' THEN 'account_blocked'
+        WHEN 'CM011' THEN 'debt_outstanding'
+        WHEN 'CM012' THEN 'persona_not_found'
+        WHEN 'CM013' THEN 'number_blocked'
+    END
+$$;
+
+COMMENT ON FUNCTION public.refusal_code(p_state text) IS 'What the API calls a refusal of start_call; NULL for what is none.';
+
 CREATE FUNCTION public.refuse_ledger_change() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -3227,6 +3818,17 @@ END
 $$;
 
 COMMENT ON FUNCTION public.refuse_ledger_change() IS 'No row of the ledger is ever changed or removed.';
+
+CREATE FUNCTION public.refuse_schedule_step() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'a call to come cannot go from % to %', OLD.status, NEW.status USING ERRCODE = 'CM007';
+END
+$$;
+
+COMMENT ON FUNCTION public.refuse_schedule_step() IS 'Refuses a step backward in the life of a call to come.';
 
 CREATE FUNCTION public.register_user(p_user_id text, p_email text, p_password_hash text, p_name text, p_timezone text, p_phone text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3343,6 +3945,26 @@ END
 $$;
 
 COMMENT ON FUNCTION public.repeat_payment_event(p_event public.payment_events) IS 'Tries an unmatched event again. The caller holds its row.';
+
+CREATE FUNCTION public.request_job(p_name text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_runs bigint;
+BEGIN
+    UPDATE jobs AS j
+    SET next_run_at = least(j.next_run_at, clock_timestamp())
+    WHERE j.name = p_name
+    RETURNING j.runs INTO v_runs;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'job % is not known', p_name USING ERRCODE = 'CM008';
+    END IF;
+    RETURN v_runs;
+END
+$$;
+
+COMMENT ON FUNCTION public.request_job(p_name text) IS 'Makes a job due now; answers the number of its latest run.';
 
 CREATE FUNCTION public.request_phone_code(p_user_id text, p_number text, p_code_hash bytea, p_valid_for interval) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3619,6 +4241,48 @@ END
 $$;
 
 COMMENT ON FUNCTION public.settle_authorization(p_user_id text, p_call_id text, p_used_credits integer) IS 'In the commit that settles a call: what it didn''t use leaves the account, what it used is captured by the worker.';
+
+CREATE FUNCTION public.settle_due(p_limit integer) RETURNS TABLE(id text, user_id text, outcome text, attempt integer, promised_at timestamp with time zone, retries_max integer, retry_after_minutes integer, retry_within_minutes integer, quiet_from time without time zone, quiet_until time without time zone, timezone text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    RETURN QUERY
+    WITH ended AS (
+        SELECT s.id, s.user_id, c.status, c.end_reason
+        FROM scheduled_calls AS s
+        INNER JOIN calls AS c ON s.user_id = c.user_id AND s.call_id = c.id
+        WHERE s.status = 'executed' AND s.outcome IS NULL AND NOT c.hold_open
+            AND c.status IN ('completed', 'failed', 'no_answer', 'busy', 'canceled')
+        ORDER BY s.executed_at
+        LIMIT p_limit
+        FOR NO KEY UPDATE OF s SKIP LOCKED
+    ),
+    noted AS (
+        UPDATE scheduled_calls AS s
+        SET
+            -- It waited for the carrier's pace until its time was over.
+            status = CASE WHEN e.end_reason = 'dial_expired' THEN 'missed' ELSE 'executed' END,
+            outcome = CASE WHEN e.end_reason = 'dial_expired' THEN 'dial_expired' ELSE e.status END,
+            updated_at = v_now
+        FROM ended AS e
+        WHERE s.id = e.id AND s.user_id = e.user_id
+        RETURNING
+            s.id, s.user_id, s.outcome, s.attempt, s.promised_at, s.retries_max, s.retry_after_minutes,
+            s.retry_within_minutes, s.quiet_from, s.quiet_until, s.timezone, s.retry_on_busy, s.retry_on_no_answer
+    )
+    SELECT
+        n.id::text, n.user_id::text, n.outcome, n.attempt, n.promised_at, n.retries_max, n.retry_after_minutes,
+        n.retry_within_minutes, n.quiet_from, n.quiet_until, coalesce(n.timezone, u.timezone)
+    FROM noted AS n
+    INNER JOIN users AS u ON n.user_id = u.id;
+END
+$$;
+
+COMMENT ON FUNCTION public.settle_due(p_limit integer) IS 'Notes how calls that were placed have ended, with what their owner wishes to be done about it.';
 
 CREATE FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer DEFAULT NULL::integer, p_pretext text DEFAULT NULL::text, p_scenario text DEFAULT NULL::text, p_idempotency_key text DEFAULT NULL::text, p_request_hash bytea DEFAULT NULL::bytea, p_dial_within interval DEFAULT '00:10:00'::interval, OUT call_id text, OUT replayed boolean, OUT granted_seconds integer, OUT hold_credits integer, OUT hold_cents numeric) RETURNS record
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4141,6 +4805,41 @@ $$;
 
 COMMENT ON FUNCTION public.verify_phone(p_user_id text, p_number text, p_code_hash bytea) IS 'verified, wrong, expired, too_many_attempts or taken; the first verified number becomes the primary one.';
 
+CREATE FUNCTION public.withdraw_occurrences(p_user_id text, p_schedule_id text, p_outcome text DEFAULT NULL::text) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_rows integer;
+BEGIN
+    IF NOT acts_for(p_user_id) THEN
+        RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
+    END IF;
+    PERFORM FROM call_schedules AS s WHERE s.user_id = p_user_id AND s.id = p_schedule_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'schedule does not exist' USING ERRCODE = 'CM008';
+    END IF;
+    IF p_outcome IS NULL THEN
+        -- Not a retry, which belongs to a call that was promised by the rule as it was.
+        DELETE FROM scheduled_calls AS o
+        WHERE o.user_id = p_user_id AND o.schedule_id = p_schedule_id AND o.status = 'scheduled'
+            AND o.occurrence IS NOT NULL;
+        GET DIAGNOSTICS v_rows = ROW_COUNT;
+        UPDATE call_schedules AS s
+        SET remaining_count = s.remaining_count + v_rows
+        WHERE s.user_id = p_user_id AND s.id = p_schedule_id AND s.remaining_count IS NOT NULL;
+    ELSE
+        UPDATE scheduled_calls AS o
+        SET status = 'canceled', outcome = p_outcome, remind_at = NULL, updated_at = clock_timestamp()
+        WHERE o.user_id = p_user_id AND o.schedule_id = p_schedule_id AND o.status IN ('scheduled', 'executing');
+        GET DIAGNOSTICS v_rows = ROW_COUNT;
+    END IF;
+    RETURN v_rows;
+END
+$$;
+
+COMMENT ON FUNCTION public.withdraw_occurrences(p_user_id text, p_schedule_id text, p_outcome text) IS 'Takes back what waits of a schedule: deleted where the rule changes, canceled with a word (retries too) where it ends.';
+
 CREATE FUNCTION public.withdraw_tier_request(p_user_id text, p_tier text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -4156,6 +4855,25 @@ END
 $$;
 
 COMMENT ON FUNCTION public.withdraw_tier_request(p_user_id text, p_tier text) IS 'The provider said no to the change: the plan stays as it is.';
+
+CREATE TABLE public.calendar_feeds (
+    user_id public.id NOT NULL,
+    token_hash bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT calendar_feeds_token_length CHECK ((octet_length(token_hash) = 32))
+);
+
+COMMENT ON TABLE public.calendar_feeds IS 'The secret link under which a person''s calls to come are read as iCalendar; one at a time.';
+
+COMMENT ON COLUMN public.calendar_feeds.token_hash IS 'secret. SHA-256 of the link''s token.';
+
+CREATE VIEW clear.calendar_feeds WITH (security_barrier=f) AS
+ SELECT user_id,
+    created_at
+   FROM public.calendar_feeds t
+  WHERE true;
+
+COMMENT ON VIEW clear.calendar_feeds IS 'Made from the comments of public.calendar_feeds for keys of the SQL proxy; never edited.';
 
 CREATE TABLE public.call_cost_breakdowns (
     id text,
@@ -5266,6 +5984,14 @@ CREATE VIEW masked.blocked_numbers WITH (security_barrier=f) AS
 
 COMMENT ON VIEW masked.blocked_numbers IS 'Made from the comments of public.blocked_numbers for keys of the SQL proxy; never edited.';
 
+CREATE VIEW masked.calendar_feeds WITH (security_barrier=f) AS
+ SELECT user_id,
+    created_at
+   FROM public.calendar_feeds t
+  WHERE true;
+
+COMMENT ON VIEW masked.calendar_feeds IS 'Made from the comments of public.calendar_feeds for keys of the SQL proxy; never edited.';
+
 CREATE VIEW masked.call_logs WITH (security_barrier=f) AS
  SELECT id,
     user_id,
@@ -5369,9 +6095,32 @@ CREATE TABLE public.call_schedules (
     call_pretext text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    call_scenario text,
+    requested_seconds integer,
+    grace_minutes integer DEFAULT 15 NOT NULL,
+    reminder_minutes integer,
+    retries_max integer DEFAULT 0 NOT NULL,
+    retry_after_minutes integer DEFAULT 10 NOT NULL,
+    retry_within_minutes integer DEFAULT 120 NOT NULL,
+    retry_on_busy boolean DEFAULT true NOT NULL,
+    retry_on_no_answer boolean DEFAULT true NOT NULL,
+    quiet_from time without time zone,
+    quiet_until time without time zone,
+    follows_user_zone boolean DEFAULT false NOT NULL,
+    materialised_until timestamp with time zone DEFAULT now(),
+    problem text,
+    CONSTRAINT call_schedules_grace CHECK (((grace_minutes >= 1) AND (grace_minutes <= 1440))),
+    CONSTRAINT call_schedules_problem CHECK ((problem ~ '^[a-z_]{1,64}$'::text)),
+    CONSTRAINT call_schedules_quiet_both CHECK (((quiet_from IS NULL) = (quiet_until IS NULL))),
     CONSTRAINT call_schedules_remaining CHECK ((remaining_count >= 0)),
+    CONSTRAINT call_schedules_reminder CHECK (((reminder_minutes >= 1) AND (reminder_minutes <= 1440))),
+    CONSTRAINT call_schedules_requested CHECK (((requested_seconds >= 60) AND (requested_seconds <= 14400))),
+    CONSTRAINT call_schedules_retries CHECK (((retries_max >= 0) AND (retries_max <= 5))),
+    CONSTRAINT call_schedules_retry_after CHECK (((retry_after_minutes >= 1) AND (retry_after_minutes <= 240))),
+    CONSTRAINT call_schedules_retry_within CHECK (((retry_within_minutes >= 1) AND (retry_within_minutes <= 1440))),
     CONSTRAINT call_schedules_rrule_length CHECK (((length(rrule) >= 1) AND (length(rrule) <= 500))),
-    CONSTRAINT call_schedules_starts_local CHECK ((starts_at_local ~ '^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?$'::text))
+    CONSTRAINT call_schedules_starts_local CHECK ((starts_at_local ~ '^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?$'::text)),
+    CONSTRAINT call_schedules_timezone_length CHECK (((length(timezone) >= 1) AND (length(timezone) <= 64)))
 );
 
 COMMENT ON TABLE public.call_schedules IS 'A rule by which calls repeat (RFC 5545), in the person''s local time.';
@@ -5384,7 +6133,31 @@ COMMENT ON COLUMN public.call_schedules.timezone IS 'IANA zone in which the rule
 
 COMMENT ON COLUMN public.call_schedules.tzdata_version IS 'Zone data that computed the next occurrence.';
 
+COMMENT ON COLUMN public.call_schedules.remaining_count IS 'Occurrences that may still be added; NULL is without end.';
+
 COMMENT ON COLUMN public.call_schedules.call_pretext IS 'pii:content. Context layer of the prompt.';
+
+COMMENT ON COLUMN public.call_schedules.call_scenario IS 'pii:content. Scenario layer of the prompt.';
+
+COMMENT ON COLUMN public.call_schedules.requested_seconds IS 'Longest talk that was asked for; NULL is as long as may be.';
+
+COMMENT ON COLUMN public.call_schedules.grace_minutes IS 'So long after its time a call may still begin; then it is missed.';
+
+COMMENT ON COLUMN public.call_schedules.reminder_minutes IS 'A text so long before the call; NULL is none.';
+
+COMMENT ON COLUMN public.call_schedules.retries_max IS 'How often a busy or unanswered call is tried again.';
+
+COMMENT ON COLUMN public.call_schedules.retry_within_minutes IS 'No retry begins later than so long after the time that was promised.';
+
+COMMENT ON COLUMN public.call_schedules.quiet_from IS 'Local time from which no retry rings, until quiet_until; the times asked for always ring.';
+
+COMMENT ON COLUMN public.call_schedules.quiet_until IS 'Local time from which retries ring again.';
+
+COMMENT ON COLUMN public.call_schedules.follows_user_zone IS 'Whether timezone moves along with the person''s own.';
+
+COMMENT ON COLUMN public.call_schedules.materialised_until IS 'Newest occurrence that has its row. Once it is past, the worker adds the next one; NULL: nothing more is to come.';
+
+COMMENT ON COLUMN public.call_schedules.problem IS 'Why the house paused it, a stable word.';
 
 CREATE VIEW masked.call_schedules WITH (security_barrier=f) AS
  SELECT user_id,
@@ -5406,7 +6179,24 @@ CREATE VIEW masked.call_schedules WITH (security_barrier=f) AS
             ELSE NULL::text
         END AS call_pretext,
     created_at,
-    updated_at
+    updated_at,
+        CASE
+            WHEN (call_scenario IS NOT NULL) THEN '***'::text
+            ELSE NULL::text
+        END AS call_scenario,
+    requested_seconds,
+    grace_minutes,
+    reminder_minutes,
+    retries_max,
+    retry_after_minutes,
+    retry_within_minutes,
+    retry_on_busy,
+    retry_on_no_answer,
+    quiet_from,
+    quiet_until,
+    follows_user_zone,
+    materialised_until,
+    problem
    FROM public.call_schedules t
   WHERE true;
 
@@ -5911,7 +6701,33 @@ CREATE TABLE public.scheduled_calls (
     call_pretext text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT scheduled_calls_status CHECK ((status = ANY (ARRAY['scheduled'::text, 'executing'::text, 'executed'::text, 'failed'::text, 'canceled'::text, 'missed'::text])))
+    claims integer DEFAULT 0 NOT NULL,
+    attempt integer DEFAULT 1 NOT NULL,
+    retry_of public.id,
+    promised_at timestamp with time zone,
+    call_scenario text,
+    requested_seconds integer,
+    remind_at timestamp with time zone,
+    reminder_minutes integer,
+    retries_max integer DEFAULT 0 NOT NULL,
+    retry_after_minutes integer DEFAULT 10 NOT NULL,
+    retry_within_minutes integer DEFAULT 120 NOT NULL,
+    retry_on_busy boolean DEFAULT true NOT NULL,
+    retry_on_no_answer boolean DEFAULT true NOT NULL,
+    quiet_from time without time zone,
+    quiet_until time without time zone,
+    timezone text,
+    CONSTRAINT scheduled_calls_attempt CHECK (((attempt >= 1) AND (attempt <= 6))),
+    CONSTRAINT scheduled_calls_grace CHECK (((latest_start_at >= scheduled_time) AND (latest_start_at <= (scheduled_time + '1 day'::interval)))),
+    CONSTRAINT scheduled_calls_outcome CHECK ((outcome ~ '^[a-z_]{1,64}$'::text)),
+    CONSTRAINT scheduled_calls_quiet_both CHECK (((quiet_from IS NULL) = (quiet_until IS NULL))),
+    CONSTRAINT scheduled_calls_reminder CHECK (((reminder_minutes >= 1) AND (reminder_minutes <= 1440))),
+    CONSTRAINT scheduled_calls_requested CHECK (((requested_seconds >= 60) AND (requested_seconds <= 14400))),
+    CONSTRAINT scheduled_calls_retries CHECK (((retries_max >= 0) AND (retries_max <= 5))),
+    CONSTRAINT scheduled_calls_retry_after CHECK (((retry_after_minutes >= 1) AND (retry_after_minutes <= 240))),
+    CONSTRAINT scheduled_calls_retry_within CHECK (((retry_within_minutes >= 1) AND (retry_within_minutes <= 1440))),
+    CONSTRAINT scheduled_calls_status CHECK ((status = ANY (ARRAY['scheduled'::text, 'executing'::text, 'executed'::text, 'failed'::text, 'canceled'::text, 'missed'::text]))),
+    CONSTRAINT scheduled_calls_timezone_length CHECK (((length(timezone) >= 1) AND (length(timezone) <= 64)))
 );
 
 COMMENT ON TABLE public.scheduled_calls IS 'One row per call to come. Dialled once, or missed and shown.';
@@ -5927,6 +6743,30 @@ COMMENT ON COLUMN public.scheduled_calls.lease_until IS 'Until then the worker t
 COMMENT ON COLUMN public.scheduled_calls.outcome IS 'What became of it, a stable word.';
 
 COMMENT ON COLUMN public.scheduled_calls.call_pretext IS 'pii:content. Context layer of the prompt.';
+
+COMMENT ON COLUMN public.scheduled_calls.claims IS 'How often it was claimed: the fence. Who claimed it then and finds another number here may not act any more.';
+
+COMMENT ON COLUMN public.scheduled_calls.attempt IS '1, and one more with each retry.';
+
+COMMENT ON COLUMN public.scheduled_calls.retry_of IS 'The call that was busy or not answered; it has one retry at most.';
+
+COMMENT ON COLUMN public.scheduled_calls.promised_at IS 'The time of the first attempt, which the window of retries counts from.';
+
+COMMENT ON COLUMN public.scheduled_calls.call_scenario IS 'pii:content. Scenario layer of the prompt.';
+
+COMMENT ON COLUMN public.scheduled_calls.requested_seconds IS 'Longest talk that was asked for; NULL is as long as may be.';
+
+COMMENT ON COLUMN public.scheduled_calls.remind_at IS 'When the text before the call is due; NULL once it was sent or none is wanted.';
+
+COMMENT ON COLUMN public.scheduled_calls.retries_max IS 'How often it is tried again when it is busy or not answered.';
+
+COMMENT ON COLUMN public.scheduled_calls.retry_within_minutes IS 'No retry begins later than so long after promised_at.';
+
+COMMENT ON COLUMN public.scheduled_calls.quiet_from IS 'Local time from which no retry rings, until quiet_until.';
+
+COMMENT ON COLUMN public.scheduled_calls.quiet_until IS 'Local time from which retries ring again.';
+
+COMMENT ON COLUMN public.scheduled_calls.timezone IS 'IANA zone of the quiet hours; NULL is the person''s.';
 
 CREATE VIEW masked.scheduled_calls WITH (security_barrier=f) AS
  SELECT id,
@@ -5951,7 +6791,26 @@ CREATE VIEW masked.scheduled_calls WITH (security_barrier=f) AS
             ELSE NULL::text
         END AS call_pretext,
     created_at,
-    updated_at
+    updated_at,
+    claims,
+    attempt,
+    retry_of,
+    promised_at,
+        CASE
+            WHEN (call_scenario IS NOT NULL) THEN '***'::text
+            ELSE NULL::text
+        END AS call_scenario,
+    requested_seconds,
+    remind_at,
+    reminder_minutes,
+    retries_max,
+    retry_after_minutes,
+    retry_within_minutes,
+    retry_on_busy,
+    retry_on_no_answer,
+    quiet_from,
+    quiet_until,
+    timezone
    FROM public.scheduled_calls t
   WHERE true;
 
@@ -6498,6 +7357,41 @@ CREATE TABLE public.erasures (
 
 COMMENT ON TABLE public.erasures IS 'Who was erased and when; kept outside the database too, and applied again after every restore.';
 
+CREATE TABLE public.jobs (
+    name text NOT NULL,
+    every interval NOT NULL,
+    next_run_at timestamp with time zone DEFAULT now() NOT NULL,
+    claimed_by text,
+    lease_until timestamp with time zone,
+    runs bigint DEFAULT 0 NOT NULL,
+    failures integer DEFAULT 0 NOT NULL,
+    last_started_at timestamp with time zone,
+    last_finished_at timestamp with time zone,
+    last_duration_ms integer,
+    last_result_count bigint,
+    last_error text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT jobs_duration CHECK ((last_duration_ms >= 0)),
+    CONSTRAINT jobs_error CHECK ((last_error ~ '^[a-z][a-z_]{0,63}$'::text)),
+    CONSTRAINT jobs_every CHECK ((every >= '00:00:01'::interval)),
+    CONSTRAINT jobs_failures CHECK ((failures >= 0)),
+    CONSTRAINT jobs_name_form CHECK ((name ~ '^[a-z][a-z_]{0,63}$'::text))
+);
+
+COMMENT ON TABLE public.jobs IS 'The house''s periodic work: each job runs at one worker at a time, and again after "every".';
+
+COMMENT ON COLUMN public.jobs.claimed_by IS 'The worker that runs it now.';
+
+COMMENT ON COLUMN public.jobs.lease_until IS 'After this another worker takes it: the one that had it is gone.';
+
+COMMENT ON COLUMN public.jobs.runs IS 'Runs that were begun; also the fence of a run.';
+
+COMMENT ON COLUMN public.jobs.failures IS 'Failures since the last success.';
+
+COMMENT ON COLUMN public.jobs.last_result_count IS 'How many things the last run did, where it counts them.';
+
+COMMENT ON COLUMN public.jobs.last_error IS 'Why the last failure failed, a stable word; NULL after a success.';
+
 CREATE VIEW public.ledger_proof WITH (security_invoker='true') AS
  SELECT a.user_id,
     (((a.available_credits)::integer + (a.held_credits)::integer) - (a.debt_credits)::integer) AS balance,
@@ -6819,6 +7713,12 @@ ALTER TABLE ONLY public.blocked_numbers
 ALTER TABLE ONLY public.budget_notices
     ADD CONSTRAINT budget_notices_pkey PRIMARY KEY (user_id, month, percent);
 
+ALTER TABLE ONLY public.calendar_feeds
+    ADD CONSTRAINT calendar_feeds_pkey PRIMARY KEY (user_id);
+
+ALTER TABLE ONLY public.calendar_feeds
+    ADD CONSTRAINT calendar_feeds_token_key UNIQUE (token_hash);
+
 ALTER TABLE ONLY public.call_cost_breakdowns
     ADD CONSTRAINT call_cost_breakdowns_pkey PRIMARY KEY (call_id, user_id);
 
@@ -6876,6 +7776,9 @@ ALTER TABLE ONLY public.erasures
 ALTER TABLE ONLY public.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (user_id, key);
 
+ALTER TABLE ONLY public.jobs
+    ADD CONSTRAINT jobs_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY public.login_attempts
     ADD CONSTRAINT login_attempts_pkey PRIMARY KEY (bucket);
 
@@ -6922,10 +7825,7 @@ ALTER TABLE ONLY public.refunds
     ADD CONSTRAINT refunds_pkey PRIMARY KEY (user_id, id);
 
 ALTER TABLE ONLY public.scheduled_calls
-    ADD CONSTRAINT scheduled_calls_occurrence_key UNIQUE (user_id, schedule_id, occurrence);
-
-ALTER TABLE ONLY public.scheduled_calls
-    ADD CONSTRAINT scheduled_calls_pkey PRIMARY KEY (user_id, id);
+    ADD CONSTRAINT scheduled_calls_pkey PRIMARY KEY (id, user_id);
 
 ALTER TABLE ONLY public.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
@@ -6983,6 +7883,8 @@ CREATE INDEX idx_api_keys_scope ON public.api_keys USING btree (scope_id);
 CREATE INDEX idx_budget_notices_untold ON public.budget_notices USING btree (noticed_at) WHERE (told_at IS NULL);
 
 CREATE INDEX idx_call_scenario_templates_user ON public.call_scenario_templates USING btree (user_id);
+
+CREATE INDEX idx_call_schedules_due ON public.call_schedules USING btree (materialised_until) WHERE ((materialised_until IS NOT NULL) AND (paused_at IS NULL));
 
 CREATE INDEX idx_call_schedules_id ON public.call_schedules USING btree (id);
 
@@ -7052,13 +7954,15 @@ CREATE INDEX idx_relationships_persona ON public.user_persona_relationships USIN
 
 CREATE INDEX idx_scheduled_calls_call ON public.scheduled_calls USING btree (user_id, call_id) WHERE (call_id IS NOT NULL);
 
-CREATE INDEX idx_scheduled_calls_id ON public.scheduled_calls USING btree (id);
-
 CREATE INDEX idx_scheduled_calls_lease ON public.scheduled_calls USING btree (lease_until) WHERE (status = 'executing'::text);
 
 CREATE INDEX idx_scheduled_calls_persona ON public.scheduled_calls USING btree (persona_id);
 
+CREATE INDEX idx_scheduled_calls_remind ON public.scheduled_calls USING btree (remind_at) WHERE (remind_at IS NOT NULL);
+
 CREATE INDEX idx_scheduled_calls_scheduled_time ON public.scheduled_calls USING btree (scheduled_time) WHERE (status = 'scheduled'::text);
+
+CREATE INDEX idx_scheduled_calls_unsettled ON public.scheduled_calls USING btree (executed_at) WHERE ((status = 'executed'::text) AND (outcome IS NULL));
 
 CREATE INDEX idx_scheduled_calls_user_time ON public.scheduled_calls USING btree (user_id, scheduled_time DESC);
 
@@ -7102,6 +8006,10 @@ CREATE UNIQUE INDEX purchases_coupon_key ON public.purchases USING btree (user_i
 
 CREATE UNIQUE INDEX purchases_stripe_session_key ON public.purchases USING btree (stripe_session_id) WHERE (stripe_session_id IS NOT NULL);
 
+CREATE UNIQUE INDEX scheduled_calls_occurrence_key ON public.scheduled_calls USING btree (user_id, schedule_id, occurrence) WHERE (schedule_id IS NOT NULL);
+
+CREATE UNIQUE INDEX scheduled_calls_retry_key ON public.scheduled_calls USING btree (user_id, retry_of) WHERE (retry_of IS NOT NULL);
+
 CREATE UNIQUE INDEX subscriptions_one_key ON public.subscriptions USING btree (user_id) WHERE (status = ANY (ARRAY['pending'::text, 'active'::text, 'past_due'::text]));
 
 CREATE UNIQUE INDEX subscriptions_stripe_key ON public.subscriptions USING btree (stripe_subscription_id) WHERE (stripe_subscription_id IS NOT NULL);
@@ -7118,6 +8026,12 @@ CREATE TRIGGER api_keys_noted BEFORE INSERT OR DELETE OR UPDATE ON public.api_ke
 
 CREATE TRIGGER call_scenario_templates_touch BEFORE UPDATE ON public.call_scenario_templates FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();
 
+CREATE TRIGGER call_schedules_limit BEFORE INSERT ON public.call_schedules FOR EACH ROW WHEN ((new.materialised_until IS NOT NULL)) EXECUTE FUNCTION public.limit_plans();
+
+CREATE TRIGGER call_schedules_limit_revived BEFORE UPDATE OF materialised_until ON public.call_schedules FOR EACH ROW WHEN (((old.materialised_until IS NULL) AND (new.materialised_until IS NOT NULL))) EXECUTE FUNCTION public.limit_plans();
+
+CREATE TRIGGER call_schedules_plan BEFORE INSERT OR UPDATE OF persona_id ON public.call_schedules FOR EACH ROW EXECUTE FUNCTION public.check_plan();
+
 CREATE TRIGGER call_schedules_touch BEFORE UPDATE ON public.call_schedules FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();
 
 CREATE TRIGGER credit_transactions_append_only BEFORE DELETE OR UPDATE ON public.credit_transactions FOR EACH ROW EXECUTE FUNCTION public.refuse_ledger_change();
@@ -7130,7 +8044,15 @@ CREATE TRIGGER personas_touch BEFORE UPDATE ON public.personas FOR EACH ROW EXEC
 
 CREATE TRIGGER purchases_touch BEFORE UPDATE ON public.purchases FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();
 
-CREATE TRIGGER scheduled_calls_touch BEFORE UPDATE ON public.scheduled_calls FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();
+CREATE TRIGGER scheduled_calls_complete BEFORE INSERT OR UPDATE OF scheduled_time, latest_start_at, reminder_minutes ON public.scheduled_calls FOR EACH ROW EXECUTE FUNCTION public.complete_scheduled_call();
+
+CREATE TRIGGER scheduled_calls_limit BEFORE INSERT ON public.scheduled_calls FOR EACH ROW WHEN (((new.status = 'scheduled'::text) AND (new.schedule_id IS NULL) AND (new.retry_of IS NULL))) EXECUTE FUNCTION public.limit_plans();
+
+CREATE TRIGGER scheduled_calls_plan BEFORE INSERT OR UPDATE OF persona_id ON public.scheduled_calls FOR EACH ROW EXECUTE FUNCTION public.check_plan();
+
+CREATE TRIGGER scheduled_calls_steps BEFORE UPDATE OF status ON public.scheduled_calls FOR EACH ROW WHEN ((NOT ((old.status = new.status) OR (old.status = 'scheduled'::text) OR ((old.status = 'executing'::text) AND (new.status <> 'scheduled'::text)) OR ((old.status = 'executed'::text) AND (new.status = 'missed'::text))))) EXECUTE FUNCTION public.refuse_schedule_step();
+
+CREATE TRIGGER scheduled_calls_touch BEFORE UPDATE ON public.scheduled_calls FOR EACH ROW WHEN ((old.updated_at = new.updated_at)) EXECUTE FUNCTION public.touch_updated_at();
 
 CREATE TRIGGER service_rates_followed AFTER INSERT ON public.service_rates FOR EACH STATEMENT EXECUTE FUNCTION public.follow_rates();
 
@@ -7148,6 +8070,9 @@ ALTER TABLE ONLY public.api_keys
 
 ALTER TABLE ONLY public.budget_notices
     ADD CONSTRAINT budget_notices_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.calendar_feeds
+    ADD CONSTRAINT calendar_feeds_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.call_cost_breakdowns
     ADD CONSTRAINT call_cost_breakdowns_call_fkey FOREIGN KEY (user_id, call_id) REFERENCES public.calls(user_id, id) ON DELETE CASCADE;
@@ -7237,6 +8162,9 @@ ALTER TABLE ONLY public.scheduled_calls
     ADD CONSTRAINT scheduled_calls_persona_fkey FOREIGN KEY (persona_id) REFERENCES public.personas(id);
 
 ALTER TABLE ONLY public.scheduled_calls
+    ADD CONSTRAINT scheduled_calls_retry_fkey FOREIGN KEY (user_id, retry_of) REFERENCES public.scheduled_calls(user_id, id) ON DELETE SET NULL (retry_of);
+
+ALTER TABLE ONLY public.scheduled_calls
     ADD CONSTRAINT scheduled_calls_schedule_fkey FOREIGN KEY (user_id, schedule_id) REFERENCES public.call_schedules(user_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.scheduled_calls
@@ -7292,6 +8220,8 @@ ALTER TABLE public.blocked_numbers ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.budget_notices ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.calendar_feeds ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.call_cost_breakdowns ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.call_cost_events ENABLE ROW LEVEL SECURITY;
@@ -7342,6 +8272,8 @@ CREATE POLICY house ON public.blocked_numbers TO callmeback_worker, callmeback_v
 
 CREATE POLICY house ON public.budget_notices TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
+CREATE POLICY house ON public.calendar_feeds TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
 CREATE POLICY house ON public.call_cost_breakdowns TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.call_cost_events TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
@@ -7373,6 +8305,8 @@ CREATE POLICY house ON public.disputes TO callmeback_worker, callmeback_voice, c
 CREATE POLICY house ON public.erasures TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.idempotency_keys TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.jobs TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.login_attempts TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
@@ -7436,6 +8370,8 @@ CREATE POLICY house ON public.users TO callmeback_worker, callmeback_voice, call
 
 ALTER TABLE public.idempotency_keys ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.jobs ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.login_attempts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.named_statements ENABLE ROW LEVEL SECURITY;
@@ -7447,6 +8383,8 @@ ALTER TABLE public.open_calls ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON public.admin_users TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
 
 CREATE POLICY own ON public.budget_notices TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
+
+CREATE POLICY own ON public.calendar_feeds TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
 
 CREATE POLICY own ON public.call_cost_breakdowns TO callmeback_api USING (((user_id)::text = current_setting('callmeback.user_id'::text, true))) WITH CHECK (((user_id)::text = current_setting('callmeback.user_id'::text, true)));
 
@@ -7573,6 +8511,10 @@ REVOKE ALL ON FUNCTION public.add_cost_event(p_user_id text, p_call_id text, p_c
 
 REVOKE ALL ON FUNCTION public.add_late_cost(p_user_id text, p_call_id text, p_local_month date, p_cost_before numeric, p_cost_cents numeric) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.add_occurrence(p_user_id text, p_schedule_id text, p_id text, p_occurrence timestamp with time zone, p_status text, p_outcome text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.add_occurrence(p_user_id text, p_schedule_id text, p_id text, p_occurrence timestamp with time zone, p_status text, p_outcome text) TO callmeback_api;
+GRANT ALL ON FUNCTION public.add_occurrence(p_user_id text, p_schedule_id text, p_id text, p_occurrence timestamp with time zone, p_status text, p_outcome text) TO callmeback_worker;
+
 GRANT SELECT ON TABLE public.price_versions TO callmeback_api;
 
 GRANT SELECT(id, card, effective_from, carrier_model, listener_model, brain_model, voice_model, fallback_model, local_model, carrier_second_cents, carrier_second_per, listener_second_cents, listener_second_per, brain_input_cents, brain_input_per, brain_output_cents, brain_output_per, voice_character_cents, voice_character_per, fallback_input_cents, fallback_input_per, fallback_output_cents, fallback_output_per, local_character_cents, local_character_per, worst_case_cents_per_minute, created_at) ON TABLE public.price_versions TO callmeback_readonly;
@@ -7581,6 +8523,9 @@ GRANT SELECT(id, card, effective_from, carrier_model, listener_model, brain_mode
 
 GRANT SELECT(id, card, effective_from, carrier_model, listener_model, brain_model, voice_model, fallback_model, local_model, carrier_second_cents, carrier_second_per, listener_second_cents, listener_second_per, brain_input_cents, brain_input_per, brain_output_cents, brain_output_per, voice_character_cents, voice_character_per, fallback_input_cents, fallback_input_per, fallback_output_cents, fallback_output_per, local_character_cents, local_character_per, worst_case_cents_per_minute, created_at) ON TABLE public.price_versions TO callmeback_voice;
 REVOKE ALL ON FUNCTION public.add_price_version(p_version public.price_versions, p_at timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.add_retry(p_user_id text, p_of text, p_id text, p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.add_retry(p_user_id text, p_of text, p_id text, p_at timestamp with time zone) TO callmeback_worker;
 
 REVOKE ALL ON FUNCTION public.advance_call(p_user_id text, p_call_id text, p_status text, p_carrier_sid text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.advance_call(p_user_id text, p_call_id text, p_status text, p_carrier_sid text) TO callmeback_voice;
@@ -7594,6 +8539,7 @@ REVOKE ALL ON FUNCTION public.apply_waiting(p_objects text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.begin_authorization(p_user_id text, p_authorization_id text, p_persona_id text, p_requested_seconds integer, OUT customer_id text, OUT credits integer, OUT amount_cents numeric, OUT currency text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.begin_authorization(p_user_id text, p_authorization_id text, p_persona_id text, p_requested_seconds integer, OUT customer_id text, OUT credits integer, OUT amount_cents numeric, OUT currency text) TO callmeback_api;
+GRANT ALL ON FUNCTION public.begin_authorization(p_user_id text, p_authorization_id text, p_persona_id text, p_requested_seconds integer, OUT customer_id text, OUT credits integer, OUT amount_cents numeric, OUT currency text) TO callmeback_worker;
 
 REVOKE ALL ON FUNCTION public.begin_purchase(p_user_id text, p_purchase_id text, p_sku text, p_coupon text, OUT credits integer, OUT amount_cents numeric, OUT currency text, OUT name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.begin_purchase(p_user_id text, p_purchase_id text, p_sku text, p_coupon text, OUT credits integer, OUT amount_cents numeric, OUT currency text, OUT name text) TO callmeback_api;
@@ -7603,13 +8549,21 @@ REVOKE ALL ON FUNCTION public.begin_relationship(p_user_id text, p_persona_id te
 REVOKE ALL ON FUNCTION public.begin_subscription(p_user_id text, p_subscription_id text, p_tier text, OUT price_cents numeric, OUT currency text, OUT lookup_key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.begin_subscription(p_user_id text, p_subscription_id text, p_tier text, OUT price_cents numeric, OUT currency text, OUT lookup_key text) TO callmeback_api;
 
+REVOKE ALL ON FUNCTION public.calendar_feed_user(p_token_hash bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.calendar_feed_user(p_token_hash bytea) TO callmeback_api;
+
 REVOKE ALL ON FUNCTION public.call_rank(p_status text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.call_rank(p_status text) TO callmeback_voice;
 GRANT ALL ON FUNCTION public.call_rank(p_status text) TO callmeback_worker;
 
+REVOKE ALL ON FUNCTION public.cancel_scheduled_call(p_user_id text, p_id text, p_outcome text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.cancel_scheduled_call(p_user_id text, p_id text, p_outcome text) TO callmeback_api;
+
 REVOKE ALL ON FUNCTION public.carrier_event(p_user_id text, p_call_id text, p_kind text, p_event_key text, p_carrier_status text, p_carrier_sid text, p_answered_by text, p_carrier_seconds integer, OUT verdict text, OUT status text, OUT is_open boolean, OUT answered_by text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.carrier_event(p_user_id text, p_call_id text, p_kind text, p_event_key text, p_carrier_status text, p_carrier_sid text, p_answered_by text, p_carrier_seconds integer, OUT verdict text, OUT status text, OUT is_open boolean, OUT answered_by text) TO callmeback_voice;
 GRANT ALL ON FUNCTION public.carrier_event(p_user_id text, p_call_id text, p_kind text, p_event_key text, p_carrier_status text, p_carrier_sid text, p_answered_by text, p_carrier_seconds integer, OUT verdict text, OUT status text, OUT is_open boolean, OUT answered_by text) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.check_plan() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.check_sealed_days() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.check_sealed_days() TO callmeback_readonly;
@@ -7629,11 +8583,25 @@ REVOKE ALL ON FUNCTION public.claim_dials(p_carrier text, p_worker text, p_limit
 GRANT ALL ON FUNCTION public.claim_dials(p_carrier text, p_worker text, p_limit integer) TO callmeback_voice;
 GRANT ALL ON FUNCTION public.claim_dials(p_carrier text, p_worker text, p_limit integer) TO callmeback_worker;
 
+REVOKE ALL ON FUNCTION public.claim_due(p_worker text, p_limit integer, p_lease interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.claim_due(p_worker text, p_limit integer, p_lease interval) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.claim_jobs(p_worker text, p_names text[], p_limit integer, p_lease interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.claim_jobs(p_worker text, p_names text[], p_limit integer, p_lease interval) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.claim_reminders(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.claim_reminders(p_limit integer) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.claim_schedules(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.claim_schedules(p_limit integer) TO callmeback_worker;
+
 REVOKE ALL ON FUNCTION public.claim_subscription_work(p_limit integer, p_again_after interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.claim_subscription_work(p_limit integer, p_again_after interval) TO callmeback_worker;
 
 REVOKE ALL ON FUNCTION public.close_stale_checkouts(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.close_stale_checkouts(p_limit integer) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.complete_scheduled_call() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.count_attempt(p_bucket text, p_limit integer, p_window interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.count_attempt(p_bucket text, p_limit integer, p_window interval) TO callmeback_api;
@@ -7670,6 +8638,9 @@ GRANT ALL ON FUNCTION public.ensure_card(p_card text, p_carrier_model text, p_li
 GRANT ALL ON FUNCTION public.ensure_card(p_card text, p_carrier_model text, p_listener_model text, p_brain_model text, p_voice_model text, p_fallback_model text, p_local_model text) TO callmeback_voice;
 GRANT ALL ON FUNCTION public.ensure_card(p_card text, p_carrier_model text, p_listener_model text, p_brain_model text, p_voice_model text, p_fallback_model text, p_local_model text) TO callmeback_worker;
 
+REVOKE ALL ON FUNCTION public.ensure_jobs(p_names text[], p_every interval[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.ensure_jobs(p_names text[], p_every interval[]) TO callmeback_worker;
+
 REVOKE ALL ON FUNCTION public.ensure_partitions() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.ensure_partitions() TO callmeback_worker;
 
@@ -7682,12 +8653,21 @@ GRANT ALL ON FUNCTION public.expire_checkout(p_user_id text, p_subscription_id t
 REVOKE ALL ON FUNCTION public.expire_grants(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.expire_grants(p_limit integer) TO callmeback_worker;
 
+REVOKE ALL ON FUNCTION public.extend_job(p_name text, p_run bigint, p_lease interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.extend_job(p_name text, p_run bigint, p_lease interval) TO callmeback_worker;
+
 REVOKE ALL ON FUNCTION public.fail_purchase(p_user_id text, p_purchase_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.fail_purchase(p_user_id text, p_purchase_id text) TO callmeback_api;
 
 REVOKE ALL ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) TO callmeback_voice;
 GRANT ALL ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.finish_due(p_ids text[], p_user_ids text[], p_claims integer[], p_statuses text[], p_outcomes text[], p_call_ids text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.finish_due(p_ids text[], p_user_ids text[], p_claims integer[], p_statuses text[], p_outcomes text[], p_call_ids text[]) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.finish_job(p_name text, p_run bigint, p_result_count bigint, p_error text, p_again_within interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.finish_job(p_name text, p_run bigint, p_result_count bigint, p_error text, p_again_within interval) TO callmeback_worker;
 
 REVOKE ALL ON FUNCTION public.follow_rates() FROM PUBLIC;
 
@@ -7707,6 +8687,9 @@ REVOKE ALL ON FUNCTION public.grant_scope(p_scope_id text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.grant_scopes(p_again boolean) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.halt_schedule(p_user_id text, p_id text, p_problem text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.halt_schedule(p_user_id text, p_id text, p_problem text) TO callmeback_worker;
+
 REVOKE ALL ON FUNCTION public.hash_of_day(p_day date, p_before bytea, OUT ledger_rows bigint, OUT received_credits bigint, OUT taken_credits bigint, OUT batch_hash bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.hash_of_day(p_day date, p_before bytea, OUT ledger_rows bigint, OUT received_credits bigint, OUT taken_credits bigint, OUT batch_hash bytea) TO callmeback_readonly;
 
@@ -7725,6 +8708,8 @@ GRANT ALL ON FUNCTION public.learn_statement(p_key_id text, p_statement text) TO
 REVOKE ALL ON FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval) TO callmeback_worker;
 
+REVOKE ALL ON FUNCTION public.limit_plans() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.lock_account(p_user_id text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.login_lookup(p_email text, OUT user_id text, OUT password_hash text, OUT is_blocked boolean) FROM PUBLIC;
@@ -7741,6 +8726,7 @@ REVOKE ALL ON FUNCTION public.move_credits(p_user_id text, p_amount integer, p_t
 
 REVOKE ALL ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) TO callmeback_api;
+GRANT ALL ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) TO callmeback_worker;
 
 REVOKE ALL ON FUNCTION public.note_cancellation(p_user_id text, p_subscription_id text, p_at_period_end boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.note_cancellation(p_user_id text, p_subscription_id text, p_at_period_end boolean) TO callmeback_api;
@@ -7779,6 +8765,9 @@ GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, descri
 GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_voice;
 REVOKE ALL ON FUNCTION public.payment_of(p_facts jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.place_due(p_ids text[], p_claims integer[], p_call_ids text[], p_local_days date[], p_card text, p_authorization_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.place_due(p_ids text[], p_claims integer[], p_call_ids text[], p_local_days date[], p_card text, p_authorization_id text) TO callmeback_worker;
+
 REVOKE ALL ON FUNCTION public.proxy_keys() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.proxy_keys() TO callmeback_proxy;
 
@@ -7804,13 +8793,18 @@ GRANT ALL ON FUNCTION public.record_cost_events(p_user_ids text[], p_call_ids te
 
 REVOKE ALL ON FUNCTION public.refresh_card(p_version public.price_versions) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.refusal_code(p_state text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.refuse_ledger_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.refuse_schedule_step() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.register_user(p_user_id text, p_email text, p_password_hash text, p_name text, p_timezone text, p_phone text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.register_user(p_user_id text, p_email text, p_password_hash text, p_name text, p_timezone text, p_phone text) TO callmeback_api;
 
 REVOKE ALL ON FUNCTION public.release_authorization(p_user_id text, p_authorization_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.release_authorization(p_user_id text, p_authorization_id text) TO callmeback_api;
+GRANT ALL ON FUNCTION public.release_authorization(p_user_id text, p_authorization_id text) TO callmeback_worker;
 
 REVOKE ALL ON FUNCTION public.remove_phone(p_user_id text, p_number text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.remove_phone(p_user_id text, p_number text) TO callmeback_api;
@@ -7821,6 +8815,9 @@ GRANT SELECT(id, type, created_at, received_at, state, effect, user_id, attempts
 
 GRANT SELECT(id, type, created_at, received_at, state, effect, user_id, attempts, retry_at, payload, facts, waits_for) ON TABLE public.payment_events TO callmeback_voice;
 REVOKE ALL ON FUNCTION public.repeat_payment_event(p_event public.payment_events) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.request_job(p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.request_job(p_name text) TO callmeback_worker;
 
 REVOKE ALL ON FUNCTION public.request_phone_code(p_user_id text, p_number text, p_code_hash bytea, p_valid_for interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.request_phone_code(p_user_id text, p_number text, p_code_hash bytea, p_valid_for interval) TO callmeback_api;
@@ -7847,6 +8844,9 @@ REVOKE ALL ON FUNCTION public.seal_day(p_day date, p_sealed_by text) FROM PUBLIC
 REVOKE ALL ON FUNCTION public.set_tier(p_user_id text, p_tier text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.settle_authorization(p_user_id text, p_call_id text, p_used_credits integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.settle_due(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.settle_due(p_limit integer) TO callmeback_worker;
 
 REVOKE ALL ON FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, p_dial_within interval, OUT call_id text, OUT replayed boolean, OUT granted_seconds integer, OUT hold_credits integer, OUT hold_cents numeric) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, p_dial_within interval, OUT call_id text, OUT replayed boolean, OUT granted_seconds integer, OUT hold_credits integer, OUT hold_cents numeric) TO callmeback_api;
@@ -7878,9 +8878,21 @@ GRANT ALL ON FUNCTION public.use_one_time_token(p_purpose text, p_token_hash byt
 REVOKE ALL ON FUNCTION public.verify_phone(p_user_id text, p_number text, p_code_hash bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.verify_phone(p_user_id text, p_number text, p_code_hash bytea) TO callmeback_api;
 
+REVOKE ALL ON FUNCTION public.withdraw_occurrences(p_user_id text, p_schedule_id text, p_outcome text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.withdraw_occurrences(p_user_id text, p_schedule_id text, p_outcome text) TO callmeback_api;
+
 REVOKE ALL ON FUNCTION public.withdraw_tier_request(p_user_id text, p_tier text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.withdraw_tier_request(p_user_id text, p_tier text) TO callmeback_api;
 
+GRANT DELETE ON TABLE public.calendar_feeds TO callmeback_api;
+
+GRANT SELECT(user_id, created_at) ON TABLE public.calendar_feeds TO callmeback_readonly;
+
+GRANT SELECT(user_id, created_at) ON TABLE public.calendar_feeds TO callmeback_worker;
+
+GRANT SELECT(user_id, created_at) ON TABLE public.calendar_feeds TO callmeback_voice;
+
+GRANT SELECT(user_id, created_at), INSERT(user_id, token_hash), UPDATE(token_hash, created_at) ON TABLE public.calendar_feeds TO callmeback_api;
 GRANT SELECT ON TABLE public.call_cost_breakdowns TO callmeback_api;
 
 GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, seen_at, created_at, settled_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, has_events) ON TABLE public.call_cost_breakdowns TO callmeback_readonly;
@@ -8025,11 +9037,13 @@ GRANT SELECT(id, user_id, name, scenario_text, icon, use_count, last_used_at, cr
 GRANT SELECT(id, user_id, name, scenario_text, icon, use_count, last_used_at, created_at, updated_at) ON TABLE public.call_scenario_templates TO callmeback_voice;
 GRANT SELECT ON TABLE public.call_schedules TO callmeback_api;
 
-GRANT SELECT(user_id, id, persona_id, phone_number, rrule, starts_at_local, timezone, tzdata_version, ends_at, remaining_count, paused_at, call_pretext, created_at, updated_at) ON TABLE public.call_schedules TO callmeback_readonly;
+GRANT SELECT(user_id, id, persona_id, phone_number, rrule, starts_at_local, timezone, tzdata_version, ends_at, remaining_count, paused_at, call_pretext, created_at, updated_at, call_scenario, requested_seconds, grace_minutes, reminder_minutes, retries_max, retry_after_minutes, retry_within_minutes, retry_on_busy, retry_on_no_answer, quiet_from, quiet_until, follows_user_zone, materialised_until, problem) ON TABLE public.call_schedules TO callmeback_readonly;
 
-GRANT SELECT(user_id, id, persona_id, phone_number, rrule, starts_at_local, timezone, tzdata_version, ends_at, remaining_count, paused_at, call_pretext, created_at, updated_at) ON TABLE public.call_schedules TO callmeback_worker;
+GRANT SELECT(user_id, id, persona_id, phone_number, rrule, starts_at_local, timezone, tzdata_version, ends_at, remaining_count, paused_at, call_pretext, created_at, updated_at, call_scenario, requested_seconds, grace_minutes, reminder_minutes, retries_max, retry_after_minutes, retry_within_minutes, retry_on_busy, retry_on_no_answer, quiet_from, quiet_until, follows_user_zone, materialised_until, problem) ON TABLE public.call_schedules TO callmeback_worker;
 
-GRANT SELECT(user_id, id, persona_id, phone_number, rrule, starts_at_local, timezone, tzdata_version, ends_at, remaining_count, paused_at, call_pretext, created_at, updated_at) ON TABLE public.call_schedules TO callmeback_voice;
+GRANT SELECT(user_id, id, persona_id, phone_number, rrule, starts_at_local, timezone, tzdata_version, ends_at, remaining_count, paused_at, call_pretext, created_at, updated_at, call_scenario, requested_seconds, grace_minutes, reminder_minutes, retries_max, retry_after_minutes, retry_within_minutes, retry_on_busy, retry_on_no_answer, quiet_from, quiet_until, follows_user_zone, materialised_until, problem) ON TABLE public.call_schedules TO callmeback_voice;
+
+GRANT INSERT(user_id, id, persona_id, phone_number, rrule, starts_at_local, timezone, tzdata_version, ends_at, remaining_count, paused_at, call_pretext, call_scenario, requested_seconds, grace_minutes, reminder_minutes, retries_max, retry_after_minutes, retry_within_minutes, retry_on_busy, retry_on_no_answer, quiet_from, quiet_until, follows_user_zone, materialised_until), UPDATE(persona_id, phone_number, rrule, starts_at_local, timezone, tzdata_version, ends_at, remaining_count, paused_at, call_pretext, call_scenario, requested_seconds, grace_minutes, reminder_minutes, retries_max, retry_after_minutes, retry_within_minutes, retry_on_busy, retry_on_no_answer, quiet_from, quiet_until, follows_user_zone, materialised_until, problem) ON TABLE public.call_schedules TO callmeback_api;
 
 GRANT SELECT(user_id, key, request_hash, state, resource_id, answer, created_at) ON TABLE public.idempotency_keys TO callmeback_readonly;
 
@@ -8038,11 +9052,13 @@ GRANT SELECT(user_id, key, request_hash, state, resource_id, answer, created_at)
 GRANT SELECT(user_id, key, request_hash, state, resource_id, answer, created_at) ON TABLE public.idempotency_keys TO callmeback_voice;
 GRANT SELECT ON TABLE public.scheduled_calls TO callmeback_api;
 
-GRANT SELECT(id, user_id, persona_id, phone_number, scheduled_time, status, executed_at, call_id, schedule_id, occurrence, latest_start_at, claimed_by, lease_until, outcome, call_pretext, created_at, updated_at) ON TABLE public.scheduled_calls TO callmeback_readonly;
+GRANT SELECT(id, user_id, persona_id, phone_number, scheduled_time, status, executed_at, call_id, schedule_id, occurrence, latest_start_at, claimed_by, lease_until, outcome, call_pretext, created_at, updated_at, claims, attempt, retry_of, promised_at, call_scenario, requested_seconds, remind_at, reminder_minutes, retries_max, retry_after_minutes, retry_within_minutes, retry_on_busy, retry_on_no_answer, quiet_from, quiet_until, timezone) ON TABLE public.scheduled_calls TO callmeback_readonly;
 
-GRANT SELECT(id, user_id, persona_id, phone_number, scheduled_time, status, executed_at, call_id, schedule_id, occurrence, latest_start_at, claimed_by, lease_until, outcome, call_pretext, created_at, updated_at) ON TABLE public.scheduled_calls TO callmeback_worker;
+GRANT SELECT(id, user_id, persona_id, phone_number, scheduled_time, status, executed_at, call_id, schedule_id, occurrence, latest_start_at, claimed_by, lease_until, outcome, call_pretext, created_at, updated_at, claims, attempt, retry_of, promised_at, call_scenario, requested_seconds, remind_at, reminder_minutes, retries_max, retry_after_minutes, retry_within_minutes, retry_on_busy, retry_on_no_answer, quiet_from, quiet_until, timezone) ON TABLE public.scheduled_calls TO callmeback_worker;
 
-GRANT SELECT(id, user_id, persona_id, phone_number, scheduled_time, status, executed_at, call_id, schedule_id, occurrence, latest_start_at, claimed_by, lease_until, outcome, call_pretext, created_at, updated_at) ON TABLE public.scheduled_calls TO callmeback_voice;
+GRANT SELECT(id, user_id, persona_id, phone_number, scheduled_time, status, executed_at, call_id, schedule_id, occurrence, latest_start_at, claimed_by, lease_until, outcome, call_pretext, created_at, updated_at, claims, attempt, retry_of, promised_at, call_scenario, requested_seconds, remind_at, reminder_minutes, retries_max, retry_after_minutes, retry_within_minutes, retry_on_busy, retry_on_no_answer, quiet_from, quiet_until, timezone) ON TABLE public.scheduled_calls TO callmeback_voice;
+
+GRANT INSERT(id, user_id, persona_id, phone_number, scheduled_time, latest_start_at, call_pretext, call_scenario, requested_seconds, reminder_minutes, retries_max, retry_after_minutes, retry_within_minutes, retry_on_busy, retry_on_no_answer, quiet_from, quiet_until, timezone), UPDATE(persona_id, phone_number, scheduled_time, latest_start_at, call_pretext, call_scenario, requested_seconds, reminder_minutes, retries_max, retry_after_minutes, retry_within_minutes, retry_on_busy, retry_on_no_answer, quiet_from, quiet_until, timezone) ON TABLE public.scheduled_calls TO callmeback_api;
 GRANT SELECT ON TABLE public.transcripts TO callmeback_api;
 GRANT INSERT ON TABLE public.transcripts TO callmeback_voice;
 
@@ -8167,6 +9183,12 @@ GRANT SELECT(user_id, requested_by, erased_at) ON TABLE public.erasures TO callm
 GRANT SELECT(user_id, requested_by, erased_at) ON TABLE public.erasures TO callmeback_worker;
 
 GRANT SELECT(user_id, requested_by, erased_at) ON TABLE public.erasures TO callmeback_voice;
+
+GRANT SELECT(name, every, next_run_at, claimed_by, lease_until, runs, failures, last_started_at, last_finished_at, last_duration_ms, last_result_count, last_error, created_at) ON TABLE public.jobs TO callmeback_readonly;
+
+GRANT SELECT(name, every, next_run_at, claimed_by, lease_until, runs, failures, last_started_at, last_finished_at, last_duration_ms, last_result_count, last_error, created_at) ON TABLE public.jobs TO callmeback_worker;
+
+GRANT SELECT(name, every, next_run_at, claimed_by, lease_until, runs, failures, last_started_at, last_finished_at, last_duration_ms, last_result_count, last_error, created_at) ON TABLE public.jobs TO callmeback_voice;
 
 GRANT SELECT(user_id, balance, ledger_sum, ledger_seq, ledger_rows, newest_balance, held_credits, hold_sum, is_proved) ON TABLE public.ledger_proof TO callmeback_readonly;
 

@@ -60,3 +60,8 @@ class Admission:
         while self.live and clock() < deadline:  # noqa: ASYNC110 - bounded, and only once in a process's life
             await asyncio.sleep(DRAIN_LOOK_SECONDS)
         return not self.live
+
+    async def emptied(self) -> None:
+        """Wait until no call is live."""
+        while self.live:  # noqa: ASYNC110 - only once in a process's life
+            await asyncio.sleep(DRAIN_LOOK_SECONDS)

@@ -94,11 +94,15 @@ class Services:
 
     async def drain(self, within_seconds: float) -> bool:
         """Take no new calls, and let live ones say goodbye; whether all have ended within twice that time."""
-        for loop in self._loops:
-            if loop.get_name() == "dialler":
-                loop.cancel()
+        self._stop_dialling()
 
         return await self.host.admission.drain(within_seconds)
+
+    async def retire(self) -> None:
+        """Dial no more, and wait for the live calls to end as their people like."""
+        for loop in self._stop_dialling():
+            await asyncio.wait({loop})
+        await self.host.admission.emptied()
 
     async def close(self) -> None:
         """Finish what runs in the background, within its bound, and close everything."""
@@ -132,6 +136,13 @@ class Services:
         task.add_done_callback(self._background.discard)
 
         return task
+
+    def _stop_dialling(self) -> list[asyncio.Task[None]]:
+        loops = [loop for loop in self._loops if loop.get_name() == "dialler"]
+        for loop in loops:
+            loop.cancel()
+
+        return loops
 
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         self._loops.append(asyncio.create_task(work, name=name))

@@ -13,6 +13,7 @@ import uvloop
 
 from callmeback import errors, logs
 from callmeback.domain import reaping, upkeep
+from callmeback.ops import notify
 from callmeback.payments import events as payment_events
 from callmeback.payments import upkeep as payments_upkeep
 from callmeback.payments.accounts import stripe_account
@@ -67,6 +68,7 @@ async def serve(settings: Settings, stopping: asyncio.Event | None = None) -> No
     cashier = Cashier(stripe_account(settings))
     try:
         async with Database.open(dsn, name="worker", max_size=POOL_MAX, wait_s=settings.pool_wait_s) as db:
+            notify.ready()
             await keep(duties(settings, db, carrier, cashier), stopping)
     finally:
         await carrier.aclose()

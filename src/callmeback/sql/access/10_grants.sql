@@ -63,6 +63,30 @@ GRANT UPDATE (
     relationship_type, custom_system_prompt, voice_id, voice_settings, is_favorite, is_archived, updated_at
 ) ON user_persona_relationships TO callmeback_api;
 GRANT INSERT, UPDATE, DELETE ON call_scenario_templates TO callmeback_api;
+GRANT INSERT (
+    user_id, id, persona_id, phone_number, rrule, starts_at_local, timezone, tzdata_version, ends_at, remaining_count,
+    paused_at, call_pretext, call_scenario, requested_seconds, grace_minutes, reminder_minutes, retries_max,
+    retry_after_minutes, retry_within_minutes, retry_on_busy, retry_on_no_answer, quiet_from, quiet_until,
+    materialised_until, follows_user_zone
+) ON call_schedules TO callmeback_api;
+GRANT UPDATE (
+    persona_id, phone_number, rrule, starts_at_local, timezone, tzdata_version, ends_at, remaining_count, paused_at,
+    call_pretext, call_scenario, requested_seconds, grace_minutes, reminder_minutes, retries_max, retry_after_minutes,
+    retry_within_minutes, retry_on_busy, retry_on_no_answer, quiet_from, quiet_until, materialised_until, problem,
+    follows_user_zone
+) ON call_schedules TO callmeback_api;
+GRANT INSERT (
+    id, user_id, persona_id, phone_number, scheduled_time, latest_start_at, call_pretext, call_scenario, requested_seconds,
+    reminder_minutes, retries_max, retry_after_minutes, retry_within_minutes, retry_on_busy, retry_on_no_answer, quiet_from,
+    quiet_until, timezone
+) ON scheduled_calls TO callmeback_api;
+GRANT UPDATE (
+    persona_id, phone_number, scheduled_time, latest_start_at, call_pretext, call_scenario, requested_seconds,
+    reminder_minutes, retries_max, retry_after_minutes, retry_within_minutes, retry_on_busy, retry_on_no_answer, quiet_from,
+    quiet_until, timezone
+) ON scheduled_calls TO callmeback_api;
+GRANT SELECT (user_id, created_at), INSERT (user_id, token_hash), UPDATE (token_hash, created_at), DELETE
+ON calendar_feeds TO callmeback_api;
 
 GRANT EXECUTE ON FUNCTION
 start_call, register_user, login_lookup, note_login, check_session, revoke_token, revoke_all_tokens,
@@ -70,7 +94,8 @@ issue_one_time_token, use_one_time_token, count_attempt, forget_attempts, reques
 remove_phone, erase_user, ensure_card, require_self, note_customer, forget_customer,
 begin_purchase, note_checkout, fail_purchase,
 begin_subscription, note_subscription_checkout, expire_checkout, request_tier, withdraw_tier_request, note_cancellation,
-begin_authorization, note_authorization, release_authorization, start_paid_call
+begin_authorization, note_authorization, release_authorization, start_paid_call,
+add_occurrence, cancel_scheduled_call, withdraw_occurrences, calendar_feed_user
 TO callmeback_api;
 
 GRANT INSERT ON transcripts TO callmeback_voice;
@@ -82,7 +107,10 @@ TO callmeback_voice;
 GRANT EXECUTE ON FUNCTION
 finish_call, carrier_event, advance_call, claim_dials, call_rank, lease_stale_calls, sweep_expired, ensure_partitions,
 drop_old_partitions, ensure_card, apply_payment_event, retry_payment_events, end_grace, claim_subscription_work,
-claim_authorizations, end_authorization, expire_grants, notice_budgets, claim_budget_notice, close_stale_checkouts
+claim_authorizations, end_authorization, expire_grants, notice_budgets, claim_budget_notice, close_stale_checkouts,
+claim_due, finish_due, place_due, settle_due, add_retry, claim_schedules, halt_schedule, add_occurrence, claim_reminders,
+ensure_jobs, claim_jobs, extend_job, finish_job, request_job,
+begin_authorization, note_authorization, release_authorization
 TO callmeback_worker;
 
 GRANT EXECUTE ON FUNCTION check_sealed_days, hash_of_day TO callmeback_readonly;

@@ -340,9 +340,10 @@ BEGIN
     DELETE FROM transcripts AS x WHERE x.user_id = p_user_id;
     DELETE FROM scheduled_calls AS x WHERE x.user_id = p_user_id AND x.call_id IS NULL;
     UPDATE scheduled_calls AS x
-    SET phone_number = '', call_pretext = NULL, schedule_id = NULL
+    SET phone_number = '', call_pretext = NULL, call_scenario = NULL, schedule_id = NULL
     WHERE x.user_id = p_user_id;
     DELETE FROM call_schedules AS x WHERE x.user_id = p_user_id;
+    DELETE FROM calendar_feeds AS x WHERE x.user_id = p_user_id;
     UPDATE calls AS x
     SET phone_number = '', call_pretext = NULL, call_scenario = NULL, custom_instructions = NULL, voice_id = NULL
     WHERE x.user_id = p_user_id;

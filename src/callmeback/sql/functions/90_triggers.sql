@@ -15,7 +15,35 @@ BEFORE UPDATE ON purchases FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 CREATE OR REPLACE TRIGGER call_schedules_touch
 BEFORE UPDATE ON call_schedules FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 CREATE OR REPLACE TRIGGER scheduled_calls_touch
-BEFORE UPDATE ON scheduled_calls FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+BEFORE UPDATE ON scheduled_calls FOR EACH ROW WHEN (old.updated_at = new.updated_at)
+EXECUTE FUNCTION touch_updated_at();
+
+CREATE OR REPLACE TRIGGER call_schedules_plan
+BEFORE INSERT OR UPDATE OF persona_id ON call_schedules FOR EACH ROW EXECUTE FUNCTION check_plan();
+CREATE OR REPLACE TRIGGER call_schedules_limit
+BEFORE INSERT ON call_schedules FOR EACH ROW WHEN (new.materialised_until IS NOT NULL)
+EXECUTE FUNCTION limit_plans();
+CREATE OR REPLACE TRIGGER call_schedules_limit_revived
+BEFORE UPDATE OF materialised_until ON call_schedules FOR EACH ROW
+WHEN (old.materialised_until IS NULL AND new.materialised_until IS NOT NULL) EXECUTE FUNCTION limit_plans();
+CREATE OR REPLACE TRIGGER scheduled_calls_plan
+BEFORE INSERT OR UPDATE OF persona_id ON scheduled_calls FOR EACH ROW EXECUTE FUNCTION check_plan();
+CREATE OR REPLACE TRIGGER scheduled_calls_limit
+BEFORE INSERT ON scheduled_calls FOR EACH ROW
+WHEN (new.status = 'scheduled' AND new.schedule_id IS NULL AND new.retry_of IS NULL) EXECUTE FUNCTION limit_plans();
+CREATE OR REPLACE TRIGGER scheduled_calls_complete
+BEFORE INSERT OR UPDATE OF scheduled_time, latest_start_at, reminder_minutes ON scheduled_calls FOR EACH ROW
+EXECUTE FUNCTION complete_scheduled_call();
+CREATE OR REPLACE TRIGGER scheduled_calls_steps
+BEFORE UPDATE OF status ON scheduled_calls FOR EACH ROW
+WHEN (
+    NOT (
+        old.status = new.status
+        OR old.status = 'scheduled'
+        OR (old.status = 'executing' AND new.status <> 'scheduled')
+        OR (old.status = 'executed' AND new.status = 'missed')
+    )
+) EXECUTE FUNCTION refuse_schedule_step();
 
 CREATE OR REPLACE TRIGGER credit_transactions_append_only
 BEFORE UPDATE OR DELETE ON credit_transactions FOR EACH ROW EXECUTE FUNCTION refuse_ledger_change();

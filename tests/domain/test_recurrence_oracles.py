@@ -1,0 +1,178 @@
+"""Rules against two independent judges: dateutil for what a rule says, and a walk through every minute for zones.
+
+dateutil knows no zones here and is asked from the rule's start, so that it proves the jump to the period in question
+too. The walk goes from instants to local times, the other way round than the code under test.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from types import SimpleNamespace
+from zoneinfo import ZoneInfo
+
+import dateutil.rrule
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from callmeback import errors
+from callmeback.domain import recurrence, rrule, zones
+
+COMPARED = 8
+YEARS = range(2026, 2031)
+WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+CALENDAR_END = 2050
+LOCAL_TIMES = ("00:00", "00:30", "01:00", "01:59", "02:00", "02:15", "02:30", "03:00", "12:00", "23:59")
+# One of each kind: whole and half hours, north and south, a change at midnight, at 01:00, none, one that is negative.
+KINDS = (
+    "America/New_York", "America/Sao_Paulo", "America/Santiago", "America/St_Johns", "Asia/Beirut", "Asia/Kathmandu",
+    "Atlantic/Azores", "Australia/Lord_Howe", "Europe/Berlin", "Europe/Dublin", "Pacific/Chatham",
+)  # fmt: skip
+
+
+def numbers(least: int, most: int, *, signed: bool = False) -> st.SearchStrategy[str]:
+    one = st.integers(least, most)
+    if signed:
+        one = one | one.map(lambda number: -number)
+    return st.lists(one, min_size=1, max_size=3).map(lambda found: ",".join(map(str, found)))
+
+
+def weekdays(*, counted: bool) -> st.SearchStrategy[str]:
+    """A list of weekdays, all plain or all counted: of the two kinds together dateutil takes what is in both."""
+    plain = st.sampled_from(WEEKDAYS)
+    kinds = st.lists(plain, min_size=1, max_size=4, unique=True)
+    if counted:
+        nth = st.tuples(st.sampled_from((1, 2, 4, 5, -1, -2)), plain).map(lambda pair: f"{pair[0]}{pair[1]}")
+        kinds = kinds | st.lists(nth, min_size=1, max_size=3, unique=True)
+    return kinds.map(",".join)
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> str:
+    """Rules as the RFC allows them, without those few that dateutil reads otherwise."""
+    freq = draw(st.sampled_from(rrule.FREQUENCIES))
+    parts = {"FREQ": freq}
+    maybe = {"INTERVAL": st.integers(1, 6).map(str), "BYMONTH": numbers(1, 12), "WKST": st.sampled_from(WEEKDAYS)}
+    maybe["BYHOUR"] = numbers(0, 23)
+    if freq != "WEEKLY":
+        maybe["BYMONTHDAY"] = numbers(1, 31, signed=True)
+    if freq in ("YEARLY", "HOURLY"):
+        maybe["BYYEARDAY"] = numbers(1, 366, signed=True)
+    maybe["BYDAY"] = weekdays(counted=freq in ("YEARLY", "MONTHLY"))
+    for name in draw(st.lists(st.sampled_from(sorted(maybe)), max_size=3, unique=True)):
+        parts[name] = draw(maybe[name])
+    if freq == "YEARLY" and draw(st.integers(0, 4)) == 0:
+        # dateutil takes every day of the week where the RFC takes the start's; and misses some negative numbers.
+        parts |= {"BYWEEKNO": draw(numbers(1, 53)), "BYDAY": draw(weekdays(counted=False))}
+    if any(name.startswith("BY") for name in parts) and draw(st.integers(0, 3)) == 0:
+        parts["BYSETPOS"] = draw(numbers(1, 3, signed=True))
+    ending = draw(st.sampled_from(("", "", "COUNT", "UNTIL")))
+    if ending == "COUNT":
+        parts["COUNT"] = str(draw(st.integers(1, 400)))
+    elif ending == "UNTIL":
+        parts["UNTIL"] = draw(st.datetimes(datetime(2010, 1, 1), datetime(2045, 1, 1))).strftime("%Y%m%dT%H%M%S")
+    return ";".join(f"{name}={value}" for name, value in parts.items())
+
+
+starts = st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1)).map(lambda at: at.replace(microsecond=0))
+distances = st.timedeltas(timedelta(0), timedelta(days=3_650)).map(lambda far: far - far % timedelta(seconds=1))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def calendar_of_dateutil() -> Iterator[None]:
+    """Let dateutil's calendar end in CALENDAR_END: it looks for a rule's next time to the end of the calendar."""
+    known = dateutil.rrule.datetime
+    dateutil.rrule.datetime = SimpleNamespace(**{**vars(known), "MAXYEAR": CALENDAR_END})
+    yield
+    dateutil.rrule.datetime = known
+
+
+def said_by_dateutil(rule: str, start: datetime) -> Iterator[datetime]:
+    try:
+        yield from dateutil.rrule.rrulestr(rule, dtstart=start)
+    except ValueError as exc:
+        # Its word for hours that are never reached.
+        assert "empty set" in str(exc)
+
+
+def compare(rule: str, start: datetime, distance: timedelta) -> None:
+    begin = start + distance
+    try:
+        found = recurrence.series(rule, start)
+    except errors.RecurrenceTooFrequent:
+        return
+
+    def compared(times: Iterator[datetime]) -> list[datetime]:
+        return list(islice((at for at in times if at >= begin and at.year < CALENDAR_END), COMPARED))
+
+    assert compared(recurrence._local_times(found, begin)) == compared(said_by_dateutil(rule, start))
+
+
+@given(rules(), starts, distances)
+@settings(max_examples=300, deadline=None)
+def test_dateutil_says_the_same(rule: str, start: datetime, distance: timedelta):
+    compare(rule, start, distance)
+
+
+@pytest.mark.proof
+@given(rules(), starts, distances)
+@settings(max_examples=5_000, deadline=None)
+def test_dateutil_says_the_same_of_many_rules(rule: str, start: datetime, distance: timedelta):
+    compare(rule, start, distance)
+
+
+def changes(zone: ZoneInfo) -> list[datetime]:
+    """The days of 2026 to 2030 in which a zone's offset changes."""
+    days = [datetime(YEARS[0], 1, 1, tzinfo=UTC) + timedelta(days=day) for day in range(366 * len(YEARS))]
+    offsets = [day.astimezone(zone).utcoffset() for day in days]
+
+    return [days[place] for place in range(len(days) - 1) if offsets[place] != offsets[place + 1]]
+
+
+def walked(zone: ZoneInfo, begin: datetime, end: datetime, clock: str) -> list[datetime]:
+    """When a clock in that zone shows a time first on each of its days, minute by minute.
+
+    Where it skips the time, so many minutes after the last one before it as if it hadn't.
+    """
+    found: dict[str, datetime] = {}
+    at, before = begin, begin.astimezone(zone).replace(tzinfo=None)
+    while at < end:
+        at += timedelta(minutes=1)
+        now = at.astimezone(zone).replace(tzinfo=None)
+        for day in {before.date(), now.date()}:
+            wanted = datetime.fromisoformat(f"{day}T{clock}")
+            if before < wanted <= now:
+                found.setdefault(str(day), at - timedelta(minutes=1) + (wanted - before))
+        before = now
+
+    return sorted(set(found.values()))
+
+
+def compare_zone(name: str, clocks: tuple[str, ...]) -> int:
+    zone = zones.zone(name).info
+    for change in changes(zone):
+        begin, end = change - timedelta(days=1), change + timedelta(days=2)
+        for clock in clocks:
+            start = datetime.fromisoformat(f"2020-01-01T{clock}")
+            expected = walked(zone, begin, end, clock)
+            found, at = [], begin
+            while (at := recurrence.next_after("FREQ=DAILY", start, zone, at)) is not None and at <= end:
+                found.append(at)
+
+            assert found == expected, (name, change, clock)
+
+    return len(changes(zone))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_c06_every_minute_around_both_changes(name: str):
+    compare_zone(name, ("01:30", "02:15"))
+
+
+@pytest.mark.proof
+def test_c06_every_zone_and_both_changes_of_2026_to_2030():
+    by_data = {zones.zone(name).version: name for name in sorted(zones.names())}
+    compared = sum(compare_zone(name, LOCAL_TIMES) for name in by_data.values())
+
+    assert len(by_data) > 300
+    assert compared > 400
