@@ -23,6 +23,7 @@ from callmeback.pg.statements import Statement
 
 # Columns that may be NULL in their table and never are in this result, each with the reason.
 NEVER_NULL: dict[tuple[str, str], str] = {
+    ("Dialled", "carrier_sid"): "only calls that the carrier knows are asked for",
     ("Subscription", "current_period_start"): "only plans that began are shown, and a paid period began them",
     ("Subscription", "current_period_end"): "as current_period_start",
     ("Subscription", "stripe_subscription_id"): "the event that began it named it",

@@ -401,3 +401,27 @@ class NotWaiting(CallMeBackError):
     """This call no longer waits: it was placed, missed or canceled."""
 
     code = "not_waiting"
+
+
+class RateUnchangeable(CallMeBackError):
+    """A rate is never changed nor set for the past; set one that follows it."""
+
+    code = "rate_unchangeable"
+
+
+class DayOpen(CallMeBackError):
+    """This day can't be sealed yet."""
+
+    code = "day_open"
+
+
+class DayPassed(CallMeBackError):
+    """A later day is sealed already."""
+
+    code = "day_passed"
+
+
+class BooksDiffer(CallMeBackError):
+    """What was published of the books isn't what they say."""
+
+    code = "books_differ"

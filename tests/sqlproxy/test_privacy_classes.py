@@ -79,9 +79,9 @@ WRITABLE = {
 CALLABLE = {
     "add_occurrence", "advance_call", "call_rank", "cancel_scheduled_call", "carrier_event", "claim_dials",
     "count_attempt", "drop_old_partitions", "ensure_card", "ensure_partitions", "erase_user", "finish_call",
-    "forget_attempts", "lease_stale_calls", "meter_calls", "move_credits", "rate_in_force", "record_cost_events",
-    "register_user", "remove_phone", "revoke_all_tokens", "revoke_token", "set_tier", "start_call", "sweep_expired",
-    "withdraw_occurrences",
+    "forget_attempts", "lease_stale_calls", "meter_calls", "move_credits", "price_of", "rate_in_force",
+    "record_cost_events", "register_user", "remove_phone", "reprice_calls", "revoke_all_tokens", "revoke_token",
+    "set_tier", "start_call", "sweep_expired", "withdraw_occurrences",
 }  # fmt: skip
 
 # A text column whose CHECK, or whose domain's, lists its words holds nothing else.

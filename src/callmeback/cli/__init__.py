@@ -18,6 +18,9 @@ COMMANDS: Final = {
     "call": "Place a call and watch it in the terminal.",
     "keys": "Keys of the SQL proxy: create, list, rotate, revoke, allow, learn, sync.",
     "users": "Accounts: role, tier, credits, block, erase.",
+    "books": "Books: close a day, check, export, margins.",
+    "rates": "What vendors charge: list, set, history, reprice.",
+    "coupons": "Codes that make a pack cheaper.",
     "doctor": "What is wrong, and what to do about it.",
     "psql": "A shell in the database.",
 }

@@ -28,7 +28,7 @@ _STYLES: Final = {"green": "green", "warning": "yellow", "red": "bold red", "ski
 def command(areas: tuple[str, ...], fix: bool, show_all: bool, as_json: bool) -> None:
     """Examine each AREA, or everything; exit code 1 when a check is red. Warnings and skipped checks end with 0.
 
-    The areas are connections, services, migrations, money, calls, schema, storage, backups, server and log.
+    The areas are connections, services, migrations, money, payments, calls, schema, storage, backups, server and log.
     """
     settings = known_settings(Settings.from_env())
     verdicts, mended = asyncio.run(_examine(settings, areas or tuple(doctor.AREAS), fix=fix))

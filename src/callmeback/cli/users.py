@@ -4,12 +4,14 @@ import asyncio
 import getpass
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 import click
 
 from callmeback import errors
 from callmeback.cli.installation import owner_dsn
+from callmeback.cli.keys import Duration
 from callmeback.cli.output import json_option, show, show_json
 from callmeback.domain import operators
 from callmeback.domain.operators import AccountLine
@@ -35,7 +37,7 @@ Work = Callable[[Session, AccountLine], Awaitable[ResultT]]
 
 @click.group(name="users")
 def command() -> None:
-    """Accounts: list, show, role, tier, adjust, block, unblock, erase."""
+    """Accounts: list, show, role, tier, adjust, grant, block, unblock, erase."""
 
 
 @command.command("list")
@@ -102,6 +104,28 @@ def adjust(who: str, amount: int, reason: str, as_json: bool) -> None:
         show_json({"amount": amount, "balance_after": balance})
     else:
         click.echo(f"{who}: {amount:+d} credits, {balance} now.")
+
+
+@command.command()
+@click.argument("who", metavar="EMAIL|ID")
+@click.argument("credits_", type=click.IntRange(1, operators.CREDITS_MAX), metavar="N")
+@click.option("--expires", type=Duration(), required=True, metavar="TIME", help="Usable this long, such as 30d.")
+@click.option("--cause", required=True, help="Which promotion; each gives a person credits once. Name no person.")
+@json_option
+def grant(who: str, credits_: int, expires: timedelta, cause: str, as_json: bool) -> None:
+    """Give N credits that expire: a promotion."""
+    expires_at = datetime.now(UTC) + expires
+
+    async def work(tx: Session, account: AccountLine) -> bool:
+        return await operators.grant(tx, account.id, credits_, cause, expires_at)
+
+    given = _on_account(who, work)
+    if as_json:
+        show_json({"credits": credits_, "expires_at": expires_at, "granted": given})
+    elif given:
+        click.echo(f"{who}: {credits_} credits until {expires_at:%Y-%m-%d %H:%M}Z.")
+    else:
+        click.echo(f"{who} got the credits of this promotion before.")
 
 
 @command.command()

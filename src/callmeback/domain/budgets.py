@@ -31,11 +31,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     enable_auto_cutoff: bool
     month: date
     spent_cents: Decimal
+    forecast_cents: Decimal
     calls: int
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
-    """A budget as JSON. Spending is of the person's month, every call whatever its end, the open one included."""
+    """A budget as JSON. Spending is of the person's month, every call whatever its end, the open one included.
+
+    `forecast_cents`: what the month comes to if it goes on as until today, in whole hundredths of a cent.
+    """
 
     max_cost_per_call_cents: str
     max_monthly_spend_cents: str
@@ -44,6 +48,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     month: date
     spent_this_month_cents: str
     remaining_this_month_cents: str
+    forecast_cents: str
     calls_this_month: int
 
 
@@ -69,6 +74,7 @@ async def budget(tx: Session, user_id: str, timezone: str) -> Budget:
         month=row.month,
         spent_this_month_cents=money.format_cents(row.spent_cents),
         remaining_this_month_cents=money.format_cents(max(Decimal(0), row.max_monthly_spend_cents - row.spent_cents)),
+        forecast_cents=money.format_cents(row.forecast_cents),
         calls_this_month=row.calls,
     )
 

@@ -10,6 +10,10 @@ SELECT
     l.enable_auto_cutoff,
     m.month,
     coalesce(s.spend_cents, 0) AS spent_cents,
+    -- As month_forecast reckons, with the open call in it as in the spending beside it.
+    round(
+        coalesce(s.spend_cents, 0) * CASE WHEN f.month = m.month THEN f.month_days / f.elapsed_days::numeric ELSE 1 END, 2
+    ) AS forecast_cents,
     coalesce(s.calls, 0) AS calls
 FROM effective_limits AS l
 INNER JOIN (
@@ -19,6 +23,7 @@ INNER JOIN (
     FROM user_credits AS a
     WHERE a.user_id = %(user_id)s
 ) AS m ON l.user_id = m.user_id
+INNER JOIN month_forecast AS f ON l.user_id = f.user_id
 LEFT JOIN monthly_spend AS s ON m.user_id = s.user_id AND m.month = s.month
 WHERE l.user_id = %(user_id)s;
 

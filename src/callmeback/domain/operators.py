@@ -14,6 +14,7 @@ SQL: Final = statements.load("callmeback.domain", "operators.sql")
 PAGE_MAX: Final = 200
 CREDITS_MAX: Final = 1_000_000
 REASON_LENGTH_MAX: Final = 200
+CAUSE_LENGTH_MAX: Final = 100
 # Greater than every id, so that the first page begins at the newest.
 _NEWEST: Final = "~"
 
@@ -77,6 +78,27 @@ async def adjust(tx: Session, user_id: str, amount: int, reason: str) -> int:
     balance = await tx.value(SQL.adjust, user_id=user_id, amount=amount, cause=cause, reason=reason.strip())
 
     return int(balance)
+
+
+async def grant(tx: Session, user_id: str, credits: int, cause: str, expires_at: datetime) -> bool:
+    """Give credits that expire, once per `cause`; False where this cause gave them before. Raises ValidationFailed.
+
+    `cause` stays in the ledger for ever, so it names no person.
+    """
+    if not 1 <= credits <= CREDITS_MAX:
+        raise errors.ValidationFailed(f"A promotion gives 1 to {CREDITS_MAX} credits.")
+    if not 1 <= len(cause.strip()) <= CAUSE_LENGTH_MAX:
+        raise errors.ValidationFailed(f"The cause must have 1 to {CAUSE_LENGTH_MAX} characters.")
+    given: bool = await tx.value(
+        SQL.grant,
+        user_id=user_id,
+        grant_id=ids.new("grant"),
+        credits=credits,
+        cause=cause.strip(),
+        expires_at=expires_at,
+    )
+
+    return given
 
 
 async def block(tx: Session, user_id: str) -> None:

@@ -60,6 +60,10 @@ SELECT set_tier(%(user_id)s, %(tier)s);
 SELECT m.balance_after
 FROM move_credits(%(user_id)s, %(amount)s, 'admin_adjustment', %(cause)s, %(reason)s) AS m;
 
+-- name: grant
+-- Gives credits that expire, once per cause; whether they were given now.
+SELECT grant_credits(%(user_id)s, %(grant_id)s, %(credits)s, %(cause)s, %(expires_at)s);
+
 -- name: block
 -- No login and no calls from now on.
 UPDATE users

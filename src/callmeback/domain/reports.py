@@ -5,6 +5,8 @@ from decimal import Decimal
 from typing import Any, Final
 
 from callmeback import errors, money
+from callmeback.domain import books
+from callmeback.domain.books import Period
 from callmeback.pg import statements
 from callmeback.pg.pool import Session
 
@@ -14,7 +16,10 @@ ROWS_MAX: Final = 200
 DAYS_MAX: Final = 366
 DAYS_DEFAULT: Final = 30
 
-REPORTS: Final = ("balances", "low_credits", "volume", "top_personas", "margin", "vendor_costs", "dearest_calls")
+REPORTS: Final = (
+    "balances", "low_credits", "volume", "top_personas", "revenue", "margin", "margin_by_tier", "margin_by_persona",
+    "vendor_costs", "dearest_calls",
+)  # fmt: skip
 
 Row = dict[str, Any]
 
@@ -31,8 +36,14 @@ async def report(tx: Session, name: str, days: int = DAYS_DEFAULT) -> list[Row]:
             found = await tx.dicts(SQL.volume, since=since, most=DAYS_MAX)
         case "top_personas":
             found = await tx.dicts(SQL.top_personas, since=since, most=ROWS_MAX)
+        case "revenue":
+            found = await books.revenue(tx, _until_today(since))
         case "margin":
-            found = await tx.dicts(SQL.margin, since=since, most=DAYS_MAX)
+            found = await books.margin(tx, "day", _until_today(since))
+        case "margin_by_tier":
+            found = await books.margin(tx, "tier", _until_today(since))
+        case "margin_by_persona":
+            found = await books.margin(tx, "persona", _until_today(since))
         case "vendor_costs":
             found = await tx.dicts(SQL.vendor_costs, since=since, most=ROWS_MAX)
         case "dearest_calls":
@@ -46,6 +57,10 @@ async def report(tx: Session, name: str, days: int = DAYS_DEFAULT) -> list[Row]:
 async def live_calls(tx: Session) -> list[Row]:
     """Calls that go on, oldest first."""
     return [_plain(row) for row in await tx.dicts(SQL.live_calls, most=ROWS_MAX)]
+
+
+def _until_today(since: datetime) -> Period:
+    return Period(since.date(), datetime.now(UTC).date())
 
 
 def _midnight() -> datetime:

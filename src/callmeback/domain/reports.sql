@@ -63,36 +63,6 @@ GROUP BY p.id, p.name
 ORDER BY calls DESC, p.id
 LIMIT %(most)s;
 
--- name: margin
--- Revenue, vendors' cost and margin by day: three figures. The view daily_margin, from a time on by the index.
-SELECT
-    d.day,
-    sum(d.calls) AS calls,
-    sum(d.revenue_cents) AS revenue_cents,
-    sum(d.cost_cents) AS cost_cents,
-    sum(d.revenue_cents) - sum(d.cost_cents) AS margin_cents
-FROM (
-    SELECT
-        (c.created_at AT TIME ZONE 'UTC')::date AS day,
-        1 AS calls,
-        0::numeric AS revenue_cents,
-        coalesce(b.total_cost_cents, 0) AS cost_cents
-    FROM calls AS c
-    LEFT JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
-    WHERE c.created_at >= %(since)s
-    UNION ALL
-    SELECT
-        (p.completed_at AT TIME ZONE 'UTC')::date AS day,
-        0 AS calls,
-        p.amount_cents AS revenue_cents,
-        0::numeric AS cost_cents
-    FROM purchases AS p
-    WHERE p.status = 'completed' AND p.completed_at >= %(since)s
-) AS d
-GROUP BY d.day
-ORDER BY d.day DESC
-LIMIT %(most)s;
-
 -- name: vendor_costs
 -- What each vendor cost.
 SELECT

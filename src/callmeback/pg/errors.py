@@ -48,6 +48,7 @@ RULES: Final[dict[str, type[errors.CallMeBackError]]] = {
     "CM030": errors.TooManySchedules,
     "CM031": errors.ScheduleTooDense,
     "CM032": errors.NotWaiting,
+    "CM040": errors.RateUnchangeable,
 }
 
 # A statement's own SQLSTATE first, then its class (the first two characters).
@@ -84,6 +85,7 @@ CLASSES: Final[dict[str, type[errors.CallMeBackError]]] = {
 DUPLICATES: Final[dict[str, type[errors.CallMeBackError]]] = {
     "users_email_key": errors.EmailTaken,
     "phones_verified_number_key": errors.PhoneTaken,
+    "service_rates_pkey": errors.RateUnchangeable,
 }
 
 _STALE_PLAN: Final = "cached plan must not change result type"

@@ -36,11 +36,13 @@ class MailConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mail(msgspec.Struct, frozen=True):
-    """A plain text for one person."""
+    """A plain text for one person. Sent again with the same `message_id`, it is the same mail: mailboxes that suppress
+    duplicates show it once."""
 
     to: str
     subject: str
     body: str
+    message_id: str | None = None
 
 
 class Mailer:
@@ -85,7 +87,8 @@ def _message(config: MailConfig, mail: Mail) -> EmailMessage:
     except (ValueError, HeaderParseError, IndexError) as exc:
         raise VendorRefused(VENDOR, "send a mail", vendor_code="address") from exc
     message["Date"] = formatdate(localtime=False)
-    message["Message-ID"] = make_msgid(domain=config.sender.rpartition("@")[2])
+    domain = config.sender.rpartition("@")[2]
+    message["Message-ID"] = f"<{mail.message_id}@{domain}>" if mail.message_id else make_msgid(domain=domain)
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(mail.body[:BODY_CHARACTERS_MAX])
     return message

@@ -5,7 +5,7 @@ once. Nothing here knows what a thing means to the house.
 """
 
 import hashlib
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, TypeVar
 
@@ -23,10 +23,20 @@ RETRIES_MAX: Final = 2
 CHECKOUT_LASTS: Final = timedelta(minutes=31)
 PAGE_SIZE: Final = 100
 PAGES_MAX: Final = 20
+# Of our balance: a million movements, ten thousand requests.
+BALANCE_PAGES_MAX: Final = 10_000
 MONTH: Final = "month"
 # The vendor's words for "that has happened already".
 GONE: Final = "resource_missing"
+REFUNDED: Final = frozenset({"succeeded", "pending"})
 OVER_CODES: Final = frozenset({"payment_intent_unexpected_state", GONE})
+
+MovementKind = Literal["payment", "refund", "dispute", "other"]
+_KINDS: Final[Mapping[str, MovementKind]] = {
+    "charge": "payment",
+    "refund": "refund",
+    "dispute": "dispute",
+}
 
 T = TypeVar("T")
 
@@ -78,6 +88,17 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     status: str
     received_cents: int
+
+
+class Movement(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of our balance at Stripe. `object_id` is the intent that was paid, the refund or the dispute."""
+
+    kind: MovementKind
+    object_id: str
+    amount_cents: int
+    fee_cents: int
+    currency: str
+    moved_at: datetime
 
 
 class Declined(VendorRefused):
@@ -305,6 +326,38 @@ class Cashier:
 
         return found[::-1]
 
+    async def movements(self, since: datetime, until: datetime) -> AsyncIterator[list[Movement]]:
+        """Every change of our balance in a period, a page at a time, the newest first. Raises VendorError."""
+        query: Any = {
+            "created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())},
+            "limit": PAGE_SIZE,
+            "expand": ["data.source"],
+        }
+        for _ in range(BALANCE_PAGES_MAX):
+            page = await _asked("list our balance", self._v1.balance_transactions.list_async(query))
+            yield [_movement(one.to_dict()) for one in page.data]
+            if not page.has_more or not page.data:
+                return
+            query = query | {"starting_after": page.data[-1].id}
+        # A list that was cut would look like money that is missing.
+        raise VendorBroken(VENDOR, "list our balance")
+
+    async def net_of(self, kind: str, object_id: str) -> int:
+        """What one payment, refund or dispute has come to by now, in cents; 0 for one that Stripe doesn't know."""
+        try:
+            if kind == "payment":
+                return (await self.intent(object_id)).received_cents
+            if kind == "refund":
+                refund = await _asked("look at a refund", self._v1.refunds.retrieve_async(object_id))
+                moved = refund.balance_transaction is not None and refund.status in REFUNDED
+                return -refund.amount if moved else 0
+            dispute = await _asked("look at a dispute", self._v1.disputes.retrieve_async(object_id))
+            return sum(one.amount for one in dispute.balance_transactions)
+        except VendorRefused as exc:
+            if exc.vendor_code != GONE:
+                raise
+            return 0
+
     async def invoice_of(self, intent: str) -> str | None:
         """The invoice that an intent has paid: a refund names the intent alone."""
         query: Any = {"payment": {"type": "payment_intent", "payment_intent": intent}}
@@ -326,6 +379,23 @@ def _page(marks: Marks, customer: str, success_url: str, cancel_url: str) -> dic
 
 def _price_data(item: Item) -> Mapping[str, Any]:
     return {"currency": item.currency, "unit_amount": item.amount_cents, "product_data": {"name": item.name}}
+
+
+def _movement(found: dict[str, Any]) -> Movement:
+    source = found.get("source")
+    thing = source if isinstance(source, dict) else {"object": None, "id": source}
+    kind: MovementKind = _KINDS.get(str(thing.get("object")), "other")
+    # What was charged without an intent is nothing of ours, and is told as such.
+    name = (thing.get("payment_intent") or thing.get("id")) if kind == "payment" else thing.get("id")
+
+    return Movement(
+        kind=kind,
+        object_id=str(name or found["id"]),
+        amount_cents=found["amount"],
+        fee_cents=found["fee"],
+        currency=found["currency"],
+        moved_at=datetime.fromtimestamp(found["created"], UTC),
+    )
 
 
 def _intent(found: stripe.PaymentIntent) -> Intent:

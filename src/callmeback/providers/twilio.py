@@ -7,7 +7,7 @@ default. What is needed of it is small, and the tests hold this module against i
 import base64
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
@@ -33,6 +33,8 @@ CODE_NOT_IN_PROGRESS: Final = "21220"
 STATUS_EVENTS: Final = ("initiated", "ringing", "answered", "completed")
 FIND_PAGES_MAX: Final = 5
 FIND_PAGE_SIZE: Final = 50
+LIST_PAGES_MAX: Final = 2_000
+LIST_PAGE_SIZE: Final = 1_000
 CLOCK_SKEW: Final = timedelta(seconds=5)
 HANG_UP_ATTEMPTS_MAX: Final = 3
 
@@ -129,6 +131,15 @@ class _TextBody(msgspec.Struct):
     num_segments: str | None = None
 
 
+class _SentBody(msgspec.Struct):
+    body: str = ""
+    date_created: str | None = None
+
+
+class _TextsBody(msgspec.Struct):
+    messages: list[_SentBody] = []
+
+
 class _ErrorBody(msgspec.Struct):
     code: int | str | None = None
 
@@ -184,6 +195,23 @@ class Carrier:
             query = {}
         return found
 
+    async def calls(self, since: datetime, until: datetime) -> AsyncIterator[list[CarrierCall]]:
+        """Every call of the account that started in a period, a page at a time, the newest first."""
+        url = f"{self._account}/Calls.json"
+        query = {
+            "StartTime>": f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "StartTime<": f"{until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "PageSize": str(LIST_PAGE_SIZE),
+        }
+        for _ in range(LIST_PAGES_MAX):
+            page = await self._get(url, query, _CallsBody, doing="list calls")
+            yield [_call(body) for body in page.calls]
+            if not page.next_page_uri:
+                return
+            url, query = self.config.base_url.rstrip("/") + page.next_page_uri, {}
+        # A list that was cut would look like calls that are missing.
+        raise VendorBroken(VENDOR, "list calls")
+
     async def hang_up(self, sid: str) -> CarrierCall:
         """End a call whatever it does; one that has already ended is no error. Answers it as it stands then.
 
@@ -214,6 +242,17 @@ class Carrier:
         form = [("To", to), ("From", self.config.number), ("Body", body)]
         sent = await self._post("Messages.json", form, _TextBody, doing="send a text")
         return CarrierText(sid=sent.sid, status=sent.status, segments=_whole(sent.num_segments) or 1)
+
+    async def was_texted(self, to: str, body: str, since: datetime) -> bool:
+        """Whether this text was sent there since, to learn what became of a `send_text` without an answer."""
+        # The list is asked by day: the carrier has no finer filter than its own day, UTC.
+        query = {"To": to, "DateSent>": f"{since.astimezone(UTC):%Y-%m-%d}", "PageSize": str(FIND_PAGE_SIZE)}
+        page = await self._get(f"{self._account}/Messages.json", query, _TextsBody, doing="find a text")
+
+        return any(
+            text.body == body and (text.date_created is None or _after(text.date_created, since))
+            for text in page.messages
+        )
 
     async def _post(self, path: str, form: list[tuple[str, str]], kind: type[T], *, doing: str) -> T:
         request = self._client.build_request(
@@ -305,6 +344,12 @@ def _moment(text: str | None) -> datetime | None:
         return parsedate_to_datetime(text).astimezone(UTC)
     except ValueError:
         return None
+
+
+def _after(text: str, since: datetime) -> bool:
+    moment = _moment(text)
+
+    return moment is None or moment >= since - CLOCK_SKEW
 
 
 def _whole(text: str | None) -> int | None:

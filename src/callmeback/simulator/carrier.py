@@ -237,6 +237,30 @@ async def create_message(request: Request[Any, Any, Any], account: FromPath[str]
     return Response(_message_body(account, to, sender, text), status_code=201)
 
 
+@get(f"{ROOT}/Messages.json")
+async def list_messages(request: Request[Any, Any, Any], account: FromPath[str], sim: Sim) -> Answer:
+    """Texts, newest first, filtered by To and the day they were sent (`DateSent>`)."""
+    refusal = await _refusal(request, sim, account)
+    if refusal is not None:
+        return refusal
+    if sim.manners.fails("carrier"):
+        return error(500, 20500, "An internal server error has occurred")
+    query = parse_qs(request.scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
+    to, since = query.get("To", [None])[0], query.get("DateSent>", [""])[0]
+    size = min(max(_count(query, "PageSize", 50), 1), PAGE_SIZE_MAX)
+    found = [letter for letter in sim.messages if to in {None, letter.to} and letter.sent_at >= since][:size]
+    shown = [
+        {
+            "to": letter.to,
+            "body": letter.body,
+            "status": "delivered",
+            "date_created": format_datetime(datetime.fromisoformat(letter.sent_at)),
+        }
+        for letter in found
+    ]
+    return Response({"messages": shown, "page": 0, "page_size": size, "next_page_uri": None})
+
+
 def _message_body(account: str, to: str, sender: str, text: str) -> dict[str, Any]:
     sid = "SM" + secrets.token_hex(16)
     return {
@@ -316,4 +340,4 @@ def _price(sim: Simulator, call: Call) -> str | None:
     return f"-{cents_thousandths / 100_000:.5f}"
 
 
-HANDLERS: Iterable[Any] = (create_call, list_calls, fetch_call, update_call, create_message)
+HANDLERS: Iterable[Any] = (create_call, list_calls, fetch_call, update_call, create_message, list_messages)

@@ -22,6 +22,7 @@ class _Mail(msgspec.Struct):
     to: str
     body: str
     subject: str | None = None
+    message_id: str | None = None
 
 
 @put("/phones/{number:str}", status_code=200)
@@ -63,8 +64,12 @@ async def put_vendor(request: Request[Any, Any, Any], name: FromPath[str], sim: 
 
 @get("/vendors")
 async def list_vendors(sim: Sim) -> dict[str, Any]:
-    """The manners of all vendors."""
-    return {"items": [{"name": name, **msgspec.to_builtins(sim.manners[name])} for name in VENDORS], "next": None}
+    """The manners of all vendors, and since when they remember anything."""
+    return {
+        "items": [{"name": name, **msgspec.to_builtins(sim.manners[name])} for name in VENDORS],
+        "next": None,
+        "began_at": sim.began_at,
+    }
 
 
 @get("/calls")
@@ -128,6 +133,11 @@ async def take_mail(request: Request[Any, Any, Any], sim: Sim) -> Answer:
         mail = msgspec.json.decode((await request.body())[:BODY_BYTES_MAX], type=_Mail)
     except msgspec.DecodeError as exc:
         return problem(400, "validation_failed", str(exc))
+    if mail.message_id is not None:
+        # The same message again, as mailboxes know it that suppress duplicates.
+        if (mail.to, mail.message_id) in sim.mail_ids:
+            return Response({}, status_code=201)
+        sim.mail_ids.append((mail.to, mail.message_id))
     sim.mails.appendleft(Letter(to=mail.to, body=mail.body, sent_at=now_text(), subject=mail.subject))
     return Response({}, status_code=201)
 

@@ -123,6 +123,7 @@ class Simulator:
 
     def __init__(self, config: SimulatorConfig | None = None) -> None:
         self.config = config or SimulatorConfig()
+        self.began_at = now_text()
         self.manners = Manners()
         self.clips = Registry()
         self.voice = LocalVoice()
@@ -132,6 +133,7 @@ class Simulator:
         self.phones: OrderedDict[str, Script] = OrderedDict()
         self.messages: deque[Letter] = deque(maxlen=LETTERS_MAX)
         self.mails: deque[Letter] = deque(maxlen=LETTERS_MAX)
+        self.mail_ids: deque[tuple[str, str]] = deque(maxlen=LETTERS_MAX)
         self.webhooks = httpx.AsyncClient(
             timeout=httpx.Timeout(WEBHOOK_TIMEOUT_S, connect=WEBHOOK_CONNECT_TIMEOUT_S),
             headers={"User-Agent": "TwilioProxy/1.1"},

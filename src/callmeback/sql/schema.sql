@@ -956,14 +956,18 @@ CREATE FUNCTION public.claim_budget_notice() RETURNS TABLE(user_id text, month d
     SET search_path TO 'public', 'pg_temp'
     AS $$
 #variable_conflict use_column
+DECLARE
+    -- A mail and a text are out long before; then it is another worker's turn to see what was sent.
+    c_lease CONSTANT interval := '5 minutes';
+    v_now timestamptz := clock_timestamp();
 BEGIN
     RETURN QUERY
     UPDATE budget_notices AS n
-    SET told_at = clock_timestamp()
+    SET claimed_until = v_now + c_lease
     FROM (
         SELECT x.user_id, x.month, x.percent
         FROM budget_notices AS x
-        WHERE x.told_at IS NULL
+        WHERE x.told_at IS NULL AND (x.claimed_until IS NULL OR x.claimed_until <= v_now)
         ORDER BY x.noticed_at
         LIMIT 1
         FOR UPDATE SKIP LOCKED
@@ -973,7 +977,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION public.claim_budget_notice() IS 'One person to be told of their budget: handed out once, so that nobody is told twice.';
+COMMENT ON FUNCTION public.claim_budget_notice() IS 'One person to be told of their budget, leased to one worker; again later if it was never told.';
 
 CREATE FUNCTION public.claim_dials(p_carrier text, p_worker text, p_limit integer) RETURNS TABLE(user_id text, call_id text)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2762,10 +2766,10 @@ DECLARE
         'effect_of_invoice_payment', 'effect_of_purchase_session', 'effect_of_refund', 'effect_of_subscription',
         'effect_of_subscription_session', 'end_authorization', 'end_grace', 'expire_checkout', 'expire_grants',
         'fail_purchase', 'follow_subscription', 'forget_customer', 'grant_credits', 'hash_of_day', 'lock_account',
-        'note_authorization', 'note_cancellation', 'note_checkout', 'note_customer', 'note_subscription_checkout',
+        'note_authorization', 'note_budget_told', 'note_cancellation', 'note_checkout', 'note_customer', 'note_subscription_checkout',
         'notice_budgets', 'objects_of', 'outcome', 'payment_effect', 'payment_of', 'receive_payment',
         'release_authorization', 'repeat_payment_event', 'request_tier', 'require_self', 'rest_of_grants',
-        'retry_payment_events', 'seal_day', 'settle_authorization', 'start_paid_call', 'subscription_of',
+        'retry_payment_events', 'seal_day', 'set_rate', 'settle_authorization', 'start_paid_call', 'subscription_of',
         'withdraw_tier_request'
     ];
     -- The proxy's own, and parts of others.
@@ -3256,6 +3260,20 @@ $$;
 
 COMMENT ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) IS 'What the card said; false where the worker has given it up meanwhile.';
 
+CREATE FUNCTION public.note_budget_told(p_user_id text, p_month date, p_percent integer) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    UPDATE budget_notices AS n
+    SET told_at = clock_timestamp(), claimed_until = NULL
+    WHERE n.user_id = p_user_id AND n.month = p_month AND n.percent = p_percent AND n.told_at IS NULL;
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION public.note_budget_told(p_user_id text, p_month date, p_percent integer) IS 'The person was told, or can''t be: it is over.';
+
 CREATE FUNCTION public.note_cancellation(p_user_id text, p_subscription_id text, p_at_period_end boolean) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -3615,6 +3633,17 @@ $$;
 
 COMMENT ON FUNCTION public.place_due(p_ids text[], p_claims integer[], p_call_ids text[], p_local_days date[], p_card text, p_authorization_id text) IS 'Begins claimed calls by the gate of every call and notes it in the same commit: executed, failed with the refusal, missed or canceled. A claim that was taken over is not in the answer; executing is one that wants to be paid first.';
 
+CREATE FUNCTION public.price_of(p_quantity numeric, p_price_cents numeric, p_per integer) RETURNS numeric
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    RETURN CASE WHEN p_quantity = 0 THEN 0 ELSE round(p_quantity * p_price_cents / p_per, 10) END;
+END
+$$;
+
+COMMENT ON FUNCTION public.price_of(p_quantity numeric, p_price_cents numeric, p_per integer) IS 'Exact cents of a quantity as calls are priced, rounded once; NULL, never zero, where something was used and has no rate.';
+
 CREATE FUNCTION public.proxy_keys() RETURNS TABLE(id text, name text, mode text, role_name text, is_masked boolean, secret_hash bytea, other_secret_hash bytea, other_secret_until timestamp with time zone, expires_at timestamp with time zone, cidrs text[], rate_per_second integer, concurrency integer, learning_until timestamp with time zone, calls text[], version bigint)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -3819,6 +3848,20 @@ $$;
 
 COMMENT ON FUNCTION public.refuse_ledger_change() IS 'No row of the ledger is ever changed or removed.';
 
+CREATE FUNCTION public.refuse_rate_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    IF TG_OP = 'INSERT' AND NEW.effective_from >= now() THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'a rate is never changed, nor set for the past: calls were priced by it' USING ERRCODE = 'CM040';
+END
+$$;
+
+COMMENT ON FUNCTION public.refuse_rate_change() IS 'The past keeps its prices: rates are only followed, from now on.';
+
 CREATE FUNCTION public.refuse_schedule_step() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -3945,6 +3988,77 @@ END
 $$;
 
 COMMENT ON FUNCTION public.repeat_payment_event(p_event public.payment_events) IS 'Tries an unmatched event again. The caller holds its row.';
+
+CREATE FUNCTION public.reprice_calls(p_begins_at timestamp with time zone, p_ends_at timestamp with time zone, p_as_of timestamp with time zone) RETURNS TABLE(day date, vendor text, calls bigint, unpriced_calls bigint, booked_cents numeric, repriced_cents numeric)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    RETURN QUERY
+    WITH used AS (
+        SELECT (c.created_at AT TIME ZONE 'UTC')::date AS called_on, b.*
+        FROM calls AS c
+        INNER JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
+        WHERE c.created_at >= p_begins_at AND c.created_at < p_ends_at AND c.price_version_id IS NOT NULL
+    ),
+    -- As few as there were sets of models and changes of rates: looked up once each, not once a call.
+    cards AS MATERIALIZED (
+        SELECT
+            v.id,
+            CASE WHEN p_as_of IS NULL THEN v.carrier_second_cents ELSE carrier.price_cents END AS carrier_cents,
+            CASE WHEN p_as_of IS NULL THEN v.carrier_second_per ELSE carrier.per END AS carrier_per,
+            CASE WHEN p_as_of IS NULL THEN v.listener_second_cents ELSE listener.price_cents END AS listener_cents,
+            CASE WHEN p_as_of IS NULL THEN v.listener_second_per ELSE listener.per END AS listener_per,
+            CASE WHEN p_as_of IS NULL THEN v.brain_input_cents ELSE brain_in.price_cents END AS brain_in_cents,
+            CASE WHEN p_as_of IS NULL THEN v.brain_input_per ELSE brain_in.per END AS brain_in_per,
+            CASE WHEN p_as_of IS NULL THEN v.brain_output_cents ELSE brain_out.price_cents END AS brain_out_cents,
+            CASE WHEN p_as_of IS NULL THEN v.brain_output_per ELSE brain_out.per END AS brain_out_per,
+            CASE WHEN p_as_of IS NULL THEN v.fallback_input_cents ELSE fallback_in.price_cents END AS fallback_in_cents,
+            CASE WHEN p_as_of IS NULL THEN v.fallback_input_per ELSE fallback_in.per END AS fallback_in_per,
+            CASE WHEN p_as_of IS NULL THEN v.fallback_output_cents ELSE fallback_out.price_cents END AS fallback_out_cents,
+            CASE WHEN p_as_of IS NULL THEN v.fallback_output_per ELSE fallback_out.per END AS fallback_out_per,
+            CASE WHEN p_as_of IS NULL THEN v.voice_character_cents ELSE voice.price_cents END AS voice_cents,
+            CASE WHEN p_as_of IS NULL THEN v.voice_character_per ELSE voice.per END AS voice_per,
+            CASE WHEN p_as_of IS NULL THEN v.local_character_cents ELSE own.price_cents END AS own_cents,
+            CASE WHEN p_as_of IS NULL THEN v.local_character_per ELSE own.per END AS own_per
+        FROM price_versions AS v
+        CROSS JOIN LATERAL rate_in_force('twilio', v.carrier_model, 'second', p_as_of) AS carrier
+        CROSS JOIN LATERAL rate_in_force('deepgram', v.listener_model, 'second', p_as_of) AS listener
+        CROSS JOIN LATERAL rate_in_force('cerebras', v.brain_model, 'input_token', p_as_of) AS brain_in
+        CROSS JOIN LATERAL rate_in_force('cerebras', v.brain_model, 'output_token', p_as_of) AS brain_out
+        CROSS JOIN LATERAL rate_in_force('cerebras', v.fallback_model, 'input_token', p_as_of) AS fallback_in
+        CROSS JOIN LATERAL rate_in_force('cerebras', v.fallback_model, 'output_token', p_as_of) AS fallback_out
+        CROSS JOIN LATERAL rate_in_force('elevenlabs', v.voice_model, 'character', p_as_of) AS voice
+        CROSS JOIN LATERAL rate_in_force('espeak', v.local_model, 'character', p_as_of) AS own
+        WHERE v.id IN (SELECT DISTINCT u.price_version_id FROM used AS u)
+    )
+    SELECT
+        u.called_on, l.name, count(*), count(*) FILTER (WHERE l.repriced IS NULL), sum(l.booked),
+        CASE WHEN bool_and(l.repriced IS NOT NULL) THEN sum(l.repriced) END
+    FROM used AS u
+    INNER JOIN cards AS r ON u.price_version_id = r.id
+    CROSS JOIN LATERAL (
+        VALUES
+        ('twilio', u.twilio_cost_cents, price_of(u.twilio_duration_seconds, r.carrier_cents, r.carrier_per)),
+        ('deepgram', u.deepgram_cost_cents, price_of(u.deepgram_audio_seconds, r.listener_cents, r.listener_per)),
+        (
+            'cerebras', u.cerebras_cost_cents,
+            price_of(u.cerebras_input_tokens, r.brain_in_cents, r.brain_in_per)
+            + price_of(u.cerebras_output_tokens, r.brain_out_cents, r.brain_out_per)
+            + price_of(u.fallback_input_tokens, r.fallback_in_cents, r.fallback_in_per)
+            + price_of(u.fallback_output_tokens, r.fallback_out_cents, r.fallback_out_per)
+        ),
+        (
+            'elevenlabs', u.elevenlabs_cost_cents,
+            price_of(u.elevenlabs_characters, r.voice_cents, r.voice_per)
+            + price_of(u.local_characters, r.own_cents, r.own_per)
+        )
+    ) AS l (name, booked, repriced)
+    GROUP BY u.called_on, l.name;
+END
+$$;
+
+COMMENT ON FUNCTION public.reprice_calls(p_begins_at timestamp with time zone, p_ends_at timestamp with time zone, p_as_of timestamp with time zone) IS 'What calls of a period cost, and would have cost at the rates of another time (NULL: of their own); by UTC day and vendor. Changes nothing; a group with a call that has no rate has no sum.';
 
 CREATE FUNCTION public.request_job(p_name text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4187,6 +4301,21 @@ END
 $$;
 
 COMMENT ON FUNCTION public.seal_day(p_day date, p_sealed_by text) IS 'sealed, waiting (a transaction from before is open: call again), not_over, or too_late (a later day is sealed). Called twice at least.';
+
+CREATE FUNCTION public.set_rate(p_vendor text, p_model text, p_unit text, p_price_cents numeric, p_per integer, p_effective_from timestamp with time zone, p_source text) RETURNS timestamp with time zone
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_from timestamptz := coalesce(p_effective_from, clock_timestamp());
+BEGIN
+    INSERT INTO service_rates (vendor, model, unit, effective_from, price_cents, per, source)
+    VALUES (p_vendor, p_model, p_unit, v_from, p_price_cents, p_per, p_source);
+    RETURN v_from;
+END
+$$;
+
+COMMENT ON FUNCTION public.set_rate(p_vendor text, p_model text, p_unit text, p_price_cents numeric, p_per integer, p_effective_from timestamp with time zone, p_source text) IS 'A rate from now or from a time to come on; a NULL price ends the one before. Every card follows in the same commit.';
 
 CREATE FUNCTION public.set_tier(p_user_id text, p_tier text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7087,6 +7216,7 @@ CREATE TABLE public.budget_notices (
     percent integer NOT NULL,
     noticed_at timestamp with time zone DEFAULT now() NOT NULL,
     told_at timestamp with time zone,
+    claimed_until timestamp with time zone,
     CONSTRAINT budget_notices_month CHECK ((EXTRACT(day FROM month) = (1)::numeric)),
     CONSTRAINT budget_notices_percent CHECK (((percent >= 1) AND (percent <= 100)))
 );
@@ -7099,7 +7229,9 @@ COMMENT ON COLUMN public.budget_notices.percent IS 'Of the month''s limit that w
 
 COMMENT ON COLUMN public.budget_notices.noticed_at IS 'When the spending was found there.';
 
-COMMENT ON COLUMN public.budget_notices.told_at IS 'When the person was told; NULL while that is still to be done.';
+COMMENT ON COLUMN public.budget_notices.told_at IS 'When the person had been told; NULL while that is still to be done.';
+
+COMMENT ON COLUMN public.budget_notices.claimed_until IS 'A worker is telling it; past this it died on the way, and another one sees what of it was sent.';
 
 CREATE TABLE public.call_cost_events (
     call_month date NOT NULL,
@@ -8054,7 +8186,11 @@ CREATE TRIGGER scheduled_calls_steps BEFORE UPDATE OF status ON public.scheduled
 
 CREATE TRIGGER scheduled_calls_touch BEFORE UPDATE ON public.scheduled_calls FOR EACH ROW WHEN ((old.updated_at = new.updated_at)) EXECUTE FUNCTION public.touch_updated_at();
 
+CREATE TRIGGER service_rates_append_only BEFORE INSERT OR DELETE OR UPDATE ON public.service_rates FOR EACH ROW EXECUTE FUNCTION public.refuse_rate_change();
+
 CREATE TRIGGER service_rates_followed AFTER INSERT ON public.service_rates FOR EACH STATEMENT EXECUTE FUNCTION public.follow_rates();
+
+CREATE TRIGGER service_rates_no_truncate BEFORE TRUNCATE ON public.service_rates FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_rate_change();
 
 CREATE TRIGGER user_budget_settings_touch BEFORE UPDATE ON public.user_budget_settings FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();
 
@@ -8728,6 +8864,9 @@ REVOKE ALL ON FUNCTION public.note_authorization(p_user_id text, p_authorization
 GRANT ALL ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) TO callmeback_api;
 GRANT ALL ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) TO callmeback_worker;
 
+REVOKE ALL ON FUNCTION public.note_budget_told(p_user_id text, p_month date, p_percent integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.note_budget_told(p_user_id text, p_month date, p_percent integer) TO callmeback_worker;
+
 REVOKE ALL ON FUNCTION public.note_cancellation(p_user_id text, p_subscription_id text, p_at_period_end boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.note_cancellation(p_user_id text, p_subscription_id text, p_at_period_end boolean) TO callmeback_api;
 
@@ -8768,6 +8907,9 @@ REVOKE ALL ON FUNCTION public.payment_of(p_facts jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.place_due(p_ids text[], p_claims integer[], p_call_ids text[], p_local_days date[], p_card text, p_authorization_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.place_due(p_ids text[], p_claims integer[], p_call_ids text[], p_local_days date[], p_card text, p_authorization_id text) TO callmeback_worker;
 
+REVOKE ALL ON FUNCTION public.price_of(p_quantity numeric, p_price_cents numeric, p_per integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.price_of(p_quantity numeric, p_price_cents numeric, p_per integer) TO callmeback_readonly;
+
 REVOKE ALL ON FUNCTION public.proxy_keys() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.proxy_keys() TO callmeback_proxy;
 
@@ -8785,6 +8927,7 @@ GRANT SELECT(vendor, model, unit, effective_from, price_cents, per, source, crea
 
 GRANT SELECT(vendor, model, unit, effective_from, price_cents, per, source, created_at) ON TABLE public.service_rates TO callmeback_voice;
 REVOKE ALL ON FUNCTION public.rate_in_force(p_vendor text, p_model text, p_unit text, p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.rate_in_force(p_vendor text, p_model text, p_unit text, p_at timestamp with time zone) TO callmeback_readonly;
 
 REVOKE ALL ON FUNCTION public.receive_payment(p_payment public.payments) FROM PUBLIC;
 
@@ -8796,6 +8939,8 @@ REVOKE ALL ON FUNCTION public.refresh_card(p_version public.price_versions) FROM
 REVOKE ALL ON FUNCTION public.refusal_code(p_state text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.refuse_ledger_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.refuse_rate_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.refuse_schedule_step() FROM PUBLIC;
 
@@ -8815,6 +8960,9 @@ GRANT SELECT(id, type, created_at, received_at, state, effect, user_id, attempts
 
 GRANT SELECT(id, type, created_at, received_at, state, effect, user_id, attempts, retry_at, payload, facts, waits_for) ON TABLE public.payment_events TO callmeback_voice;
 REVOKE ALL ON FUNCTION public.repeat_payment_event(p_event public.payment_events) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.reprice_calls(p_begins_at timestamp with time zone, p_ends_at timestamp with time zone, p_as_of timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.reprice_calls(p_begins_at timestamp with time zone, p_ends_at timestamp with time zone, p_as_of timestamp with time zone) TO callmeback_readonly;
 
 REVOKE ALL ON FUNCTION public.request_job(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.request_job(p_name text) TO callmeback_worker;
@@ -8840,6 +8988,8 @@ REVOKE ALL ON FUNCTION public.revoke_token(p_token_id text, p_user_id text, p_ex
 GRANT ALL ON FUNCTION public.revoke_token(p_token_id text, p_user_id text, p_expires_at timestamp with time zone) TO callmeback_api;
 
 REVOKE ALL ON FUNCTION public.seal_day(p_day date, p_sealed_by text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.set_rate(p_vendor text, p_model text, p_unit text, p_price_cents numeric, p_per integer, p_effective_from timestamp with time zone, p_source text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.set_tier(p_user_id text, p_tier text) FROM PUBLIC;
 
@@ -9095,11 +9245,11 @@ GRANT SELECT(id, name, scope_id, mode, other_secret_until, expires_at, cidrs, ra
 GRANT SELECT(id, name, scope_id, mode, other_secret_until, expires_at, cidrs, rate_per_second, concurrency, learning_until, revoked_at, version, created_by, created_at) ON TABLE public.api_keys TO callmeback_voice;
 GRANT SELECT ON TABLE public.budget_notices TO callmeback_api;
 
-GRANT SELECT(user_id, month, percent, noticed_at, told_at) ON TABLE public.budget_notices TO callmeback_readonly;
+GRANT SELECT(user_id, month, percent, noticed_at, told_at, claimed_until) ON TABLE public.budget_notices TO callmeback_readonly;
 
-GRANT SELECT(user_id, month, percent, noticed_at, told_at) ON TABLE public.budget_notices TO callmeback_worker;
+GRANT SELECT(user_id, month, percent, noticed_at, told_at, claimed_until) ON TABLE public.budget_notices TO callmeback_worker;
 
-GRANT SELECT(user_id, month, percent, noticed_at, told_at) ON TABLE public.budget_notices TO callmeback_voice;
+GRANT SELECT(user_id, month, percent, noticed_at, told_at, claimed_until) ON TABLE public.budget_notices TO callmeback_voice;
 GRANT SELECT ON TABLE public.call_cost_events TO callmeback_api;
 
 GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events TO callmeback_readonly;

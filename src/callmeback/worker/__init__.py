@@ -16,9 +16,11 @@ from callmeback.domain import reaping, upkeep
 from callmeback.ops import notify
 from callmeback.payments import events as payment_events
 from callmeback.payments import upkeep as payments_upkeep
+from callmeback.payments import warnings as budget_warnings
 from callmeback.payments.accounts import stripe_account
 from callmeback.pg import home, roles
 from callmeback.pg.pool import Database
+from callmeback.providers.mail import Mailer
 from callmeback.providers.stripe import Cashier
 from callmeback.providers.twilio import Carrier
 from callmeback.settings import Settings
@@ -36,6 +38,7 @@ PLANS_EVERY_S: Final = 10.0
 ACCOUNTS_EVERY_S: Final = 10.0
 # Lost webhooks are found by this look at the provider's own list.
 CATCH_UP_EVERY_S: Final = 300.0
+BUDGETS_EVERY_S: Final = 60.0
 # After a failure (the database restarts, say) the work is tried again at this pace.
 RETRY_S: Final = 1.0
 STOP_WITHIN_S: Final = 15.0
@@ -66,17 +69,18 @@ async def serve(settings: Settings, stopping: asyncio.Event | None = None) -> No
     dsn = roles.dsn_for(roles.WORKER, settings.role_secret, settings.database_url)
     carrier = Carrier(accounts.carrier_config(settings))
     cashier = Cashier(stripe_account(settings))
+    mailer = Mailer(accounts.mail_config(settings))
     try:
         async with Database.open(dsn, name="worker", max_size=POOL_MAX, wait_s=settings.pool_wait_s) as db:
             notify.ready()
-            await keep(duties(settings, db, carrier, cashier), stopping)
+            await keep(duties(settings, db, carrier, cashier, mailer), stopping)
     finally:
         await carrier.aclose()
         await cashier.aclose()
         home.stop_beating(settings.home, "worker")
 
 
-def duties(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier) -> Sequence[Duty]:
+def duties(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier, mailer: Mailer) -> Sequence[Duty]:
     """What this worker does."""
 
     async def beat() -> None:
@@ -113,6 +117,13 @@ def duties(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier)
             # A look beside the webhooks: it waits for its turn, and doesn't ask a vendor that is down every second.
             _log.warning("catch_up_failed", error=exc.code)
 
+    async def warn_of_budgets() -> None:
+        try:
+            await budget_warnings.warn(db, mailer, carrier, settings.base_url)
+        except errors.VendorFailed as exc:
+            # The lease brings it again: a mail server that is down isn't asked every second.
+            _log.warning("budget_warning_failed", error=exc.code)
+
     return (
         Duty("beat", BEAT_EVERY_S, beat),
         Duty("reap", REAP_EVERY_S, reap),
@@ -123,6 +134,7 @@ def duties(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier)
         Duty("plans", PLANS_EVERY_S, look_after_plans),
         Duty("accounts", ACCOUNTS_EVERY_S, keep_accounts),
         Duty("catch up", CATCH_UP_EVERY_S, catch_up),
+        Duty("budget warnings", BUDGETS_EVERY_S, warn_of_budgets),
     )
 
 

@@ -259,32 +259,6 @@ FAULTS = {
         ),
         "vendor_failed", "ended 4 of 4 calls", "red", NO_CALL, (NOBODY,),
     ),
-    "money set aside for too long": Fault(
-        "calls", "no hold on a card is past its time",
-        (
-            PERSON,
-            "INSERT INTO payment_authorizations (user_id, id, stripe_customer_id, credits, cents_per_credit,"
-            " authorized_cents, currency, state, created_at) VALUES ('user_x', 'auth_1', 'cus_1', 5, 50, 250, 'usd',"
-            " 'authorized', now() - interval '8 days')",
-        ),
-        "auth_1", "authorized since", "red", "DELETE FROM payment_authorizations", (NOBODY,),
-    ),
-    "payment event that contradicts": Fault(
-        "calls", "payment events are understood",
-        (
-            "INSERT INTO payment_events (id, type, created_at, state, effect)"
-            " VALUES ('evt_1', 'invoice.paid', now(), 'refused', 'other_amount')",
-        ),
-        "evt_1", "other_amount", "red", "DELETE FROM payment_events",
-    ),
-    "payment event without its object": Fault(
-        "calls", "payment events are understood",
-        (
-            "INSERT INTO payment_events (id, type, created_at, received_at, state)"
-            " VALUES ('evt_1', 'invoice.paid', now(), now() - interval '2 hours', 'unmatched')",
-        ),
-        "evt_1", "unmatched", "warning", "DELETE FROM payment_events",
-    ),
     "key without its role": Fault(
         "services", "keys are good",
         (

@@ -3,7 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from callmeback.ops.doctor import calls, connections, migrations, money, schema, server, serverlog, services, storage
+from callmeback.ops.doctor import (
+    calls,
+    connections,
+    migrations,
+    money,
+    payments,
+    schema,
+    server,
+    serverlog,
+    services,
+    storage,
+)
 from callmeback.ops.doctor.verdicts import Check
 
 AREAS: Final[Mapping[str, Sequence[Check]]] = {
@@ -11,6 +22,7 @@ AREAS: Final[Mapping[str, Sequence[Check]]] = {
     "services": services.CHECKS,
     "migrations": migrations.CHECKS,
     "money": money.CHECKS,
+    "payments": payments.CHECKS,
     "calls": calls.CHECKS,
     "schema": schema.CHECKS,
     "storage": storage.CHECKS,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -64,6 +65,11 @@ async def acquainted(patient: Patient) -> Patient:
             raise
 
     return msgspec.structs.replace(patient, facts=facts, age=age)
+
+
+async def prove(db: Database, areas: Sequence[str]) -> list[Verdict]:
+    """The verdicts of areas that look at nothing but the database."""
+    return await examine(await acquainted(Patient(settings=Settings(home=Path()), dsn="", db=db)), areas)
 
 
 async def examine(patient: Patient, areas: Sequence[str], seconds_max: float | None = None) -> list[Verdict]:

@@ -123,14 +123,18 @@ SECURITY DEFINER
 SET search_path = public, pg_temp
 AS $$
 #variable_conflict use_column
+DECLARE
+    -- A mail and a text are out long before; then it is another worker's turn to see what was sent.
+    c_lease CONSTANT interval := '5 minutes';
+    v_now timestamptz := clock_timestamp();
 BEGIN
     RETURN QUERY
     UPDATE budget_notices AS n
-    SET told_at = clock_timestamp()
+    SET claimed_until = v_now + c_lease
     FROM (
         SELECT x.user_id, x.month, x.percent
         FROM budget_notices AS x
-        WHERE x.told_at IS NULL
+        WHERE x.told_at IS NULL AND (x.claimed_until IS NULL OR x.claimed_until <= v_now)
         ORDER BY x.noticed_at
         LIMIT 1
         FOR UPDATE SKIP LOCKED
@@ -139,4 +143,19 @@ BEGIN
     RETURNING n.user_id::text, n.month, n.percent;
 END
 $$;
-COMMENT ON FUNCTION claim_budget_notice() IS 'One person to be told of their budget: handed out once, so that nobody is told twice.';
+COMMENT ON FUNCTION claim_budget_notice() IS 'One person to be told of their budget, leased to one worker; again later if it was never told.';
+
+CREATE OR REPLACE FUNCTION note_budget_told(p_user_id text, p_month date, p_percent integer)
+RETURNS boolean
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = public, pg_temp
+AS $$
+BEGIN
+    UPDATE budget_notices AS n
+    SET told_at = clock_timestamp(), claimed_until = NULL
+    WHERE n.user_id = p_user_id AND n.month = p_month AND n.percent = p_percent AND n.told_at IS NULL;
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION note_budget_told(text, date, integer) IS 'The person was told, or can''t be: it is over.';

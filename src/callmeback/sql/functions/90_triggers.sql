@@ -50,6 +50,10 @@ BEFORE UPDATE OR DELETE ON credit_transactions FOR EACH ROW EXECUTE FUNCTION ref
 CREATE OR REPLACE TRIGGER credit_transactions_no_truncate
 BEFORE TRUNCATE ON credit_transactions FOR EACH STATEMENT EXECUTE FUNCTION refuse_ledger_change();
 
+CREATE OR REPLACE TRIGGER service_rates_append_only
+BEFORE INSERT OR UPDATE OR DELETE ON service_rates FOR EACH ROW EXECUTE FUNCTION refuse_rate_change();
+CREATE OR REPLACE TRIGGER service_rates_no_truncate
+BEFORE TRUNCATE ON service_rates FOR EACH STATEMENT EXECUTE FUNCTION refuse_rate_change();
 CREATE OR REPLACE TRIGGER service_rates_followed
 AFTER INSERT ON service_rates FOR EACH STATEMENT EXECUTE FUNCTION follow_rates();
 

@@ -47,7 +47,8 @@ async def show_user(caller: NamedDependency[Caller], user_id: FromPath[str]) -> 
 async def show_report(
     caller: NamedDependency[Caller], name: FromPath[str], days: Days = DAYS_DEFAULT
 ) -> Page[dict[str, Any]]:
-    """A report: balances, low_credits, volume, top_personas, margin, vendor_costs or dearest_calls."""
+    """A report: balances, low_credits, volume, top_personas, revenue, margin, margin_by_tier, margin_by_persona,
+    vendor_costs or dearest_calls."""
     async with caller.admin_transaction() as tx:
         return Page(await reports.report(tx, name, days))
 

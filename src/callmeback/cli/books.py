@@ -1,0 +1,235 @@
+"""`callmeback books …`: days that are closed, books that are checked and exported, margins."""
+
+import asyncio
+import getpass
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final, TextIO, TypeVar
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from callmeback import errors, money
+from callmeback.cli.installation import owner_dsn
+from callmeback.cli.output import TABLE_WIDTH_MAX, json_option, show_json, text_of
+from callmeback.domain import books
+from callmeback.domain.books import MarginBy, Period
+from callmeback.ops import books as checks
+from callmeback.ops import journal
+from callmeback.ops.books import Finding, Vendors
+from callmeback.payments.accounts import stripe_account
+from callmeback.pg import home
+from callmeback.pg.pool import Database, Session
+from callmeback.providers.stripe import Cashier
+from callmeback.providers.twilio import Carrier
+from callmeback.settings import Settings
+from callmeback.voice import accounts
+
+CHECK_DAYS: Final = 7
+MARGIN_DAYS: Final = 30
+READ_SECONDS_MAX: Final = 300.0
+_STYLES: Final = {"green": "green", "red": "bold red", "unknown": "yellow"}
+_DAY: Final = click.DateTime(["%Y-%m-%d"])
+
+ResultT = TypeVar("ResultT")
+
+
+@click.group(name="books")
+def command() -> None:
+    """Books: close, check, export, margin, revenue. Days are UTC."""
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _days(first: datetime | None, last: datetime | None, default_days: int) -> Period:
+    end = last.date() if last else _today()
+    begin = first.date() if first else end - timedelta(days=default_days - 1)
+    if begin > end:
+        raise click.UsageError("--from is later than --to.")
+
+    return books.period(begin, end)
+
+
+def _period_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    function = click.option("--to", "last", type=_DAY, help="Last day, included; by default today.")(function)
+
+    return click.option("--from", "first", type=_DAY, help="First day.")(function)
+
+
+async def _read(work: Callable[[Session], Awaitable[ResultT]]) -> ResultT:
+    async with (
+        Database.open(owner_dsn(Settings.from_env()), name="cli", max_size=1) as db,
+        db.transaction(snapshot=True, deadline_s=READ_SECONDS_MAX) as tx,
+    ):
+        return await work(tx)
+
+
+@command.command()
+@click.option("--day", type=_DAY, help="The day to close; by default yesterday.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the published file.")
+@json_option
+def close(day: datetime | None, out: Path | None, as_json: bool) -> None:
+    """Seal a day with a hash over its ledger, and publish that outside the database."""
+    settings = Settings.from_env()
+    wanted = day.date() if day else _today() - timedelta(days=1)
+
+    async def work() -> tuple[books.Seal, Path]:
+        async with Database.open(owner_dsn(settings), name="cli", max_size=1) as db:
+            seal = await checks.close(db, wanted, getpass.getuser(), asyncio.sleep)
+        return seal, checks.publish(out or settings.home / checks.FOLDER, seal)
+
+    seal, path = asyncio.run(work())
+    if as_json:
+        show_json(seal)
+    else:
+        click.echo(
+            f"{seal.day} is sealed: {seal.ledger_rows} rows, {seal.received_credits:+d} and {seal.taken_credits} "
+            f"credits, {seal.batch_hash}. Published in {path}."
+        )
+
+
+@command.command()
+@_period_options
+@click.option("--own", is_flag=True, help="Ours alone; ask neither the payment provider nor the carrier.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the published file.")
+@json_option
+def check(first: datetime | None, last: datetime | None, own: bool, out: Path | None, as_json: bool) -> None:
+    """Compare the books with one another, with what was sealed, and with the provider's and the carrier's.
+
+    Ends with 1 unless every check is green: what could not be asked is not in order.
+    """
+    settings = home.complete(Settings.from_env())
+    days = _days(first, last, CHECK_DAYS)
+    found = asyncio.run(_check(settings, days, out or settings.home / checks.FOLDER, own=own))
+    if as_json:
+        show_json({"items": found, "first_day": days.first, "last_day": days.last})
+    else:
+        _print(found)
+    if any(finding.verdict != "green" for finding in found):
+        raise SystemExit(1)
+
+
+async def _check(settings: Settings, days: Period, folder: Path, *, own: bool) -> list[Finding]:
+    async with Database.open(owner_dsn(settings), name="cli", max_size=1) as db:
+        found = await checks.check_own(db, days, folder)
+        if own:
+            return found
+        cashier, carrier = Cashier(stripe_account(settings)), Carrier(accounts.carrier_config(settings))
+        try:
+            vendors = await _vendors(settings, cashier, carrier)
+            return found + await checks.check_vendors(db, days, vendors)
+        except errors.VendorFailed as exc:
+            return [*found, Finding(name="vendors", verdict="unknown", summary=exc.detail)]
+        finally:
+            await cashier.aclose()
+            await carrier.aclose()
+
+
+async def _vendors(settings: Settings, cashier: Cashier, carrier: Carrier) -> Vendors:
+    """Simulated vendors forget all when they are started anew: what was before can't be compared."""
+    simulated = {name: settings.simulated(name) for name in ("payments", "carrier")}
+    began = None
+    if any(simulated.values()):
+        began = await checks.simulator_began(accounts.simulator_url(settings, "http", "").rstrip("/"))
+
+    return Vendors(
+        cashier,
+        carrier,
+        payments_since=began if simulated["payments"] else None,
+        carrier_since=began if simulated["carrier"] else None,
+    )
+
+
+def _print(found: list[Finding]) -> None:
+    table = Table("check", "verdict", "what was found")
+    for finding in found:
+        lines = [*finding.objects, *([finding.summary] if finding.summary else [])]
+        if len(finding.objects) == checks.OBJECTS_MAX:
+            lines.insert(len(finding.objects), "and perhaps more")
+        table.add_row(finding.name, f"[{_STYLES[finding.verdict]}]{finding.verdict}[/]", escape("\n".join(lines)))
+    _console().print(table)
+
+
+@command.command()
+@_period_options
+@click.option(
+    "--format", "form", type=click.Choice(["ledger", "beancount", "csv"]), default="ledger", show_default=True,
+    help="A journal for ledger and hledger, or for beancount, or a table.",
+)  # fmt: skip
+@click.option(
+    "--what", type=click.Choice(["money", "credits", "costs"]), default="money", show_default=True,
+    help="Which table, with --format csv.",
+)  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The file; by default standard output.")
+def export(first: datetime | None, last: datetime | None, form: str, what: journal.Sheet, out: Path | None) -> None:
+    """Write a period as a double-entry journal that accounting programs read, or as CSV."""
+    days = _days(first, last, MARGIN_DAYS)
+
+    async def work(file: TextIO) -> None:
+        async def write(tx: Session) -> None:
+            pieces: AsyncIterator[str] = (
+                journal.sheet(tx, days, what)
+                if form == "csv"
+                else journal.journal(tx, days, "beancount" if form == "beancount" else "ledger")
+            )
+            async for piece in pieces:
+                file.write(piece)
+
+        await _read(write)
+
+    if out is None:
+        asyncio.run(work(sys.stdout))
+        return
+    draft = out.with_name(f".{out.name}.draft")
+    try:
+        with draft.open("w", encoding="utf-8", newline="") as file:
+            asyncio.run(work(file))
+        draft.replace(out)
+    except OSError as exc:
+        raise click.ClickException(f"{out} can't be written: {exc.strerror}.") from exc
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@command.command()
+@_period_options
+@click.option("--by", type=click.Choice(["day", "tier", "persona"]), default="day", show_default=True)
+@json_option
+def margin(first: datetime | None, last: datetime | None, by: MarginBy, as_json: bool) -> None:
+    """Revenue, vendors' cost and margin: three figures, in cents."""
+    days = _days(first, last, MARGIN_DAYS)
+    _show_rows(asyncio.run(_read(lambda tx: books.margin(tx, by, days))), as_json=as_json)
+
+
+@command.command()
+@_period_options
+@json_option
+def revenue(first: datetime | None, last: datetime | None, as_json: bool) -> None:
+    """What was received, refunded and disputed, by day and kind, in cents."""
+    days = _days(first, last, MARGIN_DAYS)
+    _show_rows(asyncio.run(_read(lambda tx: books.revenue(tx, days))), as_json=as_json)
+
+
+def _show_rows(rows: list[books.Row], *, as_json: bool) -> None:
+    plain = [
+        {name: money.format_cents(value) if isinstance(value, Decimal) else value for name, value in row.items()}
+        for row in rows
+    ]
+    if as_json:
+        show_json({"items": plain})
+        return
+    table = Table(*(name.replace("_", " ") for name in (plain[0] if plain else {"nothing": ""})))
+    for row in plain:
+        table.add_row(*(text_of(value) for value in row.values()))
+    _console().print(table)
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else TABLE_WIDTH_MAX)

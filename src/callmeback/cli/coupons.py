@@ -1,0 +1,87 @@
+"""`callmeback coupons …`: codes that make a pack cheaper."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeVar
+
+import click
+
+from callmeback.cli.installation import owner_dsn
+from callmeback.cli.keys import Duration
+from callmeback.cli.output import json_option, show, show_json
+from callmeback.domain import coupons
+from callmeback.domain.coupons import NewCoupon
+from callmeback.pg.pool import Database, Session
+from callmeback.settings import Settings
+
+COLUMNS: Final = {
+    "code": "Code",
+    "percent_off": "%",
+    "amount_off_cents": "Cents",
+    "currency": "Currency",
+    "redemptions": "Used",
+    "max_redemptions": "At most",
+    "expires_at": "Until",
+    "created_at": "Since",
+}
+
+ResultT = TypeVar("ResultT")
+
+
+@click.group(name="coupons")
+def command() -> None:
+    """Codes that make a pack cheaper: list, add, end."""
+
+
+@command.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """The newest codes, and how often they were used."""
+    show(asyncio.run(_transact(coupons.coupons)), COLUMNS, as_json=as_json)
+
+
+@command.command()
+@click.argument("code")
+@click.option("--percent", type=click.IntRange(1, 99), help="Takes so many percent off.")
+@click.option("--cents", type=click.IntRange(1), help="Takes so many cents off.")
+@click.option("--currency", default="usd", show_default=True, help="Of the cents.")
+@click.option("--max", "most", type=click.IntRange(1), help="How many purchases may use it; by default any number.")
+@click.option("--expires", type=Duration(), metavar="TIME", help="Works this long, such as 30d.")
+@json_option
+def add(
+    code: str, percent: int | None, cents: int | None, currency: str, most: int | None, expires: timedelta | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Make CODE (3 to 32 letters, digits, - and _), which each person may use once."""
+    if (percent is None) == (cents is None):
+        raise click.UsageError("Say --percent or --cents.")
+    coupon = NewCoupon(
+        code=code.upper(),
+        percent_off=percent,
+        amount_off_cents=cents,
+        currency=None if cents is None else currency.lower(),
+        max_redemptions=most,
+        expires_at=None if expires is None else datetime.now(UTC) + expires,
+    )
+    asyncio.run(_transact(lambda tx: coupons.add(tx, coupon)))
+    if as_json:
+        show_json(coupon)
+    else:
+        click.echo(f"{coupon.code} is there.")
+
+
+@command.command()
+@click.argument("code")
+def end(code: str) -> None:
+    """End CODE now. A checkout that has it already keeps its price."""
+    asyncio.run(_transact(lambda tx: coupons.expire(tx, code)))
+    click.echo(f"{code.upper()} has ended.")
+
+
+async def _transact(work: Callable[[Session], Awaitable[ResultT]]) -> ResultT:
+    async with (
+        Database.open(owner_dsn(Settings.from_env()), name="cli", max_size=1) as db,
+        db.transaction() as tx,
+    ):
+        return await work(tx)

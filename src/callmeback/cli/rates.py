@@ -1,0 +1,139 @@
+"""`callmeback rates …`: what vendors charge, since when, and what a past period would have cost at other rates."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Final, TypeVar
+
+import click
+
+from callmeback.cli.installation import owner_dsn
+from callmeback.cli.output import json_option, show, show_json
+from callmeback.domain import books, rates
+from callmeback.domain.rates import NewRate, RepriceBy
+from callmeback.pg.pool import Database, Session
+from callmeback.settings import Settings
+
+COLUMNS: Final = {
+    "vendor": "Vendor",
+    "model": "Model",
+    "unit": "Unit",
+    "price_cents": "Cents",
+    "per": "for",
+    "effective_from": "From",
+    "effective_until": "Until",
+    "source": "Source",
+}
+REPRICED: Final = {
+    "key": "",
+    "calls": "Calls",
+    "unpriced_calls": "Without a rate",
+    "booked_cents": "Booked cents",
+    "repriced_cents": "Repriced cents",
+}
+REPRICE_DAYS: Final = 30
+READ_SECONDS_MAX: Final = 300.0
+_DAY: Final = click.DateTime(["%Y-%m-%d"])
+_MOMENT: Final = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S"])
+
+ResultT = TypeVar("ResultT")
+
+
+class _Price(click.ParamType[Decimal]):
+    name = "cents"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        try:
+            return Decimal(str(value))
+        except InvalidOperation:
+            self.fail(f"{value} is no number of cents.", param, ctx)
+
+
+@click.group(name="rates")
+def command() -> None:
+    """Rates of vendors: list, set, history, reprice. The past is never edited."""
+
+
+@command.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """What holds now, and what is agreed for later."""
+    show(asyncio.run(_transact(rates.in_force)), COLUMNS, as_json=as_json)
+
+
+@command.command()
+@click.argument("vendor", required=False, type=click.Choice(rates.VENDORS))
+@click.argument("model", required=False)
+@json_option
+def history(vendor: str | None, model: str | None, as_json: bool) -> None:
+    """Every rate that ever was, of VENDOR and MODEL or of all."""
+    show(asyncio.run(_transact(lambda tx: rates.history(tx, vendor, model))), COLUMNS, as_json=as_json)
+
+
+@command.command("set")
+@click.argument("vendor", type=click.Choice(rates.VENDORS))
+@click.argument("model")
+@click.argument("unit", type=click.Choice(rates.UNITS))
+@click.argument("price", type=_Price(), required=False, metavar="[CENTS]")
+@click.option("--per", type=click.IntRange(1, rates.PER_MAX), default=1, show_default=True, help="For so many units.")
+@click.option("--from", "since", type=_MOMENT, help="From when, UTC unless it says otherwise; by default now.")
+@click.option("--end", is_flag=True, help="No price from then on: calls with this model are refused.")
+@click.option("--source", required=True, help="Where the figure was read.")
+@json_option
+def set_(
+    vendor: str, model: str, unit: str, price: Decimal | None, per: int, since: datetime | None, end: bool,
+    source: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Let a rate follow the one in force, from now or from a time to come on. A call keeps the rates of its start."""
+    if (price is None) != end:
+        raise click.UsageError("Say CENTS, or --end.")
+    rate = NewRate(
+        vendor=vendor,
+        model=model,
+        unit=unit,
+        price_cents=price,
+        per=per,
+        effective_from=None if since is None else _utc(since),
+        source=source,
+    )
+    effective_from = asyncio.run(_transact(lambda tx: rates.follow(tx, rate)))
+    if as_json:
+        show_json({**{name: getattr(rate, name) for name in rate.__struct_fields__}, "effective_from": effective_from})
+    else:
+        what = "has no price" if price is None else f"{price} ¢ for {per}"
+        click.echo(f"{vendor} {model} {unit}: {what} from {effective_from:%Y-%m-%d %H:%M:%S}Z on.")
+
+
+@command.command()
+@click.option("--from", "first", type=_DAY, help="First day, UTC.")
+@click.option("--to", "last", type=_DAY, help="Last day, included; by default today.")
+@click.option("--as-of", type=_MOMENT, help="The rates of which time; by default those of now.")
+@click.option("--by", type=click.Choice(["vendor", "day"]), default="vendor", show_default=True)
+@json_option
+def reprice(
+    first: datetime | None, last: datetime | None, as_of: datetime | None, by: RepriceBy, as_json: bool
+) -> None:
+    """What the calls of a period would have cost at the rates of another time. A report: no book is changed.
+
+    Ends with 1 where calls used something that has no rate at that time: they are counted, never priced at zero.
+    """
+    moment = datetime.now(UTC) if as_of is None else _utc(as_of)
+    end = last.date() if last else datetime.now(UTC).date()
+    days = books.period(first.date() if first else end - timedelta(days=REPRICE_DAYS - 1), end)
+    found = asyncio.run(_transact(lambda tx: rates.reprice(tx, by, days, moment)))
+    show(found, REPRICED | {"key": by.capitalize()}, as_json=as_json)
+    if any(line.unpriced_calls for line in found):
+        raise SystemExit(1)
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+async def _transact(work: Callable[[Session], Awaitable[ResultT]]) -> ResultT:
+    async with (
+        Database.open(owner_dsn(Settings.from_env()), name="cli", max_size=1) as db,
+        db.transaction(deadline_s=READ_SECONDS_MAX) as tx,
+    ):
+        return await work(tx)

@@ -1,0 +1,289 @@
+"""Books that close: sealed and published days, journals that accounting programs read, margins, and what is checked."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beancount import loader
+from beancount.core import data
+from click.testing import CliRunner, Result
+from tests.payments.till import NOON, USER, Till
+
+from callmeback import cli
+
+Run = Callable[..., Result]
+
+# What is written into the past by hand, past the guards: a test can't wait for a day to be over.
+UNGUARDED = "ALTER TABLE credit_transactions DISABLE TRIGGER credit_transactions_append_only"
+GUARDED = "ALTER TABLE credit_transactions ENABLE TRIGGER credit_transactions_append_only"
+
+
+@pytest.fixture
+def run(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `callmeback …` on this database."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("CALLMEBACK_HOME", str(tmp_path))
+
+    def run(*arguments: str) -> Result:
+        result = CliRunner().invoke(cli.app, arguments)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+
+        return result
+
+    return run
+
+
+def said(result: Result) -> Any:
+    assert result.exit_code == 0, result.output
+
+    return json.loads(result.stdout)
+
+
+def yesterday(till: Till) -> date:
+    """Moves the whole ledger into yesterday."""
+    till.books.execute(UNGUARDED)
+    till.books.execute("UPDATE credit_transactions SET created_at = created_at - interval '1 day'")
+    till.books.execute(GUARDED)
+
+    return datetime.now(UTC).date() - timedelta(days=1)
+
+
+def talk(till: Till, call: str = "call_1", seconds: int = 61) -> None:
+    till.call(call)
+    till.books.execute("SELECT advance_call(%s, %s, 'in_progress', %s)", (USER, call, f"CA_{call}"))
+    till.books.execute(
+        "SELECT finish_call(%s, %s, 'completed', 'hung_up', 1, %s, %s, 5000, 300, 800)", (USER, call, seconds, seconds)
+    )
+
+
+def history(till: Till) -> None:
+    """A month in small: a pack, a plan, talks, a refund, a dispute."""
+    till.books.execute("SELECT set_tier(%s, 'basic')", (USER,))
+    pack = till.bought("minutes_50")
+    plan = till.subscribe("basic")
+    till.apply(till.invoice(plan, "basic"))
+    talk(till, "call_1", 61)
+    talk(till, "call_2", 185)
+    till.apply(till.refund(f"pi_{pack}", 1000, "re_1"))
+    till.apply(till.dispute(f"pi_in_{plan}_{NOON:%m%d%H}", 999, "funds_withdrawn", "needs_response"))
+
+
+def test_a_day_is_closed_published_and_checked(till: Till, run: Run, tmp_path: Path):
+    till.bought()
+    day = yesterday(till)
+    first = said(run("books", "close", "--json"))
+    again = said(run("books", "close", "--day", str(day), "--json"))
+    file = tmp_path / "books" / "sealed-days.jsonl"
+    lines = file.read_text().splitlines()
+    sound = run("books", "check", "--own")
+
+    assert first == again
+    assert (first["day"], first["ledger_rows"], first["received_credits"]) == (str(day), 1, 25)
+    assert [json.loads(line) for line in lines] == [first]
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert sound.exit_code == 0, sound.output
+
+
+@pytest.mark.parametrize("day", ["2026-11-24T", "yesterday", "2026-13-01"])
+def test_a_day_that_is_none_is_wrong_usage(run: Run, day: str):
+    assert run("books", "close", "--day", day).exit_code == 2
+
+
+def test_a_day_that_may_still_change_is_not_closed(till: Till, run: Run):
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    result = run("books", "close", "--day", str(tomorrow))
+
+    assert result.exit_code == 1
+    assert "isn't over yet" in result.output
+
+
+def test_a_day_before_a_sealed_one_stays_open(till: Till, run: Run):
+    day = datetime.now(UTC).date() - timedelta(days=1)
+    assert run("books", "close", "--day", str(day)).exit_code == 0
+    result = run("books", "close", "--day", str(day - timedelta(days=1)))
+
+    assert result.exit_code == 1
+    assert "a later day is" in result.output
+
+
+def test_whoever_rewrites_ledger_and_seal_together_is_found_by_what_was_published(till: Till, run: Run, tmp_path: Path):
+    till.bought()
+    day = yesterday(till)
+    run("books", "close")
+    till.books.execute(UNGUARDED)
+    till.books.execute("UPDATE credit_transactions SET cause = 'purchase:forged'")
+    till.books.execute(GUARDED)
+    changed = run("books", "check", "--own", "--json")
+    till.books.execute("UPDATE sealed_days SET batch_hash = (hash_of_day(day, NULL)).batch_hash")
+    hidden = run("books", "check", "--own", "--json")
+    elsewhere = run("books", "check", "--own", "--out", str(tmp_path / "nowhere"))
+
+    assert (changed.exit_code, hidden.exit_code, elsewhere.exit_code) == (1, 1, 0)
+    assert red(changed) == {"sealed days are what they were": [f"{day}: its rows are not what was sealed"]}
+    assert red(hidden) == {"sealed days are what they were": [f"{day}: sealed with another hash than was published"]}
+    assert run("books", "close", "--day", str(day)).exit_code == 1
+
+
+def red(result: Result) -> dict[str, list[str]]:
+    items = json.loads(result.stdout)["items"]
+
+    return {item["name"]: item["objects"] for item in items if item["verdict"] == "red"}
+
+
+def test_m11_a_cost_that_is_not_its_quantities_at_their_rates_is_found(till: Till, run: Run):
+    history(till)
+    till.books.execute(
+        "UPDATE call_cost_breakdowns SET deepgram_cost_cents = deepgram_cost_cents + 1, total_cost_cents ="
+        " total_cost_cents + 1 WHERE call_id = 'call_1'"
+    )
+
+    assert "costs are quantities at the rates of their time" in red(run("books", "check", "--own", "--json"))
+
+
+def test_beancount_reads_the_journal_and_agrees_with_the_balances(till: Till, run: Run, tmp_path: Path):
+    history(till)
+    file = tmp_path / "books.beancount"
+    run("books", "export", "--from", "2026-11-01", "--to", "2026-12-31", "--format", "beancount", "--out", str(file))
+    entries, problems, _ = loader.load_file(str(file))
+    asserted = [entry for entry in entries if isinstance(entry, data.Balance)]
+    totals = sums(entries)
+    account = till.account()
+    cost = till.row("SELECT sum(total_cost_cents) AS cents FROM call_cost_breakdowns")["cents"]
+
+    assert problems == []
+    assert len(asserted) == 3
+    assert totals["Assets:Payments", "USD"] == Decimal("14.99")
+    assert totals["Income:Packs", "USD"] == Decimal("-24.99")
+    assert totals["Income:Refunds", "USD"] == Decimal("10.00")
+    assert totals["Income:Disputes", "USD"] == Decimal("9.99")
+    assert totals["Liabilities:Credits", "CREDIT"] == -(account[0] + account[1] - account[2])
+    assert totals["Liabilities:Vendors", "USD"] == -cost / 100
+
+
+def sums(entries: list[Any]) -> dict[tuple[str, str], Decimal]:
+    found: dict[tuple[str, str], Decimal] = {}
+    for entry in entries:
+        for leg in entry.postings if isinstance(entry, data.Transaction) else []:
+            key = (leg.account, leg.units.currency)
+            found[key] = found.get(key, Decimal(0)) + leg.units.number
+
+    return found
+
+
+def test_beancount_finds_a_journal_that_lacks_an_entry(till: Till, run: Run, tmp_path: Path):
+    history(till)
+    whole = run("books", "export", "--from", "2026-11-01", "--to", "2026-12-31", "--format", "beancount").stdout
+    entries = whole.split("\n\n")
+    lost = next(number for number, entry in enumerate(entries) if "refund re_1" in entry)
+    _, problems, _ = loader.load_string("\n\n".join(entries[:lost] + entries[lost + 1 :]))
+
+    assert any("Balance failed" in problem.message for problem in problems)
+
+
+def test_hledger_reads_the_journal_and_agrees_with_the_balances(till: Till, run: Run, tmp_path: Path):
+    program = shutil.which("hledger")
+    if program is None:
+        pytest.skip("capability: hledger")
+    history(till)
+    file = tmp_path / "books.journal"
+    run("books", "export", "--from", "2026-11-01", "--to", "2026-12-31", "--out", str(file))
+    checked = subprocess.run(
+        [program, "-f", str(file), "check"], capture_output=True, text=True, timeout=60, check=False
+    )
+    forged = file.read_text().replace("Assets:Payments  14.99 USD", "Assets:Payments  14.98 USD")
+    file.write_text(re.sub(r"  24\.99 USD", "  24.98 USD", forged).replace("-24.99", "-24.98"))
+    refused = subprocess.run(
+        [program, "-f", str(file), "check"], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert refused.returncode != 0
+    assert "assertion" in refused.stderr
+
+
+def read(program: str, file: Path) -> subprocess.CompletedProcess[str]:
+    # Comments, accounts and texts may have any letter.
+    environ = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+
+    return subprocess.run(
+        [program, "-f", str(file), "check"], capture_output=True, text=True, timeout=60, check=False, env=environ
+    )
+
+
+def test_a_later_period_begins_with_what_stood_before(till: Till, run: Run):
+    history(till)
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    text = run("books", "export", "--from", str(tomorrow), "--to", str(tomorrow), "--format", "beancount").stdout
+    _, problems, _ = loader.load_string(text)
+
+    assert problems == []
+    assert '"opening"' in text
+    assert "Income:Packs  " not in text
+
+
+def test_tables_are_csv(till: Till, run: Run):
+    history(till)
+    days = ("--from", "2026-11-01", "--to", "2026-12-31", "--format", "csv", "--what")
+    money, credits_, costs = (
+        run("books", "export", *days, what).stdout.splitlines() for what in ("money", "credits", "costs")
+    )
+
+    assert money[0].startswith("flowed_at,flow,kind,id,object_id,user_id")
+    assert len(money) == 1 + 4
+    assert len(credits_) == 1 + len(till.ledger())
+    assert len(costs) == 2
+
+
+def test_m14_revenue_cost_and_margin_by_day_tier_and_persona(till: Till, run: Run):
+    history(till)
+    period = ("--from", "2026-11-01", "--to", "2026-12-31", "--json")
+    by = {name: said(run("books", "margin", *period, "--by", name))["items"] for name in ("day", "tier", "persona")}
+    flows = said(run("books", "revenue", *period))["items"]
+    cost = till.row("SELECT sum(total_cost_cents) AS cents FROM call_cost_breakdowns")["cents"]
+
+    def total(rows: list[dict[str, Any]], figure: str) -> Decimal:
+        return sum((Decimal(row[figure]) for row in rows), Decimal(0))
+
+    assert [total(by[name], "cost_cents") for name in by] == [cost] * 3
+    assert total(by["day"], "revenue_cents") == total(by["tier"], "revenue_cents") == 2499 - 1000
+    assert total(by["day"], "margin_cents") == 1499 - cost
+    assert [row["persona_id"] for row in by["persona"]] == ["brad"]
+    assert total(flows, "received_cents") == 2499 + 999
+    assert (total(flows, "refunded_cents"), total(flows, "disputed_cents")) == (1000, 999)
+    assert "margin" in run("books", "margin").stdout
+
+
+def test_codes_are_made_listed_and_ended(till: Till, run: Run):
+    made = run("coupons", "add", "spring-5", "--percent", "20", "--max", "2", "--expires", "30d")
+    listed = said(run("coupons", "list", "--json"))["items"]
+    purchase = till.begin("minutes_25", "SPRING-5")
+    run("coupons", "end", "Spring-5")
+
+    assert made.exit_code == 0
+    assert [(one["code"], one["percent_off"], one["max_redemptions"]) for one in listed] == [("SPRING-5", 20, 2)]
+    assert till.row("SELECT amount_cents FROM purchases WHERE id = %s", purchase)["amount_cents"] == 1200
+    assert till.row("SELECT expires_at <= now() AS over FROM coupons")["over"] is True
+    assert run("coupons", "add", "SPRING-5", "--percent", "20").exit_code == 1
+    assert run("coupons", "add", "x", "--percent", "20").exit_code == 1
+    assert run("coupons", "add", "WHAT").exit_code == 2
+    assert run("coupons", "end", "NOBODY-S").exit_code == 1
+
+
+def test_a_promotion_is_given_once(till: Till, run: Run):
+    given = [
+        said(run("users", "grant", "ann@example.org", "10", "--expires", "30d", "--cause", "spring", "--json"))[
+            "granted"
+        ]
+        for _ in range(2)
+    ]
+
+    assert given == [True, False]
+    assert till.account() == (10, 0, 0)
+    assert run("users", "grant", "ann@example.org", "0", "--expires", "30d", "--cause", "x").exit_code == 2

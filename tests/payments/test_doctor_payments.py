@@ -1,0 +1,73 @@
+"""The doctor over money that comes in: green where all is well, red over each fault, with the object named."""
+
+import asyncio
+
+import pytest
+from tests.payments.till import NOON, USER, Till
+
+from callmeback.ops import doctor
+from callmeback.pg.pool import Database
+
+EVENT = (
+    "INSERT INTO payment_events (id, type, created_at, received_at, state, effect)"
+    " VALUES ('evt_x', 'x', now(), now() - "
+)
+HOLD = (
+    "INSERT INTO payment_authorizations (user_id, id, stripe_customer_id, credits, cents_per_credit, authorized_cents,"
+    " currency, state, updated_at) VALUES ('user_1', 'auth_x', 'cus_1', 5, 60, 300, 'usd', 'capturing', now() - "
+)
+FAULTS = {
+    "no event was refused": (EVENT + "interval '1 day', 'refused', 'wrong_amount')", "evt_x"),
+    "events find their objects": (EVENT + "interval '2 hours', 'unmatched', 'unknown_payment')", "evt_x"),
+    "what was set aside is settled": (HOLD + "interval '2 hours')", "auth_x"),
+    "sealed days are intact": (
+        "INSERT INTO sealed_days (day, ledger_rows, received_credits, taken_credits, batch_hash, sealed_by)"
+        " VALUES ('2026-01-01', 0, 0, 0, sha256('forged'), 'x')",
+        "2026-01-01",
+    ),
+    "plans are heard of": ("UPDATE subscriptions SET current_period_end = now() - interval '3 days'", "plan_1"),
+    "people are told of their budget": (
+        "INSERT INTO budget_notices (user_id, month, percent, noticed_at)"
+        " VALUES ('user_1', '2026-11-01', 75, now() - interval '2 hours')",
+        USER,
+    ),
+}  # fmt: skip
+
+
+def red(database_url: str) -> dict[str, list[str]]:
+    async def examine() -> list[doctor.Verdict]:
+        async with Database.open(database_url, name="test", max_size=1) as db:
+            return await doctor.prove(db, ["payments"])
+
+    verdicts = asyncio.run(examine())
+    assert {verdict.verdict for verdict in verdicts} <= {"green", "red"}
+
+    return {one.name: [symptom.object for symptom in one.objects] for one in verdicts if one.verdict == "red"}
+
+
+def in_use(till: Till) -> None:
+    """A pack, a plan in force, an event that has just come and waits, an authorization that is being settled."""
+    till.bought()
+    plan = till.subscribe()
+    till.apply(till.invoice(plan, "basic"))
+    till.apply(till.refund("pi_of_nobody", 100))
+
+
+def test_payments_in_use_are_green(till: Till, database_url: str):
+    in_use(till)
+
+    assert red(database_url) == {}
+
+
+@pytest.mark.parametrize("check", FAULTS)
+def test_each_fault_of_payments_is_red_and_names_its_object(till: Till, database_url: str, check: str):
+    fault, name = FAULTS[check]
+    plan = till.subscribe()
+    till.apply(till.invoice(plan, "basic", NOON))
+    till.books.execute(fault)
+
+    assert red(database_url) == {check: [plan if name == "plan_1" else name]}
+
+
+def test_every_check_of_payments_has_a_fault():
+    assert set(FAULTS) == {check.name for check in doctor.AREAS["payments"]}
