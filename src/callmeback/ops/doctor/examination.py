@@ -20,9 +20,6 @@ from callmeback.settings import Settings
 CONNECTIONS_MAX: Final = 3
 # Of the three that a full server still has for superusers.
 SUPERUSER_CONNECTIONS_MAX: Final = 2
-# Checks wait for one another here, never for a service.
-WAIT_S: Final = 600.0
-WAITING_MAX: Final = 1_000
 HISTORY_MIN: Final = timedelta(days=7)
 # SQLSTATEs of what the schema doesn't have: a table, a column, a function, an object.
 _ABSENT: Final = frozenset({"42P01", "42703", "42883", "42704"})
@@ -49,7 +46,7 @@ async def visit(settings: Settings, dsn: str, superuser_dsn: str | None = None) 
 
 
 def _pool(dsn: str, most: int = CONNECTIONS_MAX) -> Database:
-    return Database.open(dsn, name="doctor", max_size=most, min_size=0, wait_s=WAIT_S, max_waiting=WAITING_MAX)
+    return Database.open(dsn, name="doctor", max_size=most, min_size=0)
 
 
 async def acquainted(patient: Patient) -> Patient:
@@ -74,9 +71,14 @@ async def prove(db: Database, areas: Sequence[str]) -> list[Verdict]:
 
 async def examine(patient: Patient, areas: Sequence[str], seconds_max: float | None = None) -> list[Verdict]:
     """The verdicts of all checks of these areas, in their order; `seconds_max` bounds each further."""
-    return await asyncio.gather(
-        *(consult(patient, area, check, seconds_max) for area in areas for check in AREAS[area])
-    )
+    # As many at a time as there are connections: who waits in the pool's queue may be shed.
+    slots = asyncio.Semaphore(patient.db.stats().max_size)
+
+    async def in_turn(area: str, check: Check) -> Verdict:
+        async with slots:
+            return await consult(patient, area, check, seconds_max)
+
+    return await asyncio.gather(*(in_turn(area, check) for area in areas for check in AREAS[area]))
 
 
 async def consult(patient: Patient, area: str, check: Check, seconds_max: float | None = None) -> Verdict:
