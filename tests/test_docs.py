@@ -99,8 +99,8 @@ def test_documented_regions_are_the_code_s():
 
 
 def test_settings_are_read_in_one_place():
-    """PATH is no setting; the simulator as a program of its own takes its account from the vendor's variables."""
-    reads = re.compile(r"os\.(?:environ(?:\.get\(|\[)|getenv\()(?!\"PATH\")")
+    """PATH is no setting, nor what systemd tells its services; the simulator as a program of its own takes its account from the vendor's variables."""
+    reads = re.compile(r"os\.(?:environ(?:\.get\(|\[)|getenv\()(?!\"(?:PATH|NOTIFY_SOCKET)\")")
 
     none(
         f"{short(path)} reads the environment"

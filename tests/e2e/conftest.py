@@ -1,5 +1,6 @@
-"""Whole installations for whole stories."""
+"""Whole installations for whole stories, and a browser before them."""
 
 from tests.cli.test_up import installation
+from tests.e2e.browser import chromium, site
 
-__all__ = ["installation"]
+__all__ = ["chromium", "installation", "site"]

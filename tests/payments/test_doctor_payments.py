@@ -1,12 +1,10 @@
 """The doctor over money that comes in: green where all is well, red over each fault, with the object named."""
 
-import asyncio
-
 import pytest
+from tests.ops.doctor.patients import look
 from tests.payments.till import NOON, USER, Till
 
 from callmeback.ops import doctor
-from callmeback.pg.pool import Database
 
 EVENT = (
     "INSERT INTO payment_events (id, type, created_at, received_at, state, effect)"
@@ -35,11 +33,7 @@ FAULTS = {
 
 
 def red(database_url: str) -> dict[str, list[str]]:
-    async def examine() -> list[doctor.Verdict]:
-        async with Database.open(database_url, name="test", max_size=1) as db:
-            return await doctor.prove(db, ["payments"])
-
-    verdicts = asyncio.run(examine())
+    verdicts = look(database_url, "payments").values()
     assert {verdict.verdict for verdict in verdicts} <= {"green", "red"}
 
     return {one.name: [symptom.object for symptom in one.objects] for one in verdicts if one.verdict == "red"}

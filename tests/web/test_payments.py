@@ -1,78 +1,14 @@
 """Paying, from the API to the books, through the simulated vendor and the official client."""
 
-import asyncio
-from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
 from tests.money import proofs
+from tests.web.bank import Bank
 from tests.web.house import House, Person, problem
 
 from callmeback.payments import events, upkeep
 from callmeback.pg.pool import Database
-
-PATIENCE_S = 30.0
-
-
-async def until(reached: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not reached():
-            await asyncio.sleep(0.02)
-
-
-class Bank:
-    """The other side: the person at the vendor's pages, and the vendor's clock."""
-
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._client = house.client()
-
-    async def _ask(self, method: str, path: str, **body: Any) -> httpx.Response:
-        answer = await self._client.request(method, f"/simulator/payments{path}", json=body)
-        assert answer.status_code < 300, answer.text
-
-        return answer
-
-    async def pay(self, page: dict[str, Any], **how: Any) -> None:
-        await self._ask("POST", f"/sessions/{page['session_id']}/pay", **how)
-        await self.settle()
-
-    async def advance(self, days: float) -> None:
-        await self._ask("PUT", "/clock", advance_seconds=days * 86_400)
-        await self.settle()
-
-    async def settle(self) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while (await self._client.get("/simulator/payments/clock")).json()["undelivered"]:
-                await asyncio.sleep(0.02)
-
-    async def refund(self, intent: str, cents: int) -> None:
-        answer = await self._client.post(
-            "/simulator/payments/v1/refunds",
-            data={"payment_intent": intent, "amount": str(cents)},
-            headers=self._key(),
-        )
-        assert answer.status_code == 200, answer.text
-        await self.settle()
-
-    async def read(self, path: str) -> dict[str, Any]:
-        """Something as the vendor's own interface shows it."""
-        answer = await self._client.get(f"/simulator/payments{path}", headers=self._key())
-        assert answer.status_code == 200, answer.text
-        found: dict[str, Any] = answer.json()
-
-        return found
-
-    async def lose_webhooks(self) -> None:
-        """Switch every endpoint off: events are listed and sent to nobody."""
-        for endpoint in (await self.read("/v1/webhook_endpoints"))["data"]:
-            path = f"/simulator/payments/v1/webhook_endpoints/{endpoint['id']}"
-            answer = await self._client.post(path, data={"disabled": "true"}, headers=self._key())
-            assert answer.status_code == 200, answer.text
-
-    def _key(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._house.services.cashier.config.api_key}"}
 
 
 @pytest.fixture

@@ -51,6 +51,13 @@ async def begin(
     )
 
 
+async def cents_a_minute(tx: Session, user_id: str) -> Decimal | None:
+    """What a started minute costs in a call of this person's that is paid by itself; None where that isn't offered."""
+    price: Decimal | None = await tx.value(SQL.cents_a_minute, user_id=user_id)
+
+    return price
+
+
 async def note(tx: Session, user_id: str, authorization_id: str, intent: str | None, *, is_authorized: bool) -> bool:
     """What the card said; False where the worker has given it up meanwhile."""
     noted = await tx.value(

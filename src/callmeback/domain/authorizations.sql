@@ -10,6 +10,13 @@ SELECT
     b.currency
 FROM begin_authorization(%(user_id)s, %(authorization_id)s, %(persona_id)s, %(requested_seconds)s) AS b;
 
+-- name: cents_a_minute
+-- What a started minute costs on a person's plan when a call is paid by itself; NULL where that isn't offered.
+SELECT t.payg_cents_per_credit
+FROM user_credits AS a
+INNER JOIN subscription_tiers AS t ON a.subscription_tier = t.tier
+WHERE a.user_id = %(user_id)s;
+
 -- name: note
 -- What the card said; false where the worker has given it up meanwhile.
 SELECT note_authorization(%(user_id)s, %(authorization_id)s, %(payment_intent_id)s, %(is_authorized)s);

@@ -60,6 +60,22 @@ class OpenCheckout(msgspec.Struct, frozen=True, kw_only=True):
     session_id: str | None
 
 
+class CheckoutOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a page of the provider's. `id`: of the purchase or the plan; `tier` of a plan alone."""
+
+    id: str
+    kind: Literal["pack", "plan"]
+    status: Literal["pending", "completed", "failed", "refunded", "active", "past_due", "canceled", "expired"]
+    tier: str | None
+    credits: int
+    amount_cents: Decimal
+    currency: str
+
+    @property
+    def is_paid(self) -> bool:
+        return self.status in ("completed", "refunded", "active", "past_due")
+
+
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """Something that was paid, with what was given back of it."""
 
@@ -140,6 +156,16 @@ async def receipts(
 ) -> list[Receipt]:
     """A page of what a person paid for, newest first, from after (paid_at, id) on."""
     return await tx.all(SQL.receipts, Receipt, user_id=user_id, before_at=before_at, before_id=before_id, most=most)
+
+
+async def receipt(tx: Session, user_id: str, receipt_id: str) -> Receipt:
+    """One thing that a person paid for; raises NotFound, also for another person's."""
+    return await tx.one(SQL.receipt, Receipt, user_id=user_id, receipt_id=receipt_id)
+
+
+async def checkout_outcome(tx: Session, user_id: str, session_id: str) -> CheckoutOutcome | None:
+    """What became of a checkout of this person's, as the provider's own events have told; None for any other."""
+    return await tx.maybe(SQL.checkout_outcome, CheckoutOutcome, user_id=user_id, session_id=session_id)
 
 
 async def apply_event(

@@ -85,6 +85,53 @@ WHERE
 ORDER BY r.paid_at DESC, r.id::text DESC
 LIMIT %(most)s;
 
+-- name: receipt
+-- One thing that a person paid for.
+-- returns: Receipt
+SELECT
+    r.id,
+    r.kind,
+    r.description,
+    r.tier,
+    r.amount_cents,
+    r.reversed_cents,
+    r.discount_cents,
+    r.currency,
+    r.credits,
+    r.reversed_credits,
+    r.coupon,
+    r.period_start,
+    r.period_end,
+    r.paid_at
+FROM receipts AS r
+WHERE r.user_id = %(user_id)s AND r.id = %(receipt_id)s;
+
+-- name: checkout_outcome
+-- What became of the provider's page for a pack or a plan, by our own rows.
+-- returns: CheckoutOutcome
+SELECT
+    x.id,
+    'pack' AS kind,
+    x.status,
+    NULL::text AS tier,
+    x.credits,
+    x.amount_cents,
+    x.currency
+FROM purchases AS x
+WHERE x.user_id = %(user_id)s AND x.stripe_session_id = %(session_id)s
+UNION ALL
+SELECT
+    s.id,
+    'plan' AS kind,
+    s.status,
+    s.tier,
+    t.monthly_credit_allowance AS credits,
+    s.price_cents AS amount_cents,
+    s.currency
+FROM subscriptions AS s
+INNER JOIN subscription_tiers AS t ON s.tier = t.tier
+WHERE s.user_id = %(user_id)s AND s.stripe_session_id = %(session_id)s;
+
 -- name: apply_event
 -- Store an event of the provider and do what it means, once.
 -- returns: Applied

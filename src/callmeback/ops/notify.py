@@ -16,7 +16,7 @@ DATAGRAM_BYTES_MAX: Final = 4_096
 
 def ready() -> None:
     """Say READY=1 where somebody asked to be told; elsewhere nothing happens."""
-    address = os.environ.get(VARIABLE)
+    address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     if address.startswith("@"):

@@ -6,6 +6,7 @@ The simulator's key and secret are derived from the house's secret, so that ever
 import hashlib
 import hmac
 from typing import Final
+from urllib.parse import urlsplit
 
 from callmeback import errors
 from callmeback.providers.stripe import BASE_URL, CashierConfig
@@ -13,6 +14,8 @@ from callmeback.settings import Settings
 
 SIMULATOR_HOST: Final = "127.0.0.1"
 WEBHOOK_PATH: Final = "/webhooks/stripe"
+# Where the vendor's own pages stand: Checkout and the customer portal.
+HOSTED_PAGES: Final = ("https://checkout.stripe.com", "https://billing.stripe.com")
 
 
 def stripe_account(settings: Settings) -> CashierConfig:
@@ -31,6 +34,22 @@ def stripe_account(settings: Settings) -> CashierConfig:
         webhook_secret=settings.stripe_webhook_secret,
         base_url=(settings.stripe_base_url or BASE_URL).rstrip("/"),
     )
+
+
+def page_origins(settings: Settings) -> tuple[str, ...]:
+    """Where people pay: the origins of the vendor's pages, the only foreign ones that a form of ours may lead to."""
+    base_url = stripe_account(settings).base_url
+    if base_url == BASE_URL:
+        return HOSTED_PAGES
+
+    return (origin_of(base_url),)
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of an address."""
+    parts = urlsplit(url)
+
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def simulated_webhook_url(settings: Settings) -> str:

@@ -18,7 +18,8 @@ IDS = {"call": "call_x", "persona": "per_x", "scenario": "scn_x"}
 FORMS = (
     "/logout", "/phones", "/phones/verify", "/phones/remove", "/calls", "/calls/call_x/hangup", "/personas",
     "/personas/per_x", "/personas/per_x/favourite", "/personas/per_x/edit", "/personas/per_x/retire", "/scenarios",
-    "/scenarios/scn_x", "/scenarios/scn_x/remove", "/budget", "/account", "/account/preferences", "/account/confirm",
+    "/scenarios/scn_x", "/scenarios/scn_x/remove", "/budget", "/credits/checkout", "/plans",
+    "/paying", "/paying/portal", "/account", "/account/preferences", "/account/confirm",
     "/account/logout-everywhere", "/account/erase",
 )  # fmt: skip
 FORMS_BEFORE_A_SESSION = ("/signup", "/login", "/forgot-password", "/reset-password")
@@ -133,8 +134,9 @@ def test_only_a_path_of_this_site_is_gone_to(path: str, own: bool):
 async def test_with_real_vendors_nothing_is_said_to_be_simulated_and_no_phone_stands_in_the_page(build: Build):
     nowhere = "http://127.0.0.1:9"
     real = {f"{vendor}_base_url": nowhere for vendor in ("twilio", "deepgram", "cerebras", "elevenlabs", "stripe")}
+    cashier = {"stripe_api_key": "sk_live_1", "stripe_webhook_secret": "whsec_1"}
     carrier = {"twilio_account_sid": "AC1", "twilio_auth_token": "x", "twilio_phone_number": "+12025550199"}
-    browser = Browser(await build(**real, **carrier))
+    browser = Browser(await build(**real, **carrier, **cashier))
     await browser.sign_up()
 
     home = await browser.get("/")

@@ -1,19 +1,22 @@
-"""The budget: what a call and a month may cost."""
+"""The budget: what a call and a month may cost, what was spent so far, and what the month comes to."""
 
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from callmeback import errors
-from callmeback.domain import budgets, receipts
+from callmeback.domain import budgets, costs, credits, forecasts, receipts
 from callmeback.domain.budgets import Budget, BudgetChange
-from callmeback.domain.costs import card_name
+from callmeback.domain.costs import CostGroup, card_name
+from callmeback.domain.forecasts import Forecast
 from callmeback.web import problems
-from callmeback.web.pages import frame, surroundings, words
+from callmeback.web.pages import charts, frame, surroundings, words
 from callmeback.web.pages.forms import Form, read_form
 from callmeback.web.services import Services
 from callmeback.web.session import Caller
@@ -26,6 +29,15 @@ FIELDS: Final = {
     "max_cost_per_call": ("max_cost_per_call_cents", budgets.CALL_CENTS_MAX),
     "max_monthly_spend": ("max_monthly_spend_cents", budgets.MONTH_CENTS_MAX),
 }
+
+
+class SpentDay(msgspec.Struct, frozen=True):
+    """A day with calls, as the table beside the chart has it."""
+
+    day: date
+    calls: int
+    cents: Decimal
+    so_far: Decimal
 
 
 @get("/budget")
@@ -104,6 +116,10 @@ async def _budget(
         around = await surroundings.of(tx, caller, services)
         budget = await budgets.budget(tx, caller.user_id, caller.user.timezone)
         worst = await receipts.worst_cents_a_minute(tx, card_name(services.settings))
+        outlook = await forecasts.forecast(tx, caller.user_id)
+        today = credits.local_day(caller.user.timezone)
+        days = costs.period(caller.user.timezone, outlook.month, today)
+        by_day, _ = await costs.report(tx, caller.user_id, caller.user.timezone, days, "day")
     spent, most = Decimal(budget.spent_this_month_cents), Decimal(budget.max_monthly_spend_cents)
 
     return frame.page(
@@ -120,7 +136,33 @@ async def _budget(
         most_cents=most,
         spent_percent=_share(spent, most),
         minutes_of_call=_minutes(Decimal(budget.max_cost_per_call_cents), worst),
+        outlook=outlook,
+        is_over=most > 0 and outlook.forecast_cents > most,
+        chart=_chart(outlook, by_day, today),
+        days=_days(by_day),
     )
+
+
+def _chart(outlook: Forecast, by_day: list[CostGroup], today: date) -> charts.MonthChart:
+    return charts.month(
+        outlook.month,
+        {date.fromisoformat(line.key): Decimal(line.cost_cents) for line in by_day},
+        today=today,
+        forecast_cents=outlook.forecast_cents,
+        limit_cents=outlook.limit_cents,
+    )
+
+
+def _days(by_day: list[CostGroup]) -> list[SpentDay]:
+    """The days with calls, the newest first, each with what the month had come to."""
+    found: list[SpentDay] = []
+    so_far = Decimal(0)
+    for line in reversed(by_day):
+        cents = Decimal(line.cost_cents)
+        so_far += cents
+        found.append(SpentDay(date.fromisoformat(line.key), line.calls or 0, cents, so_far))
+
+    return found[::-1]
 
 
 def _values(budget: Budget) -> dict[str, str]:

@@ -43,7 +43,9 @@ WAYS: Final = {
     errors.PhoneNotVerified: ("/phones", "Verify a number"),
     errors.NumberBlocked: ("/phones", "Use another number"),
     errors.CallInProgress: ("/calls", "See your calls"),
-    errors.DailyLimit: ("/credits", "See your plan"),
+    errors.DailyLimit: ("/plans", "See the plans"),
+    errors.CardMissing: ("/paying", "Save a card"),
+    errors.PaymentDeclined: ("/paying", "Use another card"),
 }
 
 

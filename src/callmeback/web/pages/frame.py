@@ -23,11 +23,12 @@ _log = logs.get_logger(__name__)
 
 NEXT_LENGTH_MAX: Final = 500
 
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 HEADERS: Final = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; "
-        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
+    "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
@@ -60,9 +61,13 @@ def page(
     place: str = "",
     surroundings: dict[str, Any] | None = None,
     cookies: Sequence[Cookie] = (),
+    leads_to: Sequence[str] = (),
     **given: Any,
 ) -> Response[str]:
-    """A page; `surroundings` is what `surroundings.of` gathered for a person who is logged in."""
+    """A page; `surroundings` is what `surroundings.of` gathered for a person who is logged in.
+
+    `leads_to`: origins besides our own where a form of it may end. Browsers hold redirects to this too.
+    """
     csrf = None if caller is None else session.csrf_token(services.keys, caller.claims)
     kept = list(cookies)
     form_token = None
@@ -78,12 +83,16 @@ def page(
         "csrf": csrf,
         "form_token": form_token,
         "place": place,
+        "is_admin": user is not None and user.is_admin,
         "purse": None,
         "handset": None,
         "simulated": [vendor for vendor in VENDORS if services.settings.simulated(vendor)],
     }
     html = _templates.get_template(template).render(frame | (surroundings or {}) | given)
     headers = dict(HEADERS)
+    if leads_to:
+        own = "form-action 'self'"
+        headers["Content-Security-Policy"] = POLICY.replace(own, " ".join((own, *leads_to)))
     if status >= 400:
         # The address in the browser stays that of the page with the form.
         headers["HX-Push-Url"] = "false"

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -14,6 +14,7 @@ from callmeback import money
 from callmeback.domain.calls import Call
 
 HUES: Final = 6
+CENTS_IN_A_DOLLAR: Final = 100
 OWN_PICTURES: Final = "/static/"
 
 STATUSES: Final = {
@@ -93,6 +94,11 @@ def lower_first(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
+def upper_first(text: str) -> str:
+    """For a name that begins a line."""
+    return text[:1].upper() + text[1:]
+
+
 class Face(msgspec.Struct, frozen=True):
     """What a face is drawn from."""
 
@@ -136,6 +142,43 @@ def exact_cents(value: Decimal | str) -> str:
 def dollars(value: Decimal | None) -> str:
     """Cents as dollars: `$10.00`."""
     return f"${(value or Decimal(0)) / 100:,.2f}"
+
+
+def price(cents: Decimal, currency: str) -> str:
+    """What is paid: `$14.99`, or `14.99 EUR` in a currency without a sign here."""
+    if currency == "usd":
+        return f"-{dollars(-cents)}" if cents < 0 else dollars(cents)
+
+    return f"{cents / 100:,.2f} {currency.upper()}"
+
+
+def signed_dollars(cents: Decimal) -> str:
+    """Cents as dollars, a loss with its sign in front: `-$3.20`."""
+    return price(cents, "usd")
+
+
+def small(cents: Decimal | str) -> str:
+    """A cost as people say it: `13.17 ¢` below a dollar, `$2.45` from there on."""
+    value = Decimal(cents)
+
+    return dollars(value) if value >= CENTS_IN_A_DOLLAR else f"{money.display_cents(value)} ¢"
+
+
+def date_of(at: datetime, zone: str) -> str:
+    """The day alone, with its year: `25 November 2026`."""
+    here = local(at, zone)
+
+    return f"{here.day} {here:%B %Y}"
+
+
+def month_of(day: date) -> str:
+    """`November 2026`."""
+    return f"{day:%B %Y}"
+
+
+def weekday_of(day: date) -> str:
+    """`Wed 25 Nov`."""
+    return f"{day:%a} {day.day} {day:%b}"
 
 
 def number(value: int | Decimal | None) -> str:
@@ -195,6 +238,7 @@ def _word(table: dict[str, str]) -> Callable[[str | None], str]:
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "listed": listed,
     "lower_first": lower_first,
+    "upper_first": upper_first,
     "caller_face": caller_face,
     "hue": hue,
     "own_picture": own_picture,
@@ -203,6 +247,12 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "cents": cents,
     "exact_cents": exact_cents,
     "dollars": dollars,
+    "price": price,
+    "signed_dollars": signed_dollars,
+    "small": small,
+    "date_of": date_of,
+    "month_of": month_of,
+    "weekday_of": weekday_of,
     "number": number,
     "plural": plural,
     "phone": phone,
