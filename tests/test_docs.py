@@ -99,7 +99,7 @@ def test_documented_regions_are_the_code_s():
 
 
 def test_settings_are_read_in_one_place():
-    """PATH is no setting, nor what systemd tells its services; the simulator as a program of its own takes its account from the vendor's variables."""
+    """PATH is no setting, nor what systemd tells a service; the simulator as a program has the vendor's variables."""
     reads = re.compile(r"os\.(?:environ(?:\.get\(|\[)|getenv\()(?!\"(?:PATH|NOTIFY_SOCKET)\")")
 
     none(

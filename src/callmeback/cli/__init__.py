@@ -21,7 +21,10 @@ COMMANDS: Final = {
     "books": "Books: close a day, check, export, margins.",
     "rates": "What vendors charge: list, set, history, reprice.",
     "coupons": "Codes that make a pack cheaper.",
+    "report": "Balances, volume, personas, margin, vendors' costs, dearest calls.",
     "doctor": "What is wrong, and what to do about it.",
+    "inspect": "Inside the database: statements, tables, indexes, locks, memory, sessions.",
+    "logs": "What the services wrote: followed, filtered.",
     "psql": "A shell in the database.",
 }
 

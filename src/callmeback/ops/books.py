@@ -5,7 +5,7 @@ change that file too, and wherever it was copied.
 """
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -109,13 +109,17 @@ def publish(folder: Path, seal: Seal) -> Path:
     return path
 
 
+# What could not be asked is not in order, nor is what somebody should look at.
+_WEIGHT: Final[Mapping[str, Outcome]] = {"green": "green", "warning": "red", "red": "red", "skipped": "unknown"}
+
+
 async def check_own(db: Database, days: Period, folder: Path) -> list[Finding]:
     """Our books by themselves: the doctor's proofs, costs at their rates, sealed days, what was published of them."""
     verdicts = await doctor.prove(db, ["money"])
     found = [
         Finding(
             name=verdict.name,
-            verdict=verdict.verdict if verdict.verdict in ("green", "red") else "unknown",
+            verdict=_WEIGHT[verdict.verdict],
             summary=verdict.what_to_do,
             objects=tuple(f"{symptom.object}: {symptom.detail}" for symptom in verdict.objects),
         )

@@ -5,13 +5,15 @@ Each kind of work has its own loop, so that a slow carrier never delays the clea
 
 import asyncio
 import signal
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
+import structlog
 import uvloop
 
-from callmeback import errors, logs
+from callmeback import errors, logs, traces
 from callmeback.domain import reaping, upkeep
 from callmeback.ops import notify
 from callmeback.payments import events as payment_events
@@ -25,6 +27,7 @@ from callmeback.providers.stripe import Cashier
 from callmeback.providers.twilio import Carrier
 from callmeback.settings import Settings
 from callmeback.voice import accounts
+from callmeback.worker.figures import LOOK_EVERY_S, Figures, open_to
 from callmeback.worker.witness import Witness
 
 POOL_MAX: Final = 4
@@ -73,7 +76,10 @@ async def serve(settings: Settings, stopping: asyncio.Event | None = None) -> No
     try:
         async with Database.open(dsn, name="worker", max_size=POOL_MAX, wait_s=settings.pool_wait_s) as db:
             notify.ready()
-            await keep(duties(settings, db, carrier, cashier, mailer), stopping)
+            shown = Figures(db)
+            figures = Duty("figures", LOOK_EVERY_S, shown.look)
+            async with open_to(settings, shown):
+                await keep([*duties(settings, db, carrier, cashier, mailer), figures], stopping, shown)
     finally:
         await carrier.aclose()
         await cashier.aclose()
@@ -138,9 +144,9 @@ def duties(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier,
     )
 
 
-async def keep(work: Sequence[Duty], stopping: asyncio.Event) -> None:
+async def keep(work: Sequence[Duty], stopping: asyncio.Event, shown: Figures | None = None) -> None:
     """Do every duty in its rhythm until `stopping`; then let what runs finish, within its bound."""
-    tasks = [asyncio.create_task(_keep(duty, stopping), name=duty.name) for duty in work]
+    tasks = [asyncio.create_task(_keep(duty, stopping, shown), name=duty.name) for duty in work]
     await stopping.wait()
     _, late = await asyncio.wait(tasks, timeout=STOP_WITHIN_S)
     for task in late:
@@ -149,17 +155,22 @@ async def keep(work: Sequence[Duty], stopping: asyncio.Event) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _keep(duty: Duty, stopping: asyncio.Event) -> None:
+async def _keep(duty: Duty, stopping: asyncio.Event, shown: Figures | None) -> None:
+    structlog.contextvars.bind_contextvars(duty=duty.name)
     while not stopping.is_set():
-        pause = duty.every_s
+        pause, begun, failed = duty.every_s, time.monotonic(), True
         try:
-            await duty.work()
+            with traces.span(duty.name):
+                await duty.work()
+            failed = False
         except (errors.CallMeBackError, OSError) as exc:
             _log.warning("duty_failed", duty=duty.name, error=type(exc).__name__)
             pause = min(pause, RETRY_S)
         except Exception:
             # A fault in one duty must not end the others; it is loud in the log, and tried again.
             _log.exception("duty_broke", duty=duty.name)
+        if shown is not None:
+            shown.note(duty.name, time.monotonic() - begun, failed=failed)
         try:
             await asyncio.wait_for(stopping.wait(), pause)
         except TimeoutError:
