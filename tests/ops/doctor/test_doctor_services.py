@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from tests.ops.doctor.patients import check, named, said
 
-from callmeback.ops import doctor
+from callmeback.ops import doctor, loglines
 from callmeback.ops.doctor import Patient, Verdict
 from callmeback.ops.doctor.verdicts import Check
 from callmeback.pg import home
@@ -104,6 +104,22 @@ async def test_a_proxy_must_turn_a_wrong_key_away(tmp_path: Path):
     assert "answers 200 to a key that doesn't exist" in said(trusting)
 
 
+async def test_wrong_keys_are_counted_by_the_audit(tmp_path: Path):
+    asked = check("services", "keys that come are known")
+    none = await verdict_of(patient_at(tmp_path), asked)
+    file = loglines.file_of(tmp_path, "proxy")
+    file.parent.mkdir()
+    line = {"event": "sql", "level": "info", "timestamp": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.000Z}"}
+    few = [json.dumps(line | {"sql": {"status": status}}) for status in [200] * 50 + [401] * 5]
+    file.write_text("\n".join(few) + "\n")
+    usual = await verdict_of(patient_at(tmp_path), asked)
+    file.write_text("\n".join(few * 6) + "\n")
+    many = await verdict_of(patient_at(tmp_path), asked)
+
+    assert [each.verdict for each in (none, usual, many)] == ["skipped", "green", "warning"]
+    assert "30 requests" in said(many)
+
+
 async def test_a_worker_that_hangs_is_noticed(tmp_path: Path):
     asked = check("services", "the worker works")
     none = await verdict_of(patient_at(tmp_path), asked)
@@ -125,6 +141,43 @@ async def test_secrets_that_others_may_read_are_red(tmp_path: Path):
 
     assert (good.verdict, bad.verdict) == ("green", "red")
     assert "mode 644" in said(bad)
+
+
+RUN = {"id": "b1", "state": "done", "detail": None}
+
+
+def noted(folder: Path, **runs: tuple[str, float]) -> None:
+    """Write runs down as backups do: the state, and how many hours ago."""
+    known = {}
+    for kind, (state, hours) in runs.items():
+        run = RUN | {"state": state, "finished_at": f"{datetime.now(UTC) - timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}"}
+        known[kind] = {"done": run if state == "done" else None, "tried": run}
+    (folder / "backups.json").write_text(json.dumps(known))
+
+
+async def test_backups_must_be_of_today_and_drills_of_this_week(tmp_path: Path):
+    young = msgspec.structs.replace(patient_at(tmp_path), age=timedelta(hours=3))
+    old = msgspec.structs.replace(patient_at(tmp_path), age=timedelta(days=40))
+    names = ["there is a backup of today", "a backup was restored lately", "no backup is damaged"]
+
+    async def verdicts(patient: Patient) -> list[str]:
+        return [(await verdict_of(patient, check("backups", name))).verdict for name in names]
+
+    without = await verdicts(young), await verdicts(old)
+    noted(tmp_path, base=("done", 5), drill=("done", 70))
+    good = await verdicts(old)
+    noted(tmp_path, full=("done", 40), drill=("done", 300))
+    late = await verdicts(old)
+    noted(tmp_path, base=("done", 5), drill=("done", 5), verify=("failed", 1), logical=("failed", 1))
+    damaged = await verdict_of(old, check("backups", names[2]))
+    (tmp_path / "backups.json").write_text("{")
+    unreadable = await verdicts(old)
+
+    assert without == (["warning", "warning", "green"], ["red", "red", "green"])
+    assert good == ["green", "green", "green"]
+    assert late == ["red", "red", "green"]
+    assert (damaged.verdict, sorted(named(damaged))) == ("red", ["logical", "verify"])
+    assert unreadable == ["skipped", "skipped", "skipped"]
 
 
 def certificate(folder: Path, begins: str, ends: str) -> tuple[Path, Path]:
