@@ -47,6 +47,8 @@ REFUND_EVERY, DISPUTE_EVERY = 20, 40
 TALK_DAYS = (6, 20, 33)
 CHANGE_DAY, REFUND_DAY, DISPUTE_DAY, VERDICT_DAY = 12, 18, 22, 30
 PATIENCE_S = 900.0
+# Shorter than the other side keeps a connection, who else would close one on which we are just asking.
+KEEP_ALIVE_S = 1.0
 # A machine that is busy with something else is asked again.
 ATTEMPTS_MAX, AGAIN_AFTER_S = 5, 1.0
 DUPLICATES = 0.3
@@ -89,7 +91,12 @@ class Month:
         self._people = people
         self._say = say
         self._chance = random.Random(SEED)
-        self._bank = httpx.AsyncClient(base_url=stage.simulator, timeout=PATIENCE_S, trust_env=False)
+        self._bank = httpx.AsyncClient(
+            base_url=stage.simulator,
+            timeout=PATIENCE_S,
+            limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_S),
+            trust_env=False,
+        )
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._calls = 0
         self._refusals = 0
