@@ -4,8 +4,9 @@ import json
 
 import psycopg
 import pytest
-from tests.ops.doctor.patients import run
+from click.testing import CliRunner, Result
 
+from callmeback import cli
 from callmeback.domain import reports
 from callmeback.ops import inspection
 
@@ -25,9 +26,13 @@ def house(module_database_url: str) -> str:
     return module_database_url
 
 
+def run(*arguments: str, url: str) -> Result:
+    return CliRunner().invoke(cli.app, arguments, env={"DATABASE_URL": url})
+
+
 def items(*arguments: str, url: str) -> list[dict[str, object]]:
-    answer = run(*arguments, "--json", DATABASE_URL=url)
-    assert answer.returncode == 0, answer.stderr
+    answer = run(*arguments, "--json", url=url)
+    assert answer.exit_code == 0, answer.output
     found: list[dict[str, object]] = json.loads(answer.stdout)["items"]
 
     return found
@@ -46,24 +51,24 @@ def test_every_report_of_section_13_answers(house: str):
 def test_one_account_is_found_by_mail_or_id(house: str):
     by_mail = items("report", "balances", "--user", "ANN@example.org", url=house)
     by_id = items("report", "balances", "--user", "user_1", url=house)
-    nobody = run("report", "balances", "--user", "ben@example.org", DATABASE_URL=house)
-    everybody = run("report", "margin", "--user", "user_1", DATABASE_URL=house)
+    nobody = run("report", "balances", "--user", "ben@example.org", url=house)
+    everybody = run("report", "margin", "--user", "user_1", url=house)
 
     assert by_mail == by_id
     assert [(row["email"], row["available_credits"], row["tier"]) for row in by_id] == [("ann@example.org", 3, "basic")]
-    assert (nobody.returncode, everybody.returncode) == (1, 1)
-    assert "no account" in nobody.stderr
+    assert (nobody.exit_code, everybody.exit_code) == (1, 1)
+    assert "no account" in nobody.output
 
 
 def test_reports_are_listed_and_printed(house: str):
-    listed = run("report", DATABASE_URL=house)
-    table = run("report", "low_credits", DATABASE_URL=house)
-    empty = run("report", "dearest_calls", DATABASE_URL=house)
+    listed = run("report", url=house)
+    table = run("report", "low_credits", url=house)
+    empty = run("report", "dearest_calls", url=house)
 
     assert all(name in listed.stdout for name in reports.REPORTS)
     assert "available_credits" in table.stdout and "ann@example.org" in table.stdout
     assert empty.stdout == "Nothing.\n"
-    assert run("report", "secrets", DATABASE_URL=house).returncode == 2
+    assert run("report", "secrets", url=house).exit_code == 2
 
 
 def test_every_inspection_answers(house: str):

@@ -135,6 +135,7 @@ def test_a_killed_process_is_told_by_the_log(ward: Ward):
     assert answers.verdict == "green"
 
 
+@pytest.mark.proof
 def test_a_stopped_server_is_silent_and_told_so(ward: Ward):
     os.kill(ward.running.pid, signal.SIGSTOP)
     try:
