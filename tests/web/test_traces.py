@@ -55,7 +55,7 @@ class Recorder(TracerProvider, Tracer):
         with trace.use_span(self.start_span(*args, **options), record_exception=False, set_status_on_exception=False):
             yield self.made[-1]
 
-    def start_as_current_span(self, name: str, context: Any = None, kind: Any = SpanKind.INTERNAL,  # type: ignore[override]
+    def start_as_current_span(self, name: str, context: Any = None, kind: Any = SpanKind.INTERNAL,
                               attributes: Any = None, **_: Any) -> Any:  # fmt: skip
         return self._as_current(name, context, kind, attributes)
 
