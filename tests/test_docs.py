@@ -34,7 +34,6 @@ DECISION_PARTS = ("## Context", "## Decision", "## Consequences", "## Rejected")
 FAULTS = {"m": 17, "c": 12, "s": 16, "d": 13}
 LATER = {
     "c05": "schedules", "c08": "schedules", "c11": "schedules",
-    "d10": "backup and recovery",
 }  # fmt: skip
 # Faults that a sentence in docs/differences.md answers, since no test can.
 SAID = {"d08"}

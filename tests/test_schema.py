@@ -33,7 +33,7 @@ GLOBAL_TABLES = {
     "proxy_state", "subscription_tiers", "service_rates", "price_versions", "card_in_force",
     "dial_buckets", "blocked_numbers", "login_attempts", "token_blacklist", "one_time_tokens", "payment_events",
     "unknown_caller_attempts", "schema_migrations", "schema_repeatable", "call_cost_events",
-    "credit_packs", "coupons", "sealed_days", "closing_days", "jobs",
+    "credit_packs", "coupons", "sealed_days", "closing_days", "jobs", "backups",
 }  # fmt: skip
 # Kept without a foreign key, each with its reason in a decision record: a month is dropped at once; a version is never
 # deleted once a call points at it.

@@ -133,6 +133,24 @@ class ServerFailed(CallMeBackError):
     code = "server_failed"
 
 
+class BackupFailed(CallMeBackError):
+    """The backup could not be made."""
+
+    code = "backup_failed"
+
+
+class BackupDamaged(CallMeBackError):
+    """A backup is not what was written."""
+
+    code = "backup_damaged"
+
+
+class RestoreRefused(CallMeBackError):
+    """This can't be restored."""
+
+    code = "restore_refused"
+
+
 class VendorFailed(CallMeBackError):
     """A service that the call depends on did not answer as it should."""
 
@@ -379,6 +397,12 @@ class UnknownTimezone(CallMeBackError):
     code = "unknown_timezone"
 
 
+class CalendarInvalid(CallMeBackError):
+    """This is no calendar with one event."""
+
+    code = "calendar_invalid"
+
+
 class TimePast(CallMeBackError):
     """This time is past."""
 
@@ -389,12 +413,6 @@ class TooManySchedules(CallMeBackError):
     """So many calls are planned already; end or cancel some first."""
 
     code = "too_many_schedules"
-
-
-class ScheduleTooDense(CallMeBackError):
-    """Two calls of a schedule must be at least five minutes apart."""
-
-    code = "schedule_too_dense"
 
 
 class NotWaiting(CallMeBackError):

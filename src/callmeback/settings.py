@@ -22,6 +22,7 @@ DEFAULT_REGIONS: Final = (
     "PL", "CZ", "SK", "HU", "SI", "EE", "LV", "LT", "GR", "MT", "CY", "AU", "NZ", "JP", "SG", "KR",
 )  # fmt: skip
 MIN_SECRET_LENGTH: Final = 32
+MIN_PASSPHRASE_LENGTH: Final = 12
 MAX_PORT: Final = 65_535
 PROXY_PORT: Final = 3_000
 WORKER_PORT: Final = 8_001
@@ -61,6 +62,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stripe_webhook_secret: str | None = None
     stripe_base_url: str | None = None
 
+    backup_dir: Path | None = None
+    backup_mirror: str | None = None
+    backup_passphrase: str | None = None
+    backup_days: int = 30
+    backup_schedule: bool = True
+    backup_stanza: str | None = None
+    aws_access_key_id: str | None = None
+    aws_secret_access_key: str | None = None
+    aws_region: str | None = None
+    aws_endpoint_url: str | None = None
+
     listener_model: str = "flux-general-en"
     brain_model: str = "gpt-oss-120b"
     brain_fallback_model: str = "qwen-3-235b-a22b-instruct-2507"
@@ -83,6 +95,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def base_url(self) -> str:
         """Where callers and vendors reach us, without a slash at the end."""
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    @property
+    def backup_folder(self) -> Path:
+        """Where the repository of backups is."""
+        return self.backup_dir or self.home / "backups"
 
     def simulated(self, vendor: Vendor) -> bool:
         """Whether this vendor is played by our simulator: it has neither a key nor a base URL."""
@@ -113,7 +130,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings(home={str(self.home)!r}, host={self.host!r}, port={self.port}, env={self.env!r}, …)"
 
 
-_VENDOR_FIELDS: Final = ("twilio_", "deepgram_", "cerebras_", "elevenlabs_", "stripe_")
+_VENDOR_FIELDS: Final = ("twilio_", "deepgram_", "cerebras_", "elevenlabs_", "stripe_", "aws_")
 
 
 def variable(field: str) -> str:
@@ -125,12 +142,16 @@ def variable(field: str) -> str:
 
 
 def _parse(field: str, raw: str) -> object:
-    if field == "home":
+    if field in ("home", "backup_dir"):
         return Path(raw).expanduser().absolute()
     if field in ("port", "proxy_port", "worker_port"):
         return _whole(field, raw, 1, MAX_PORT)
-    if field == "proxy_audit_parameters":
+    if field in ("proxy_audit_parameters", "backup_schedule"):
         return _choice(field, raw)
+    if field == "backup_days":
+        return _whole(field, raw, 1, 3_650)
+    if field == "backup_passphrase" and len(raw) < MIN_PASSPHRASE_LENGTH:
+        raise errors.ConfigurationError(f"{variable(field)} must have at least {MIN_PASSPHRASE_LENGTH} characters")
     if field == "pool_max":
         return _whole(field, raw, 1, 1_000)
     if field in ("pool_wait_s", "pool_idle_s"):

@@ -62,7 +62,7 @@ REVIEWED = {
         "call_schedules.tzdata_version", "scheduled_calls.timezone", "users.locale", "users.timezone",
     ),
     "operators, machines and files": (
-        "sealed_days.sealed_by",
+        "sealed_days.sealed_by", "backups.detail", "backups.id", "backups.parent_id",
         "admin_users.granted_by", "api_keys.cidrs", "api_keys.created_by", "api_keys.name",
         "jobs.claimed_by", "named_statements.parameter_types", "open_calls.dial_claimed_by",
         "scheduled_calls.claimed_by",

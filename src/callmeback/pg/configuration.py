@@ -89,6 +89,8 @@ def _settings(place: Place, binaries: Binaries, port: int) -> dict[str, str]:
         "max_wal_size": "2GB",
         "min_wal_size": "256MB",
         "checkpoint_timeout": "10min",
+        # A restored folder is ready when it has recovered, not when it could be read on the way there.
+        "hot_standby": "off",
         "random_page_cost": "1.1",
         "jit": "off",
         "track_io_timing": "on",
@@ -116,7 +118,9 @@ def _archiving(place: Place, binaries: Binaries, on: bool) -> dict[str, str]:
     if not on:
         return {"archive_mode": "off"}
     command = f"sh {shlex.quote(str(place.state / 'archive.sh'))}".replace("%", "%%") + ' "%p" "%f"'
-    settings = {"archive_mode": "on", "archive_command": command, "archive_timeout": "10s", "wal_level": "replica"}
+    settings = {"archive_mode": "on", "archive_command": command, "wal_level": "replica"}
+    # The server counts in whole seconds and a segment has to be packed, and all in all no commit waits for 10 s.
+    settings["archive_timeout"] = "8s"
     if binaries.major >= 17:
         settings["summarize_wal"] = "on"
 

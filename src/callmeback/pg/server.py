@@ -136,16 +136,18 @@ def start(
     candidates: list[Binaries] | None = None,
     durable: bool = True,
     archive: bool = True,
+    held: int | None = None,
 ) -> Server:
     """Start the server of a home, after making it if it is new; ready for connections when this returns.
 
     Call it from the main thread: the kernel stops the server when the thread that started it ends. The owner's password
     is made from `role_secret`, or from the home's generated one. `candidates` are the programs to choose from; a server
-    that isn't `durable` may lose everything in a crash, for tests.
+    that isn't `durable` may lose everything in a crash, for tests. `held` is the home's lock of a caller who has it; it
+    is the server's to close from now on.
     Raises AlreadyRunning, ConfigurationError, ServerFailed.
     """
     home = homes.prepare(home)
-    lock = homes.lock(home)
+    lock = homes.lock(home) if held is None else held
     try:
         homes.forget_run(home)
         place = places.find(home)

@@ -207,6 +207,8 @@ CREATE FUNCTION public.add_occurrence(p_user_id text, p_schedule_id text, p_id t
 DECLARE
     c_least_distance CONSTANT interval := '5 minutes';
     v call_schedules;
+    v_status text := p_status;
+    v_outcome text := p_outcome;
     v_is_new boolean;
 BEGIN
     IF NOT acts_for(p_user_id) THEN
@@ -230,8 +232,10 @@ BEGIN
     WHERE o.user_id = p_user_id AND o.schedule_id = p_schedule_id
         AND o.occurrence > p_occurrence - c_least_distance AND o.occurrence < p_occurrence + c_least_distance
         AND o.occurrence <> p_occurrence AND o.status <> 'canceled';
-    IF FOUND THEN
-        RAISE EXCEPTION 'two calls of a schedule are % apart at least', c_least_distance USING ERRCODE = 'CM031';
+    -- Where a zone's clock goes back by half an hour, say. It is seen, and not rung.
+    IF FOUND AND p_status = 'scheduled' THEN
+        v_status := 'canceled';
+        v_outcome := 'too_close';
     END IF;
     INSERT INTO scheduled_calls (
         id, user_id, persona_id, phone_number, scheduled_time, status, outcome, schedule_id, occurrence,
@@ -239,7 +243,7 @@ BEGIN
         retries_max, retry_after_minutes, retry_within_minutes, retry_on_busy, retry_on_no_answer,
         quiet_from, quiet_until, timezone
     ) VALUES (
-        p_id, p_user_id, v.persona_id, v.phone_number, p_occurrence, p_status, p_outcome, p_schedule_id, p_occurrence,
+        p_id, p_user_id, v.persona_id, v.phone_number, p_occurrence, v_status, v_outcome, p_schedule_id, p_occurrence,
         p_occurrence + make_interval(mins => v.grace_minutes), v.call_pretext, v.call_scenario, v.requested_seconds,
         v.reminder_minutes, v.retries_max, v.retry_after_minutes, v.retry_within_minutes, v.retry_on_busy,
         v.retry_on_no_answer, v.quiet_from, v.quiet_until, v.timezone
@@ -259,7 +263,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION public.add_occurrence(p_user_id text, p_schedule_id text, p_id text, p_occurrence timestamp with time zone, p_status text, p_outcome text) IS 'Gives an occurrence of a schedule its row, once; NULL, or one past the end, ends the schedule. True when the row is new.';
+COMMENT ON FUNCTION public.add_occurrence(p_user_id text, p_schedule_id text, p_id text, p_occurrence timestamp with time zone, p_status text, p_outcome text) IS 'Gives an occurrence of a schedule its row, once; NULL, or one past the end, ends the schedule. One within five minutes of another is canceled. True when the row is new.';
 
 SET default_tablespace = '';
 
@@ -1152,7 +1156,7 @@ $$;
 
 COMMENT ON FUNCTION public.claim_reminders(p_limit integer) IS 'Texts before calls that are due, each handed out once: one that is lost on its way is not sent again.';
 
-CREATE FUNCTION public.claim_schedules(p_limit integer) RETURNS TABLE(user_id text, id text, rrule text, starts_at_local text, timezone text, materialised_until timestamp with time zone, grace_minutes integer)
+CREATE FUNCTION public.claim_schedules(p_limit integer) RETURNS TABLE(user_id text, id text, rrule text, starts_at_local text, timezone text, materialised_until timestamp with time zone, grace_minutes integer, asked_at timestamp with time zone)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $$
@@ -1160,7 +1164,8 @@ CREATE FUNCTION public.claim_schedules(p_limit integer) RETURNS TABLE(user_id te
 BEGIN
     RETURN QUERY
     SELECT
-        s.user_id::text, s.id::text, s.rrule, s.starts_at_local, s.timezone, s.materialised_until, s.grace_minutes
+        s.user_id::text, s.id::text, s.rrule, s.starts_at_local, s.timezone, s.materialised_until, s.grace_minutes,
+        clock_timestamp()
     FROM call_schedules AS s
     WHERE s.materialised_until <= clock_timestamp() AND s.paused_at IS NULL
     ORDER BY s.materialised_until
@@ -1244,7 +1249,7 @@ DECLARE
 BEGIN
     IF TG_OP = 'UPDATE' THEN
         IF OLD.status <> 'scheduled' THEN
-            RAISE EXCEPTION 'the call no longer waits' USING ERRCODE = 'CM032';
+            RAISE EXCEPTION 'the call no longer waits' USING ERRCODE = 'CM031';
         ELSIF NEW.latest_start_at IS NOT DISTINCT FROM OLD.latest_start_at THEN
             NEW.latest_start_at := NEW.scheduled_time + (OLD.latest_start_at - OLD.scheduled_time);
         END IF;
@@ -2786,8 +2791,8 @@ DECLARE
         'add_retry', 'calendar_feed_user', 'claim_due', 'claim_jobs', 'claim_reminders', 'claim_schedules', 'ensure_jobs',
         'extend_job', 'finish_due', 'finish_job', 'halt_schedule', 'place_due', 'refusal_code', 'request_job', 'settle_due',
         'keep_answer', 'key_functions', 'key_relations', 'learn_statement', 'make_key_view', 'make_key_views',
-        'price_whole_usage', 'proxy_keys', 'proxy_statements', 'proxy_version', 'refresh_card', 'require_card_in_force',
-        'statement_statistics', 'take_scope'
+        'price_whole_usage', 'proxy_keys', 'proxy_statements', 'proxy_version', 'recompute_schedule', 'refresh_card',
+        'require_card_in_force', 'statement_statistics', 'take_scope'
     ];
 BEGIN
     RETURN QUERY
@@ -2816,9 +2821,9 @@ DECLARE
     ];
     -- Money, calls, proofs of identity and what carriers and vendors said: each has functions that keep its rules.
     c_by_functions CONSTANT text[] := ARRAY[
-        'admin_users', 'budget_notices', 'calendar_feeds', 'call_cost_breakdowns', 'call_cost_events', 'calls',
-        'card_in_force', 'carrier_events',
-        'closing_days', 'coupons', 'credit_grants', 'credit_packs', 'credit_transactions', 'dial_buckets',
+        'admin_users', 'backups', 'budget_notices', 'calendar_feeds', 'call_cost_breakdowns', 'call_cost_events', 'calls',
+        'card_in_force', 'carrier_events', 'closing_days', 'coupons', 'credit_grants', 'credit_packs',
+        'credit_transactions', 'dial_buckets',
         'disputes', 'erasures', 'idempotency_keys', 'jobs', 'login_attempts', 'one_time_tokens', 'open_calls',
         'payment_authorizations', 'payment_events', 'payments', 'phones', 'price_versions', 'purchases', 'refunds',
         'sealed_days', 'service_rates', 'subscription_tiers', 'subscriptions', 'token_blacklist', 'user_credits'
@@ -3809,6 +3814,39 @@ END
 $$;
 
 COMMENT ON FUNCTION public.receive_payment(p_payment public.payments) IS 'Notes money that came in; false where it was noted before. The caller holds the account.';
+
+CREATE FUNCTION public.recompute_schedule(p_user_id text, p_schedule_id text, p_tzdata_version text, p_id text, p_occurrence timestamp with time zone) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_rows integer;
+BEGIN
+    UPDATE call_schedules AS s
+    SET tzdata_version = p_tzdata_version
+    WHERE s.user_id = p_user_id AND s.id = p_schedule_id AND s.materialised_until IS NOT NULL;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    -- One whose time has come, was moved by its owner, or is taken by a worker stays as it is.
+    DELETE FROM scheduled_calls AS o
+    WHERE o.user_id = p_user_id AND o.schedule_id = p_schedule_id AND o.status = 'scheduled'
+        AND o.occurrence > v_now AND o.scheduled_time = o.occurrence
+        AND o.occurrence IS DISTINCT FROM p_occurrence;
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    IF v_rows = 0 THEN
+        RETURN false;
+    END IF;
+    UPDATE call_schedules AS s
+    SET remaining_count = s.remaining_count + v_rows, materialised_until = v_now
+    WHERE s.user_id = p_user_id AND s.id = p_schedule_id;
+    PERFORM add_occurrence(p_user_id, p_schedule_id, p_id, p_occurrence);
+    RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION public.recompute_schedule(p_user_id text, p_schedule_id text, p_tzdata_version text, p_id text, p_occurrence timestamp with time zone) IS 'Puts a schedule''s next occurrence where the new data of its zone have it. True when that is another instant.';
 
 CREATE FUNCTION public.record_cost_events(p_user_ids text[], p_call_ids text[], p_event_type text) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -6303,7 +6341,7 @@ CREATE TABLE public.call_schedules (
     CONSTRAINT call_schedules_problem CHECK ((problem ~ '^[a-z_]{1,64}$'::text)),
     CONSTRAINT call_schedules_quiet_both CHECK (((quiet_from IS NULL) = (quiet_until IS NULL))),
     CONSTRAINT call_schedules_remaining CHECK ((remaining_count >= 0)),
-    CONSTRAINT call_schedules_reminder CHECK (((reminder_minutes >= 1) AND (reminder_minutes <= 1440))),
+    CONSTRAINT call_schedules_reminder CHECK (((reminder_minutes >= 0) AND (reminder_minutes <= 1440))),
     CONSTRAINT call_schedules_requested CHECK (((requested_seconds >= 60) AND (requested_seconds <= 14400))),
     CONSTRAINT call_schedules_retries CHECK (((retries_max >= 0) AND (retries_max <= 5))),
     CONSTRAINT call_schedules_retry_after CHECK (((retry_after_minutes >= 1) AND (retry_after_minutes <= 240))),
@@ -6333,7 +6371,7 @@ COMMENT ON COLUMN public.call_schedules.requested_seconds IS 'Longest talk that 
 
 COMMENT ON COLUMN public.call_schedules.grace_minutes IS 'So long after its time a call may still begin; then it is missed.';
 
-COMMENT ON COLUMN public.call_schedules.reminder_minutes IS 'A text so long before the call; NULL is none.';
+COMMENT ON COLUMN public.call_schedules.reminder_minutes IS 'A text so long before the call; 0 is none, NULL is what the person prefers.';
 
 COMMENT ON COLUMN public.call_schedules.retries_max IS 'How often a busy or unanswered call is tried again.';
 
@@ -6911,7 +6949,7 @@ CREATE TABLE public.scheduled_calls (
     CONSTRAINT scheduled_calls_grace CHECK (((latest_start_at >= scheduled_time) AND (latest_start_at <= (scheduled_time + '1 day'::interval)))),
     CONSTRAINT scheduled_calls_outcome CHECK ((outcome ~ '^[a-z_]{1,64}$'::text)),
     CONSTRAINT scheduled_calls_quiet_both CHECK (((quiet_from IS NULL) = (quiet_until IS NULL))),
-    CONSTRAINT scheduled_calls_reminder CHECK (((reminder_minutes >= 1) AND (reminder_minutes <= 1440))),
+    CONSTRAINT scheduled_calls_reminder CHECK (((reminder_minutes >= 0) AND (reminder_minutes <= 1440))),
     CONSTRAINT scheduled_calls_requested CHECK (((requested_seconds >= 60) AND (requested_seconds <= 14400))),
     CONSTRAINT scheduled_calls_retries CHECK (((retries_max >= 0) AND (retries_max <= 5))),
     CONSTRAINT scheduled_calls_retry_after CHECK (((retry_after_minutes >= 1) AND (retry_after_minutes <= 240))),
@@ -7270,6 +7308,41 @@ COMMENT ON COLUMN public.api_keys.revoked_at IS 'Set once, for good.';
 COMMENT ON COLUMN public.api_keys.version IS 'Value of proxy_state.version at the last change of the key or its statements.';
 
 COMMENT ON COLUMN public.api_keys.created_by IS 'The system account that ran the command.';
+
+CREATE TABLE public.backups (
+    id text NOT NULL,
+    kind text NOT NULL,
+    state text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone NOT NULL,
+    database_bytes bigint,
+    stored_bytes bigint,
+    parent_id text,
+    is_mirrored boolean DEFAULT false NOT NULL,
+    detail text,
+    CONSTRAINT backups_database_bytes CHECK ((database_bytes >= 0)),
+    CONSTRAINT backups_id CHECK ((id ~ '^[0-9A-Za-z-]{8,64}$'::text)),
+    CONSTRAINT backups_kind CHECK ((kind = ANY (ARRAY['full'::text, 'base'::text, 'incremental'::text, 'logical'::text, 'verify'::text, 'drill'::text]))),
+    CONSTRAINT backups_state CHECK ((state = ANY (ARRAY['done'::text, 'failed'::text]))),
+    CONSTRAINT backups_stored_bytes CHECK ((stored_bytes >= 0)),
+    CONSTRAINT backups_times CHECK ((finished_at >= started_at))
+);
+
+COMMENT ON TABLE public.backups IS 'Backups, checks of them and drills, as they ended; the backups themselves are files.';
+
+COMMENT ON COLUMN public.backups.started_at IS 'When it began, by the clock of the server or, for checks and drills, of the machine.';
+
+COMMENT ON COLUMN public.backups.finished_at IS 'When it ended.';
+
+COMMENT ON COLUMN public.backups.database_bytes IS 'Size of all databases then.';
+
+COMMENT ON COLUMN public.backups.stored_bytes IS 'Size of its sealed files.';
+
+COMMENT ON COLUMN public.backups.parent_id IS 'What an incremental backup builds upon.';
+
+COMMENT ON COLUMN public.backups.is_mirrored IS 'Whether the second place has it too.';
+
+COMMENT ON COLUMN public.backups.detail IS 'Why it failed, or what a check found; words of the house and of PostgreSQL''s tools.';
 
 CREATE TABLE public.budget_notices (
     user_id public.id NOT NULL,
@@ -7916,6 +7989,9 @@ ALTER TABLE ONLY public.admin_users
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.backups
+    ADD CONSTRAINT backups_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.blocked_numbers
     ADD CONSTRAINT blocked_numbers_pkey PRIMARY KEY (number);
 
@@ -8089,6 +8165,8 @@ ALTER TABLE ONLY public.user_preferences
 
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
+
+CREATE INDEX backups_kind_finished_idx ON public.backups USING btree (kind, finished_at);
 
 CREATE INDEX idx_api_keys_scope ON public.api_keys USING btree (scope_id);
 
@@ -8432,6 +8510,8 @@ ALTER TABLE public.admin_users ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.api_keys ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.backups ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.blocked_numbers ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.budget_notices ENABLE ROW LEVEL SECURITY;
@@ -8485,6 +8565,8 @@ ALTER TABLE public.erasures ENABLE ROW LEVEL SECURITY;
 CREATE POLICY house ON public.admin_users TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.api_keys TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.backups TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.blocked_numbers TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
@@ -9017,6 +9099,9 @@ GRANT ALL ON FUNCTION public.rate_in_force(p_vendor text, p_model text, p_unit t
 
 REVOKE ALL ON FUNCTION public.receive_payment(p_payment public.payments) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.recompute_schedule(p_user_id text, p_schedule_id text, p_tzdata_version text, p_id text, p_occurrence timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.recompute_schedule(p_user_id text, p_schedule_id text, p_tzdata_version text, p_id text, p_occurrence timestamp with time zone) TO callmeback_worker;
+
 REVOKE ALL ON FUNCTION public.record_cost_events(p_user_ids text[], p_call_ids text[], p_event_type text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.record_cost_events(p_user_ids text[], p_call_ids text[], p_event_type text) TO callmeback_voice;
 
@@ -9331,6 +9416,12 @@ GRANT SELECT(id, name, scope_id, mode, other_secret_until, expires_at, cidrs, ra
 GRANT SELECT(id, name, scope_id, mode, other_secret_until, expires_at, cidrs, rate_per_second, concurrency, learning_until, revoked_at, version, created_by, created_at) ON TABLE public.api_keys TO callmeback_worker;
 
 GRANT SELECT(id, name, scope_id, mode, other_secret_until, expires_at, cidrs, rate_per_second, concurrency, learning_until, revoked_at, version, created_by, created_at) ON TABLE public.api_keys TO callmeback_voice;
+
+GRANT SELECT(id, kind, state, started_at, finished_at, database_bytes, stored_bytes, parent_id, is_mirrored, detail) ON TABLE public.backups TO callmeback_readonly;
+
+GRANT SELECT(id, kind, state, started_at, finished_at, database_bytes, stored_bytes, parent_id, is_mirrored, detail) ON TABLE public.backups TO callmeback_worker;
+
+GRANT SELECT(id, kind, state, started_at, finished_at, database_bytes, stored_bytes, parent_id, is_mirrored, detail) ON TABLE public.backups TO callmeback_voice;
 GRANT SELECT ON TABLE public.budget_notices TO callmeback_api;
 
 GRANT SELECT(user_id, month, percent, noticed_at, told_at, claimed_until) ON TABLE public.budget_notices TO callmeback_readonly;

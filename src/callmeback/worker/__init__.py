@@ -27,6 +27,7 @@ from callmeback.providers.stripe import Cashier
 from callmeback.providers.twilio import Carrier
 from callmeback.settings import Settings
 from callmeback.voice import accounts
+from callmeback.worker.backups import Backups
 from callmeback.worker.figures import LOOK_EVERY_S, Figures, open_to
 from callmeback.worker.witness import Witness
 
@@ -42,6 +43,10 @@ ACCOUNTS_EVERY_S: Final = 10.0
 # Lost webhooks are found by this look at the provider's own list.
 CATCH_UP_EVERY_S: Final = 300.0
 BUDGETS_EVERY_S: Final = 60.0
+# A lost disk costs what was not shipped yet: at most this and archive_timeout.
+SHIP_EVERY_S: Final = 1.0
+NOTE_ERASURES_EVERY_S: Final = 5.0
+BACKUPS_EVERY_S: Final = 20.0
 # After a failure (the database restarts, say) the work is tried again at this pace.
 RETRY_S: Final = 1.0
 STOP_WITHIN_S: Final = 15.0
@@ -75,7 +80,7 @@ async def serve(settings: Settings, stopping: asyncio.Event | None = None) -> No
     mailer = Mailer(accounts.mail_config(settings))
     try:
         async with Database.open(dsn, name="worker", max_size=POOL_MAX, wait_s=settings.pool_wait_s) as db:
-            shown = Figures(db)
+            shown = Figures(db, settings.home)
             figures = Duty("figures", LOOK_EVERY_S, shown.look)
             async with open_to(settings, shown):
                 await keep([*duties(settings, db, carrier, cashier, mailer), figures], stopping, shown)
@@ -130,6 +135,13 @@ def duties(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier,
             # The lease brings it again: a mail server that is down isn't asked every second.
             _log.warning("budget_warning_failed", error=exc.code)
 
+    backups = Backups(settings, db)
+    safety = (
+        Duty("ship", SHIP_EVERY_S, backups.ship),
+        Duty("note erasures", NOTE_ERASURES_EVERY_S, backups.note_erasures),
+        Duty("backups", BACKUPS_EVERY_S, backups.schedule),
+    )
+
     return (
         Duty("beat", BEAT_EVERY_S, beat),
         Duty("reap", REAP_EVERY_S, reap),
@@ -141,6 +153,7 @@ def duties(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier,
         Duty("accounts", ACCOUNTS_EVERY_S, keep_accounts),
         Duty("catch up", CATCH_UP_EVERY_S, catch_up),
         Duty("budget warnings", BUDGETS_EVERY_S, warn_of_budgets),
+        *(safety if settings.backup_schedule else ()),
     )
 
 

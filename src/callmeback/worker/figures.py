@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -14,6 +15,7 @@ from prometheus_client.registry import Collector
 from callmeback import errors, logs
 from callmeback.domain import figures
 from callmeback.domain.figures import Figure
+from callmeback.ops.backup_record import last_runs
 from callmeback.pg.pool import Database
 from callmeback.providers.observed import ASKED
 from callmeback.settings import Settings
@@ -33,8 +35,9 @@ _log = logs.get_logger(__name__)
 class Figures(Collector):
     """What this worker did, and what it saw of the house when it looked last."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, home: Path) -> None:
         self._db = db
+        self._home = home
         self._runs: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._seconds: Counter[str] = Counter()
@@ -78,6 +81,7 @@ class Figures(Collector):
         yield from self._duties()
         yield from self._money()
         yield from self._calls()
+        yield from self._backups()
         stats = self._db.stats()
         pool = GaugeMetricFamily("callmeback_worker_connections", "Connections to the database.", labels=("state",))
         pool.add_metric(("idle",), stats.idle)
@@ -131,6 +135,19 @@ class Figures(Collector):
         self._fill(late, "schedule_lateness_seconds")
         self._fill(dial, "dial_lateness_seconds")
         yield from (open_, ended, late, dial)
+
+    def _backups(self) -> Iterator[Metric]:
+        age = GaugeMetricFamily(
+            "callmeback_backup_age_seconds", "Since the last one of a kind was done.", labels=("kind",)
+        )
+        failed = GaugeMetricFamily(
+            "callmeback_backup_failed", "1 where the last one of a kind failed.", labels=("kind",)
+        )
+        for kind, last in last_runs(self._home).items():
+            if last.done is not None:
+                age.add_metric((kind,), time.time() - last.done.finished_at.timestamp())
+            failed.add_metric((kind,), float(last.tried.state == "failed"))
+        yield from (age, failed)
 
     def _fill(self, family: GaugeMetricFamily, name: str) -> None:
         for figure in self._house:

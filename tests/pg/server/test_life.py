@@ -66,7 +66,7 @@ def test_it_is_set_as_the_house_says(folder: Path) -> None:
         "password_encryption": "scram-sha-256",
         "data_checksums": "on",
         "archive_mode": "on",
-        "archive_timeout": "10",
+        "archive_timeout": "8",
         "fsync": "on",
         "synchronous_commit": "on",
         "full_page_writes": "on",

@@ -3,48 +3,19 @@
 They are read from the file in which each run is written down, so that they are known without a database too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Final
 
-import msgspec
+from callmeback.ops.backup_record import last_runs
+from callmeback.ops.doctor.verdicts import Check, Finding, Patient
 
-from callmeback.ops.doctor.verdicts import Check, Finding, Patient, Skip
-
-FILE: Final = "backups.json"
 # A base backup is made daily, a drill weekly; each may be late by the time that it takes and a restart.
 BACKUP_EVERY: Final = timedelta(hours=26)
 DRILL_EVERY: Final = timedelta(days=8)
 # On an installation this young nothing had to be made yet.
 YOUNG: Final = timedelta(days=1)
 BASES: Final = ("full", "base")
-
-
-class Run(msgspec.Struct, frozen=True):
-    """How one run ended, as far as it matters here."""
-
-    id: str
-    state: str
-    finished_at: datetime
-    detail: str | None = None
-
-
-class Last(msgspec.Struct, frozen=True):
-    """Of a kind of run: the last that was done, and the last of all."""
-
-    done: Run | None
-    tried: Run
-
-
-def last_runs(folder: Path) -> Mapping[str, Last]:
-    """The last runs by kind (full, base, incremental, logical, verify, drill), as the home has them written down."""
-    try:
-        return msgspec.json.decode((folder / FILE).read_bytes(), type=dict[str, Last])
-    except FileNotFoundError:
-        return {}
-    except (OSError, msgspec.MsgspecError) as exc:
-        raise Skip(f"{FILE} of the home can't be read ({type(exc).__name__}).") from exc
 
 
 async def fresh(patient: Patient) -> Sequence[Finding]:

@@ -1,0 +1,92 @@
+"""`callmeback restore …`: a moment of the database in a folder, single rows, the whole in place, or a dump."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+
+from callmeback.cli import progress
+from callmeback.cli.output import json_option, show_json
+from callmeback.ops import backup_site, restore, restore_dump, restore_in_place, restore_rows
+from callmeback.settings import Settings
+
+NOW: Final = "now"
+
+
+class Moment(click.ParamType[datetime]):
+    """A time as RFC 3339, or `now`; one without an offset is this machine's local time."""
+
+    name = "TIME"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read it; wrong usage when it is none."""
+        if isinstance(value, datetime):
+            return value
+        if value == NOW:
+            return datetime.now(UTC)
+        try:
+            return datetime.fromisoformat(str(value)).astimezone(UTC)
+        except ValueError:
+            self.fail("a time such as 2026-11-26T14:30:00+01:00, or 2026-11-26 14:30 in local time", param, ctx)
+
+
+@click.group(name="restore", invoke_without_command=True)
+@click.option("--to", "until", type=Moment(), help="The moment; without it, as far as the archive goes.")
+@click.option("--into", "target", type=click.Path(path_type=Path), metavar="DIR", help="Make DIR a data folder.")
+@click.option("--in-place", is_flag=True, help="Replace the database; the old folder is kept.")
+@click.option("--dump", metavar="FILE", help="A dump: a file, or the id of a logical backup.")
+@click.option("--table", metavar="T", help="With --dump: this table alone.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    until: datetime | None,
+    target: Path | None,
+    in_place: bool,
+    dump: str | None,
+    table: str | None,
+    as_json: bool,
+) -> None:
+    """Restore a moment into a folder (--into), in place (--in-place), a dump (--dump), or rows."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if (target is not None) + in_place + (dump is not None) != 1:
+        raise click.UsageError("Say one of --into DIR, --in-place, --dump FILE, or the subcommand rows.")
+    if (table is not None and dump is None) or (until is not None and dump is not None):
+        raise click.UsageError("--table goes with --dump, and --to without it.")
+    with progress.shown() as report:
+        site = backup_site.open_site(Settings.from_env(), make=False)
+        if target is not None:
+            made = restore.into(site, until, target, report=report)
+            answer: object = {"backup_id": made.id, "folder": str(target.absolute())}
+            words = f"{target} is the database of backup {made.id}, recovered. Open it with PostgreSQL {made.major}."
+        elif in_place:
+            replaced = restore_in_place.in_place(site, until, report=report)
+            answer = replaced
+            kept = f" The old folder is {replaced.kept}: remove it when all is well." if replaced.kept else ""
+            words = f"The database is restored from backup {replaced.backup.id}. Start `callmeback up`.{kept}"
+        else:
+            assert dump is not None
+            done = restore_dump.restore_dump(site, dump, table, report=report)
+            answer, words = done, done.words
+    if as_json:
+        show_json(answer)
+    else:
+        click.echo(words)
+
+
+@command.command()
+@click.option("--table", required=True, metavar="T")
+@click.option("--where", "condition", required=True, metavar="SQL", help="Which rows, such as \"id = 'brad'\".")
+@click.option("--to", "until", required=True, type=Moment(), help="The moment at which they were there.")
+@json_option
+def rows(table: str, condition: str, until: datetime, as_json: bool) -> None:
+    """Bring deleted rows back as they were at a moment; rows that are there stay as they are."""
+    with progress.shown() as report:
+        site = backup_site.open_site(Settings.from_env(), make=False)
+        moved = restore_rows.rows(site, table, condition, until, report=report)
+    if as_json:
+        show_json(moved)
+    else:
+        click.echo(f"{moved.found} rows of {table} were found, {moved.restored} were missing and are back.")

@@ -1,0 +1,164 @@
+"""The corrupted database: writers are stopped, the old folder is kept, and what the backups hold takes its place."""
+
+import contextlib
+import gzip
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from callmeback import errors, logs
+from callmeback.ops import backup_wal, erasures, restore
+from callmeback.ops.backup_cipher import fsync_folder
+from callmeback.ops.backup_repository import Manifest
+from callmeback.ops.backup_site import Report, Site, silent
+from callmeback.ops.backup_take import HOUSE, Kept
+from callmeback.ops.restore import Unpacked
+from callmeback.pg import home, recovery, segments, server
+
+# `up` lets live calls end for 30 s, then stops the proxy, the worker and the database.
+STOP_WAIT_S: Final = 240.0
+POLL_S: Final = 0.05
+SERVER_FILE: Final = "server.json"
+SECRETS_FILE: Final = "secrets.json"
+
+log = logs.get_logger(__name__)
+
+
+class Replaced(msgspec.Struct, frozen=True, kw_only=True):
+    """What an in-place restore did: from which backup, where the old folder is, and whose erasure has to wait."""
+
+    backup: Manifest
+    kept: Path | None
+    waiting_erasures: list[str]
+
+
+def in_place(site: Site, until: datetime | None, *, report: Report = silent) -> Replaced:
+    """Put the database of `until` (None: everything that there is) in the place of the living one.
+
+    Stops the `up` of this home if one runs. Everything that can be refused is refused before the old folder is moved;
+    it is kept beside the new one. Raises RestoreRefused, BackupDamaged, ConfigurationError.
+    """
+    if site.settings.database_url is not None and (site.source is None or not site.source.is_ours):
+        raise errors.RestoreRefused(
+            "DATABASE_URL's server isn't ours to stop: restore into a folder, and start it there."
+        )
+    if site.source is not None:
+        # While it lives it can still bring everything up to now into the archive; a broken one can't, and needn't.
+        with contextlib.suppress(errors.BackupFailed, errors.DatabaseUnavailable):
+            restore.archive_up_to_now(site, until)
+        report("Stopping the services", 0, None)
+        _stop(site)
+    held = _take_home(site)
+    try:
+        offline = msgspec.structs.replace(site, source=None)
+        with contextlib.suppress(errors.BackupFailed):
+            backup_wal.ship(offline)
+        _remember_house(offline, until)
+        with restore.unpacked(offline, until, site.place.state, report=report) as found:
+            if until is None:
+                _take_over_unarchived(offline, found)
+            kept = _exchange(offline, found)
+            try:
+                return _recover(offline, found, kept, held, report)
+            except BaseException:
+                _put_back(offline, kept)
+                raise
+    finally:
+        os.close(held)
+
+
+def _stop(site: Site) -> None:
+    """Ask the `up` of this home to stop, and wait until it has."""
+    pid = home.read_run(site.settings.home).get("pid")
+    if not isinstance(pid, int):
+        raise errors.RestoreRefused("Something holds this home and can't be asked to stop: stop it first.")
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+
+
+def _take_home(site: Site) -> int:
+    deadline = time.monotonic() + STOP_WAIT_S
+    while True:
+        try:
+            return home.lock(site.settings.home)
+        except errors.AlreadyRunning:
+            if time.monotonic() > deadline or site.source is None:
+                raise
+            time.sleep(POLL_S)
+
+
+def _remember_house(site: Site, until: datetime | None) -> None:
+    """On a machine that never saw this database: its superuser's password and the home's secrets, from the backup."""
+    newest = restore.choose(site, until)[-1]
+    name = f"backups/{newest.id}/{HOUSE}.sealed"
+    site.bring(name)
+    with site.repository.opened(name) as sealed:
+        kept = msgspec.json.decode(sealed.read(), type=Kept)
+    owner = (site.place.account.uid, site.place.account.gid) if site.place.account else None
+    for file, path, belongs in (
+        (SERVER_FILE, site.place.state / SERVER_FILE, owner),
+        (SECRETS_FILE, site.settings.home / SECRETS_FILE, None),
+    ):
+        if file in kept.files and (not path.exists() or (file == SERVER_FILE and not site.place.data.exists())):
+            home.write_private(path, kept.files[file], owner=belongs)
+
+
+def _take_over_unarchived(site: Site, found: Unpacked) -> None:
+    """WAL that the old folder wrote and never archived, its last segment above all: nothing committed is lost."""
+    if found.backup.system != segments.system_of(site.place.data, site.place.archive):
+        return
+    for path in sorted((site.place.data / "pg_wal").glob("*")):
+        target = found.wal / f"{path.name}.gz"
+        if (segments.is_segment(path.name) or segments.is_history(path.name)) and not target.exists():
+            with contextlib.suppress(OSError), path.open("rb") as file, gzip.open(target, "wb", 1) as packed:
+                shutil.copyfileobj(file, packed)
+            site.place.own(target)
+
+
+def _exchange(site: Site, found: Unpacked) -> Path | None:
+    """Move the old folder aside and the restored one into its place; where the old one is now."""
+    if found.backup.first_segment is not None:
+        recovery.prepare(site.place, found.data, found.wal, found.until)
+    data, kept = site.place.data, None
+    if data.exists():
+        kept = site.place.state / f"data.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        data.rename(kept)
+    found.data.rename(data)
+    fsync_folder(site.place.state)
+
+    return kept
+
+
+def _put_back(site: Site, kept: Path | None) -> None:
+    if kept is not None:
+        shutil.rmtree(site.place.data, ignore_errors=True)
+        kept.rename(site.place.data)
+        fsync_folder(site.place.state)
+
+
+def _recover(site: Site, found: Unpacked, kept: Path | None, held: int, report: Report) -> Replaced:
+    """Start the server as `up` does, which recovers and archives its new timeline, and stop it again."""
+    report("Recovering", 0, None)
+    with _running(site, held) as running:
+        waiting = erasures.apply_again(running.superuser_dsn, site.repository.erasures())
+        recovery.forget(site.place, site.place.data)
+    with contextlib.suppress(errors.BackupFailed):
+        # The history of the new timeline, without which a later restore would not find its way.
+        backup_wal.ship(site)
+
+    return Replaced(backup=found.backup, kept=kept, waiting_erasures=waiting)
+
+
+@contextmanager
+def _running(site: Site, held: int) -> Iterator[server.Server]:
+    secret = home.complete(site.settings).role_secret
+    with server.start(site.settings.home, role_secret=secret, held=os.dup(held)) as running:
+        yield running

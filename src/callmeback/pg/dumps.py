@@ -1,0 +1,71 @@
+"""Logical backups by PostgreSQL's own tools: pg_dump's custom format, made and put back."""
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from callmeback import errors
+from callmeback.pg.base_backups import connection_of
+
+READ_BYTES: Final = 1 << 20
+LIST_TIMEOUT_S: Final = 120
+RESTORE_TIMEOUT_S: Final = 14_400
+WORDS_MAX: Final = 2_000
+
+
+def dump(programs: Path, dsn: str, table: str | None = None) -> Iterator[bytes]:
+    """A compressed dump of the database, or of one table of it, in pieces. Raises BackupFailed at its end."""
+    conninfo, environ = connection_of(dsn)
+    command = [str(programs / "pg_dump"), "--format=custom", "--no-password", f"--dbname={conninfo}"]
+    if table is not None:
+        quoted = table.replace('"', '""')
+        command.append(f'--table=public."{quoted}"')
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, env=environ)
+        try:
+            assert process.stdout is not None
+            while block := process.stdout.read(READ_BYTES):
+                yield block
+            code = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+        if code != 0:
+            said.seek(0)
+            raise errors.BackupFailed(f"pg_dump failed: {said.read().decode('utf-8', 'replace').strip()[-WORDS_MAX:]}")
+
+
+def contents(programs: Path, file: Path) -> list[str]:
+    """The lines of a dump's table of contents. Raises BackupDamaged when it is no dump."""
+    done = subprocess.run(
+        [programs / "pg_restore", "--list", file], capture_output=True, text=True, timeout=LIST_TIMEOUT_S, check=False
+    )
+    if done.returncode != 0:
+        raise errors.BackupDamaged(f"{file.name} is no dump that can be read: {done.stderr.strip()[-WORDS_MAX:]}")
+
+    return [line for line in done.stdout.splitlines() if line and not line.startswith(";")]
+
+
+def restore(programs: Path, dsn: str, file: Path, *, only: list[str] | None = None, jobs: int = 2) -> None:
+    """Put a dump, or `only` some lines of its contents, into a database. Raises RestoreRefused."""
+    conninfo, environ = connection_of(dsn)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as chosen:
+        chosen.write("\n".join(only or []))
+        chosen.flush()
+        command = [
+            str(programs / "pg_restore"),
+            "--exit-on-error",
+            "--no-password",
+            f"--dbname={conninfo}",
+            *(["--single-transaction", f"--use-list={chosen.name}"] if only is not None else [f"--jobs={jobs}"]),
+            str(file),
+        ]
+        done = subprocess.run(
+            command, env=environ, capture_output=True, text=True, timeout=RESTORE_TIMEOUT_S, check=False
+        )
+    if done.returncode != 0:
+        raise errors.RestoreRefused(f"pg_restore failed: {done.stderr.strip()[-WORDS_MAX:]}")
