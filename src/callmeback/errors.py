@@ -421,6 +421,12 @@ class NotWaiting(CallMeBackError):
     code = "not_waiting"
 
 
+class WorkerMissing(CallMeBackError):
+    """No worker took it: start `callmeback worker`."""
+
+    code = "worker_missing"
+
+
 class RateUnchangeable(CallMeBackError):
     """A rate is never changed nor set for the past; set one that follows it."""
 

@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "schedule": "Calls to come: add, list, preview, pause, resume, skip, move, cancel.",
     "keys": "Keys of the SQL proxy: create, list, rotate, revoke, allow, learn, sync.",
     "users": "Accounts: role, tier, credits, block, erase.",
+    "jobs": "The house's periodic work: last run, next run, failures.",
     "books": "Books: close a day, check, export, margins.",
     "rates": "What vendors charge: list, set, history, reprice.",
     "coupons": "Codes that make a pack cheaper.",

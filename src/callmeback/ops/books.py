@@ -4,6 +4,7 @@ The published file has one JSON line a closed day. Whoever could change the ledg
 change that file too, and wherever it was copied.
 """
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -76,6 +77,18 @@ async def close(db: Database, day: date, sealed_by: str, sleep: Sleep) -> Seal:
         await sleep(SEAL_PAUSE_S)
 
     raise errors.DayOpen(f"A transaction from before the end of {day} is still open: see `callmeback doctor`.")
+
+
+async def close_yesterday(db: Database, folder: Path, sealed_by: str, sleep: Sleep) -> int:
+    """Seal and publish the day that ended last (UTC); how many days that closed: none in its first five minutes."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    try:
+        seal = await close(db, yesterday, sealed_by, sleep)
+    except errors.DayOpen:
+        return 0
+    await asyncio.to_thread(publish, folder, seal)
+
+    return 1
 
 
 def published(folder: Path) -> dict[date, str]:

@@ -2369,8 +2369,11 @@ BEGIN
         failures = CASE WHEN p_error IS NULL THEN 0 ELSE j.failures + 1 END,
         -- A success keeps its phase and skips what was missed meanwhile; a failure is tried again before its next turn.
         next_run_at = CASE
+            -- Asked for once more while it ran.
+            WHEN j.next_run_at > j.last_started_at THEN j.next_run_at
             WHEN p_error IS NOT NULL THEN v_now + least(j.every, p_again_within)
-            ELSE j.next_run_at + j.every * (1 + floor(greatest(0, extract(EPOCH FROM v_now - j.next_run_at)) / extract(EPOCH FROM j.every)))
+            ELSE j.next_run_at
+            + j.every * (1 + floor(greatest(0, extract(EPOCH FROM v_now - j.next_run_at)) / extract(EPOCH FROM j.every)))
         END
     WHERE j.name = p_name AND j.runs = p_run AND j.claimed_by IS NOT NULL;
     RETURN FOUND;
@@ -2499,6 +2502,10 @@ BEGIN
                 WHEN r.is_view THEN 'view'
                 WHEN r.is_written_by_functions THEN 'by_functions'
                 WHEN p_as_user_id IS NOT NULL AND r.written_by IS NULL THEN 'not_personal'
+                WHEN p_as_user_id IS NOT NULL AND NOT (
+                    has_any_column_privilege('callmeback_api', r.relation, 'INSERT, UPDATE')
+                    OR has_table_privilege('callmeback_api', r.relation, 'DELETE')
+                ) THEN 'not_theirs'
             END AS problem
         FROM unnest(p_writes) AS a (name)
         LEFT JOIN key_relations() AS r ON a.name = r.name
@@ -2589,7 +2596,7 @@ BEGIN
         END IF;
 
         IF v_writes THEN
-            -- A person's key writes no column of a table that the person could not write through the API.
+            -- A person's key writes no column, and deletes nothing, that the person could not through the API.
             SELECT
                 string_agg(quote_ident(a.attname), ', ') FILTER (WHERE b.is_free OR b.may_insert),
                 string_agg(quote_ident(a.attname), ', ') FILTER (WHERE b.is_free OR b.may_update)
@@ -2597,14 +2604,15 @@ BEGIN
             FROM pg_attribute AS a
             CROSS JOIN LATERAL (
                 SELECT
-                    v_scope.as_user_id IS NULL
-                    OR NOT has_any_column_privilege('callmeback_api', a.attrelid, 'INSERT, UPDATE') AS is_free,
+                    v_scope.as_user_id IS NULL AS is_free,
                     has_column_privilege('callmeback_api', a.attrelid, a.attnum, 'INSERT') AS may_insert,
                     has_column_privilege('callmeback_api', a.attrelid, a.attnum, 'UPDATE') AS may_update
             ) AS b
             WHERE a.attrelid = v.relation AND a.attnum > 0 AND NOT a.attisdropped
                 AND coalesce(col_description(a.attrelid, a.attnum), '') !~ '^secret';
-            EXECUTE format('GRANT DELETE ON public.%I TO %I', v.name, v_role);
+            IF v_scope.as_user_id IS NULL OR has_table_privilege('callmeback_api', v.relation, 'DELETE') THEN
+                EXECUTE format('GRANT DELETE ON public.%I TO %I', v.name, v_role);
+            END IF;
             IF v_insert IS NOT NULL THEN
                 EXECUTE format('GRANT INSERT (%s) ON public.%I TO %I', v_insert, v.name, v_role);
             END IF;
@@ -4154,7 +4162,10 @@ DECLARE
     v_runs bigint;
 BEGIN
     UPDATE jobs AS j
-    SET next_run_at = least(j.next_run_at, clock_timestamp())
+    SET next_run_at = CASE
+        WHEN j.claimed_by IS NULL THEN least(j.next_run_at, clock_timestamp())
+        ELSE clock_timestamp()
+    END
     WHERE j.name = p_name
     RETURNING j.runs INTO v_runs;
     IF NOT FOUND THEN
@@ -9161,6 +9172,7 @@ REVOKE ALL ON FUNCTION public.revoke_token(p_token_id text, p_user_id text, p_ex
 GRANT ALL ON FUNCTION public.revoke_token(p_token_id text, p_user_id text, p_expires_at timestamp with time zone) TO callmeback_api;
 
 REVOKE ALL ON FUNCTION public.seal_day(p_day date, p_sealed_by text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.seal_day(p_day date, p_sealed_by text) TO callmeback_worker;
 
 REVOKE ALL ON FUNCTION public.set_rate(p_vendor text, p_model text, p_unit text, p_price_cents numeric, p_per integer, p_effective_from timestamp with time zone, p_source text) FROM PUBLIC;
 

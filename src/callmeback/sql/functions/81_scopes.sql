@@ -145,6 +145,10 @@ BEGIN
                 WHEN r.is_view THEN 'view'
                 WHEN r.is_written_by_functions THEN 'by_functions'
                 WHEN p_as_user_id IS NOT NULL AND r.written_by IS NULL THEN 'not_personal'
+                WHEN p_as_user_id IS NOT NULL AND NOT (
+                    has_any_column_privilege('callmeback_api', r.relation, 'INSERT, UPDATE')
+                    OR has_table_privilege('callmeback_api', r.relation, 'DELETE')
+                ) THEN 'not_theirs'
             END AS problem
         FROM unnest(p_writes) AS a (name)
         LEFT JOIN key_relations() AS r ON a.name = r.name
