@@ -23,9 +23,12 @@ COMMANDS: Final = {
     "books": "Books: close a day, check, export, margins.",
     "rates": "What vendors charge: list, set, history, reprice.",
     "coupons": "Codes that make a pack cheaper.",
+    "report": "Balances, volume, personas, margin, vendors' costs, dearest calls.",
     "backup": "Backups: now, list, verify, drill.",
     "restore": "Restore: into a folder, rows, in place, a dump.",
     "doctor": "What is wrong, and what to do about it.",
+    "inspect": "Inside the database: statements, tables, indexes, locks, memory, sessions.",
+    "logs": "What the services wrote: followed, filtered.",
     "psql": "A shell in the database.",
 }
 

@@ -22,7 +22,6 @@ from callmeback.ops import comparison, doctor
 from callmeback.pg.pool import Database
 from callmeback.providers.stripe import Cashier
 from callmeback.providers.twilio import Carrier
-from callmeback.settings import Settings
 
 FOLDER: Final = "books"
 PUBLISHED: Final = "sealed-days.jsonl"
@@ -129,9 +128,7 @@ _WEIGHT: Final[Mapping[str, Outcome]] = {"green": "green", "warning": "red", "re
 
 async def check_own(db: Database, days: Period, folder: Path) -> list[Finding]:
     """Our books by themselves: the doctor's proofs, costs at their rates, sealed days, what was published of them."""
-    patient = await doctor.acquainted(doctor.Patient(settings=Settings(home=folder), dsn="", db=db))
-    # One after the other: the pool of whoever asks may be small.
-    verdicts = [await doctor.consult(patient, "money", check) for check in doctor.AREAS["money"]]
+    verdicts = await doctor.prove(db, ["money"])
     found = [
         Finding(
             name=verdict.name,

@@ -15,11 +15,12 @@ from typing import Any, Final, Literal, Self, TypeVar
 
 import msgspec
 import psycopg
+from opentelemetry.trace import SpanKind
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq.abc import PGresult
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from callmeback import errors
+from callmeback import errors, traces
 from callmeback.pg import parameters, rows, statements
 from callmeback.pg.errors import is_stale_plan, overloaded, translate
 from callmeback.pg.statements import Statement
@@ -38,6 +39,9 @@ MAX_LIFETIME_S: Final = 3_600.0
 KNOCK_S: Final = 0.05
 # Rows of one `run_many` that share a round trip.
 BATCH_MAX: Final = 500
+
+# Of OpenTelemetry's semantic conventions for databases; a statement goes by its name, never by its text.
+_DATABASE: Final[dict[str, traces.Value]] = {"db.system.name": "postgresql"}
 
 ShapeT = TypeVar("ShapeT", bound=msgspec.Struct)
 Mode = Literal["write", "read", "snapshot"]
@@ -119,7 +123,11 @@ class Session:
             await self._exchange(steps[start : start + BATCH_MAX])
 
     async def _run(self, statement: Statement, params: dict[str, object]) -> PGresult:
-        return await self._exchange([_step(statement, params)])
+        step = _step(statement, params)
+        if not traces.is_on():
+            return await self._exchange([step])
+        with traces.span(statement.name, SpanKind.CLIENT, _DATABASE | {"db.query.summary": statement.name}):
+            return await self._exchange([step])
 
     async def _exchange(self, steps: list[Step]) -> PGresult:
         if self._failure is not None:

@@ -8,14 +8,16 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
+import structlog
 import uvloop
 
-from callmeback import errors, logs
+from callmeback import errors, logs, traces
 from callmeback.domain import planning, reaping, upkeep
 from callmeback.ops import books, notify
 from callmeback.payments import events as payment_events
@@ -30,6 +32,7 @@ from callmeback.providers.twilio import Carrier
 from callmeback.settings import Settings
 from callmeback.voice import accounts
 from callmeback.worker.backups import Backups
+from callmeback.worker.figures import LOOK_EVERY_S, Figures, open_to
 from callmeback.worker.jobs import Job, JobRunner
 from callmeback.worker.ringing import Ringer
 from callmeback.worker.witness import Witness
@@ -79,7 +82,11 @@ async def serve(settings: Settings, stopping: asyncio.Event | None = None) -> No
         async with Database.open(dsn, name="worker", max_size=POOL_MAX, wait_s=settings.pool_wait_s) as db:
             ringer = Ringer(db, carrier, cashier, settings, name)
             runner = JobRunner(db, jobs_of(settings, db, carrier, cashier, mailer), name)
-            await keep(duties(settings, db, carrier, cashier), stopping, ringer.ring, ringer.tend, runner.run)
+            shown = Figures(db, settings.home)
+            figures = Duty("figures", LOOK_EVERY_S, shown.look)
+            work = [*duties(settings, db, carrier, cashier), figures]
+            async with open_to(settings, shown):
+                await keep(work, stopping, ringer.ring, ringer.tend, runner.run, shown=shown)
     finally:
         await carrier.aclose()
         await cashier.aclose()
@@ -163,10 +170,13 @@ def jobs_of(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier
 
 
 async def keep(
-    work: Sequence[Duty], stopping: asyncio.Event, *loops: Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+    work: Sequence[Duty],
+    stopping: asyncio.Event,
+    *loops: Callable[[asyncio.Event], Coroutine[Any, Any, None]],
+    shown: Figures | None = None,
 ) -> None:
     """Do every duty in its rhythm, and run these loops, until `stopping`; then let what runs finish, within bounds."""
-    tasks = [asyncio.create_task(_keep(duty, stopping), name=duty.name) for duty in work]
+    tasks = [asyncio.create_task(_keep(duty, stopping, shown), name=duty.name) for duty in work]
     tasks += [asyncio.create_task(loop(stopping), name=loop.__name__) for loop in loops]
     await stopping.wait()
     _, late = await asyncio.wait(tasks, timeout=STOP_WITHIN_S)
@@ -176,17 +186,22 @@ async def keep(
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _keep(duty: Duty, stopping: asyncio.Event) -> None:
+async def _keep(duty: Duty, stopping: asyncio.Event, shown: Figures | None) -> None:
+    structlog.contextvars.bind_contextvars(duty=duty.name)
     while not stopping.is_set():
-        pause = duty.every_s
+        pause, begun, failed = duty.every_s, time.monotonic(), True
         try:
-            await duty.work()
+            with traces.span(duty.name):
+                await duty.work()
+            failed = False
         except (errors.CallMeBackError, OSError) as exc:
             _log.warning("duty_failed", duty=duty.name, error=type(exc).__name__)
             pause = min(pause, RETRY_S)
         except Exception:
             # A fault in one duty must not end the others; it is loud in the log, and tried again.
             _log.exception("duty_broke", duty=duty.name)
+        if shown is not None:
+            shown.note(duty.name, time.monotonic() - begun, failed=failed)
         try:
             await asyncio.wait_for(stopping.wait(), pause)
         except TimeoutError:
