@@ -30,7 +30,7 @@ PLAIN = re.compile(
 # Rows of everybody, or known before there is a user: e-mail links, queues, catalogues.
 GLOBAL_TABLES = {
     "users", "personas", "call_scenario_templates", "api_keys", "sql_scopes", "named_statements", "proxy_answers",
-    "proxy_state", "subscription_tiers", "service_rates", "price_versions",
+    "proxy_state", "subscription_tiers", "service_rates", "price_versions", "card_in_force",
     "dial_buckets", "blocked_numbers", "login_attempts", "token_blacklist", "one_time_tokens", "payment_events",
     "unknown_caller_attempts", "schema_migrations", "schema_repeatable", "call_cost_events",
     "credit_packs", "coupons", "sealed_days", "closing_days", "jobs", "backups",

@@ -103,7 +103,7 @@ def configure(*, json: bool, level: str = "INFO") -> None:
     root.handlers = [handler]
     root.setLevel(level)
     # Libraries that log each request with its whole URL, at a level that is ours to use.
-    for noisy in ("httpx", "httpcore", "websockets", "uvicorn.access"):
+    for noisy in ("stripe", "httpx", "httpcore", "websockets", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

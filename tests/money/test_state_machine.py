@@ -254,8 +254,8 @@ def test_account_does_what_the_model_does(database_url: str) -> None:
 # A function, what is taken out of it, and what stands there instead.
 SABOTAGES = {
     "what is released pays no debt": ("finish_call", "- least(a.debt_credits, v_release)", "- 0"),
-    "an old state replaces a newer one": ("meter_calls", "m.seq > b.meter_seq", "true"),
-    "the budget of the month is forgotten": ("start_call", "IF v_month_left * 60 <", "IF 0 * v_month_left >"),
+    "an old state replaces a newer one": ("meter_calls", "p_seqs[i] > b.meter_seq", "true"),
+    "the budget of the month is forgotten": ("start_call", "IF v_month_left <", "IF 0 * v_month_left >"),
 }
 
 

@@ -91,6 +91,17 @@ def test_a_day_is_closed_published_and_checked(till: Till, run: Run, tmp_path: P
     assert sound.exit_code == 0, sound.output
 
 
+def test_a_close_that_died_before_it_published_is_finished_by_the_next(till: Till, run: Run, tmp_path: Path):
+    till.bought()
+    yesterday(till)
+    first = said(run("books", "close", "--json"))
+    file = tmp_path / "books" / "sealed-days.jsonl"
+    file.unlink()
+    again = said(run("books", "close", "--json"))
+
+    assert first == again == json.loads(file.read_text())
+
+
 @pytest.mark.parametrize("day", ["2026-11-24T", "yesterday", "2026-13-01"])
 def test_a_day_that_is_none_is_wrong_usage(run: Run, day: str):
     assert run("books", "close", "--day", day).exit_code == 2

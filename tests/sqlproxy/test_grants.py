@@ -1,5 +1,7 @@
 """What the role of a key may do: exactly what it was granted, seen from a real session of that role."""
 
+from datetime import timedelta
+
 import psycopg
 import pytest
 from tests.conftest import Cluster
@@ -217,6 +219,34 @@ async def test_a_key_calls_what_it_was_granted(books: psycopg.Connection, make_k
     assert column(books, "SELECT id FROM users WHERE tokens_valid_from > to_timestamp(0)") == [BOB]
 
 
+async def test_m11_a_key_neither_chooses_the_price_nor_waits_for_ever(
+    books: psycopg.Connection, make_key: MakeKey
+) -> None:
+    """A cheap card of the past is still known, and a hold that waits for years blocks its person for as long."""
+    books.execute("SELECT finish_call(%s, 'call_ann', 'canceled', 'canceled')", (ANN,))
+    old = f"{CARD}|old"
+    books.execute("SELECT ensure_card(%s, %s, %s, %s, %s, %s, %s)", (old, *CARD.split("|")))
+    books.execute("SELECT ensure_card(%s, %s, %s, %s, %s, %s, %s)", (CARD, *CARD.split("|")))
+    key = await make_key(calls=("start_call", "ensure_card"))
+    statement = (
+        "SELECT call_id FROM public.start_call('call_2', %s, 'brad', %s, %s, (now() AT TIME ZONE 'UTC')::date,"
+        " p_dial_within => '10 years')"
+    )
+    with key.login() as session:
+        refused = refusal(session, statement, ANN, NUMBERS[ANN], old)
+        # What a key makes known isn't in force by that.
+        session.execute("SELECT ensure_card(%s, %s, %s, %s, %s, %s, %s)", (old, *CARD.split("|")))
+        still_refused = refusal(session, statement, ANN, NUMBERS[ANN], old)
+        placed = session.execute(statement, (ANN, NUMBERS[ANN], CARD)).fetchone()
+
+    assert (refused, still_refused) == ("CM009", "CM009")
+    assert placed == ("call_2",)
+    assert column(books, "SELECT dial_before - created_at FROM open_calls WHERE call_id = 'call_2'") == [
+        timedelta(minutes=10)
+    ]
+    assert column(books, "SELECT card FROM card_in_force") == [CARD]
+
+
 async def test_s09_a_function_refuses_another_person(books: psycopg.Connection, make_key: MakeKey) -> None:
     """Every function that a key of one person may call, with another's id; also with the API's own setting forged."""
     personal = column(
@@ -224,6 +254,9 @@ async def test_s09_a_function_refuses_another_person(books: psycopg.Connection, 
     )
     key = await make_key(calls=tuple(str(name) for name in personal), as_user=ANN)
     calls = {
+        "add_occurrence": "SELECT add_occurrence('user_bob', 'rep_x', 'sch_x', now())",
+        "cancel_scheduled_call": "SELECT cancel_scheduled_call('user_bob', 'sch_x')",
+        "withdraw_occurrences": "SELECT withdraw_occurrences('user_bob', 'rep_x')",
         "erase_user": "SELECT erase_user('user_bob', 'person')",
         "remove_phone": "SELECT remove_phone('user_bob', '+12025550102')",
         "revoke_all_tokens": "SELECT revoke_all_tokens('user_bob')",

@@ -49,7 +49,7 @@ REVIEWED = {
         "calls.voice_id", "effective_voices.voice_id", "effective_voices.voice_settings", "personas.default_voice_id",
         "personas.default_voice_settings", "personas.llm_model", "price_versions.brain_model", "price_versions.card",
         "price_versions.carrier_model", "price_versions.fallback_model", "price_versions.listener_model",
-        "price_versions.local_model", "price_versions.voice_model", "service_rates.model",
+        "card_in_force.card", "price_versions.local_model", "price_versions.voice_model", "service_rates.model",
         "user_persona_relationships.voice_id", "user_persona_relationships.voice_settings",
     ),
     "the card of a persona or a scenario, which its owner chose to be seen": (

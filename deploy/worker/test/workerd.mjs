@@ -1,6 +1,6 @@
 // Runs the Workers of this folder in workerd, as their wrangler.json says, asks them what standard input says, and
 // writes the answers to standard output:
-//   {"proxy": "http://127.0.0.1:3000", "key": "cmb_…", "requests": [{"worker", "method", "path"}…]}
+//   {"proxy": "http://127.0.0.1:3000", "key": "cmb_…", "requests": [{"worker", "method", "path"}…], "authority": PEM or none}
 //   → {"answers": [{"status", "body"}…], "outside": status of database-proxy asked over HTTP}
 import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -17,10 +17,10 @@ const WORKERS = ["database-proxy", "persona-manager", "standard-driver"];
 const START_MS_MAX = 30_000;
 
 async function main() {
-  const { proxy, key, requests } = JSON.parse(await text(process.stdin));
+  const { proxy, key, requests, authority } = JSON.parse(await text(process.stdin));
   const folder = await mkdtemp(path.join(tmpdir(), "callmeback-workerd-"));
   try {
-    const config = await configuration(folder, {
+    const config = await configuration(folder, authority, {
       // Secrets are set with `wrangler secret put`; they stand in no file of the tree.
       "database-proxy": { CALLMEBACK_DB_URL: proxy, CALLMEBACK_DB_API_KEY: key },
       "standard-driver": {
@@ -52,7 +52,8 @@ async function ask(port, method, target) {
 }
 
 // workerd's own configuration, made from each Worker's wrangler.json, and its modules, bundled as wrangler does it.
-async function configuration(folder, variables) {
+async function configuration(folder, authority, variables) {
+  const trust = authority === undefined ? "" : `, tlsOptions = (trustedCertificates = [${quoted(authority)}])`;
   const workers = await Promise.all(WORKERS.map((name) => worker(folder, name, variables[name] ?? {})));
   const file = path.join(folder, "config.capnp");
   await writeFile(
@@ -61,7 +62,7 @@ async function configuration(folder, variables) {
 const config :Workerd.Config = (
   services = [
 ${WORKERS.map((name) => `    (name = ${quoted(name)}, worker = .${constant(name)}),`).join("\n")}
-    (name = "internet", network = (allow = ["local"]))
+    (name = "internet", network = (allow = ["local"]${trust}))
   ],
   sockets = [
 ${WORKERS.map((name) => `    (name = ${quoted(name)}, address = "127.0.0.1:0", http = (), service = ${quoted(name)})`).join(",\n")}

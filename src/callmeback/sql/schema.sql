@@ -1913,11 +1913,19 @@ BEGIN
         ORDER BY v.effective_from DESC
         LIMIT 1;
     END IF;
+    -- The house says what it calls with; who was only lent a function doesn't.
+    IF NOT starts_with(session_user, 'callmeback_key_') THEN
+        INSERT INTO card_in_force AS f (card)
+        VALUES (p_card)
+        ON CONFLICT (is_only) DO UPDATE
+        SET card = excluded.card, since = clock_timestamp()
+        WHERE f.card <> excluded.card;
+    END IF;
     RETURN v_version.worst_case_cents_per_minute IS NOT NULL;
 END
 $$;
 
-COMMENT ON FUNCTION public.ensure_card(p_card text, p_carrier_model text, p_listener_model text, p_brain_model text, p_voice_model text, p_fallback_model text, p_local_model text) IS 'Makes a set of models known; false where a rate is missing, and then its calls are refused.';
+COMMENT ON FUNCTION public.ensure_card(p_card text, p_carrier_model text, p_listener_model text, p_brain_model text, p_voice_model text, p_fallback_model text, p_local_model text) IS 'Makes a set of models known, and the one in force; false where a rate is missing, and then its calls are refused.';
 
 CREATE FUNCTION public.ensure_jobs(p_names text[], p_every interval[]) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2143,75 +2151,78 @@ CREATE FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text
 DECLARE
     v_now timestamptz := clock_timestamp();
     v record;
+    u record;
+    p record;
+    v_call_month date;
     v_release integer;
     v_balance integer;
     v_seq bigint;
 BEGIN
-    -- Call and breakdown are locked, and what was used is priced, in one look: each further statement is felt.
+    -- Three small looks cost half of what their join does. The call is locked before its breakdown; both stay in their
+    -- place from here on. What is selected has its domain's type, whose rule isn't checked again where it is written.
     SELECT
-        c.status, c.hold_open, c.hold_credits, c.credits_used, c.persona_id, c.local_day, c.local_month, c.answered_at,
-        c.payment_method, date_trunc('month', c.created_at AT TIME ZONE 'UTC')::date AS call_month,
-        b.has_events, b.total_cost_cents AS cost_before, u.carrier_seconds, u.listener_seconds,
-        u.input_tokens, u.output_tokens, u.characters, u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters,
-        round(u.carrier_seconds * r.carrier_second_cents / r.carrier_second_per, 10) AS carrier_cents,
-        round(u.listener_seconds * r.listener_second_cents / r.listener_second_per, 10) AS listener_cents,
-        round(u.input_tokens * r.brain_input_cents / r.brain_input_per, 10)
-        + round(u.output_tokens * r.brain_output_cents / r.brain_output_per, 10)
-        + round(u.fallback_input_tokens * r.fallback_input_cents / r.fallback_input_per, 10)
-        + round(u.fallback_output_tokens * r.fallback_output_cents / r.fallback_output_per, 10) AS brain_cents,
-        round(u.characters * r.voice_character_cents / r.voice_character_per, 10)
-        + round(u.local_characters * r.local_character_cents / r.local_character_per, 10) AS voice_cents
+        c.ctid AS place, c.id, c.user_id, c.status, c.hold_open, c.hold_credits, c.credits_used, c.persona_id, c.local_day, c.local_month,
+        c.answered_at, c.payment_method, c.created_at
     INTO v
-    FROM calls AS c
-    INNER JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
-    LEFT JOIN price_versions AS r ON b.price_version_id = r.id
-    CROSS JOIN LATERAL (
-        SELECT
-            greatest(b.twilio_duration_seconds, p_connected_seconds) AS carrier_seconds,
-            greatest(b.deepgram_audio_seconds, p_listener_seconds) AS listener_seconds,
-            greatest(b.cerebras_input_tokens, p_input_tokens) AS input_tokens,
-            greatest(b.cerebras_output_tokens, p_output_tokens) AS output_tokens,
-            greatest(b.elevenlabs_characters, p_characters) AS characters,
-            greatest(b.fallback_input_tokens, p_fallback_input_tokens) AS fallback_input_tokens,
-            greatest(b.fallback_output_tokens, p_fallback_output_tokens) AS fallback_output_tokens,
-            greatest(b.local_characters, p_local_characters) AS local_characters
-    ) AS u
-    WHERE c.user_id = p_user_id AND c.id = p_call_id
-    FOR NO KEY UPDATE OF c, b;
+    FROM calls AS c WHERE c.user_id = p_user_id AND c.id = p_call_id FOR NO KEY UPDATE;
+    SELECT
+        b.ctid AS place, b.price_version_id, b.has_events, b.total_cost_cents AS cost_before,
+        greatest(b.twilio_duration_seconds, p_connected_seconds) AS carrier_seconds,
+        greatest(b.deepgram_audio_seconds, p_listener_seconds) AS listener_seconds,
+        greatest(b.cerebras_input_tokens, p_input_tokens) AS input_tokens,
+        greatest(b.cerebras_output_tokens, p_output_tokens) AS output_tokens,
+        greatest(b.elevenlabs_characters, p_characters) AS characters,
+        greatest(b.fallback_input_tokens, p_fallback_input_tokens) AS fallback_input_tokens,
+        greatest(b.fallback_output_tokens, p_fallback_output_tokens) AS fallback_output_tokens,
+        greatest(b.local_characters, p_local_characters) AS local_characters
+    INTO u
+    FROM call_cost_breakdowns AS b WHERE b.user_id = p_user_id AND b.call_id = p_call_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         settled := false;
         RETURN;
     ELSIF coalesce(p_status, 'calling') IN ('initiating', 'calling', 'connected', 'in_progress') THEN
         RAISE EXCEPTION 'a call cannot end as %', p_status USING ERRCODE = 'CM007';
     END IF;
-    cost_cents := v.carrier_cents + v.listener_cents + v.brain_cents + v.voice_cents;
+    IF greatest(u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters) > 0 THEN
+        SELECT x.* INTO p
+        FROM price_whole_usage(
+            u.price_version_id, u.carrier_seconds, u.listener_seconds, u.input_tokens, u.output_tokens, u.characters,
+            u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters
+        ) AS x;
+    ELSE
+        SELECT
+            round(u.carrier_seconds * r.carrier_second_cents / r.carrier_second_per, 10) AS carrier_cents,
+            round(u.listener_seconds * r.listener_second_cents / r.listener_second_per, 10) AS listener_cents,
+            round(u.input_tokens * r.brain_input_cents / r.brain_input_per, 10)
+            + round(u.output_tokens * r.brain_output_cents / r.brain_output_per, 10) AS brain_cents,
+            round(u.characters * r.voice_character_cents / r.voice_character_per, 10) AS voice_cents
+        INTO p
+        FROM price_versions AS r
+        WHERE r.id = u.price_version_id;
+    END IF;
+    cost_cents := p.carrier_cents + p.listener_cents + p.brain_cents + p.voice_cents;
+    v_call_month := date_trunc('month', v.created_at AT TIME ZONE 'UTC')::date;
 
     UPDATE call_cost_breakdowns AS b
     SET
-        meter_seq = greatest(b.meter_seq, p_seq),
-        seen_at = CASE WHEN p_seq IS NULL THEN b.seen_at ELSE v_now END,
-        settled_at = coalesce(b.settled_at, v_now),
-        has_events = v.has_events OR finish_call.cost_cents > 0,
-        twilio_duration_seconds = v.carrier_seconds,
-        deepgram_audio_seconds = v.listener_seconds,
-        cerebras_input_tokens = v.input_tokens,
-        cerebras_output_tokens = v.output_tokens,
-        elevenlabs_characters = v.characters,
-        fallback_input_tokens = v.fallback_input_tokens,
-        fallback_output_tokens = v.fallback_output_tokens,
-        local_characters = v.local_characters,
-        twilio_cost_cents = v.carrier_cents,
-        deepgram_cost_cents = v.listener_cents,
-        cerebras_cost_cents = v.brain_cents,
-        elevenlabs_cost_cents = v.voice_cents,
+        meter_seq = greatest(b.meter_seq, p_seq), seen_at = CASE WHEN p_seq IS NULL THEN b.seen_at ELSE v_now END,
+        settled_at = coalesce(b.settled_at, v_now), has_events = u.has_events OR finish_call.cost_cents > 0,
+        twilio_duration_seconds = u.carrier_seconds, deepgram_audio_seconds = u.listener_seconds,
+        cerebras_input_tokens = u.input_tokens, cerebras_output_tokens = u.output_tokens,
+        elevenlabs_characters = u.characters,
+        fallback_input_tokens = u.fallback_input_tokens, fallback_output_tokens = u.fallback_output_tokens,
+        local_characters = u.local_characters,
+        twilio_cost_cents = p.carrier_cents, deepgram_cost_cents = p.listener_cents,
+        cerebras_cost_cents = p.brain_cents, elevenlabs_cost_cents = p.voice_cents,
         total_cost_cents = finish_call.cost_cents
-    WHERE b.user_id = p_user_id AND b.call_id = p_call_id;
+    WHERE b.ctid = u.place;
+    ASSERT FOUND, 'a breakdown that is locked stays in its place';
 
     IF NOT v.hold_open THEN
         -- Settled before: what came later is the breakdown's and its month's, the person is not charged again.
-        IF cost_cents > v.cost_before THEN
-            PERFORM add_late_cost(p_user_id, p_call_id, v.local_month, v.cost_before, cost_cents);
-            PERFORM add_cost_event(p_user_id, p_call_id, v.call_month, 'late');
+        IF cost_cents > u.cost_before THEN
+            PERFORM add_late_cost(p_user_id, p_call_id, v.local_month, u.cost_before, cost_cents);
+            PERFORM add_cost_event(p_user_id, p_call_id, v_call_month, 'late');
         END IF;
         settled := false;
         status := v.status;
@@ -2220,7 +2231,7 @@ BEGIN
     END IF;
 
     credits_used := CASE
-        WHEN p_is_charged THEN least(v.carrier_seconds / 60 + (v.carrier_seconds % 60 > 0)::integer, v.hold_credits)
+        WHEN p_is_charged THEN least(u.carrier_seconds / 60 + (u.carrier_seconds % 60 > 0)::integer, v.hold_credits)
         ELSE 0
     END;
     v_release := v.hold_credits - credits_used;
@@ -2248,25 +2259,6 @@ BEGIN
     freed AS (
         DELETE FROM open_calls AS o WHERE o.user_id = p_user_id AND o.call_id = p_call_id
     ),
-    ended AS (
-        UPDATE calls AS c
-        SET
-            status = p_status,
-            end_reason = p_end_reason,
-            end_time = v_now,
-            duration_seconds = v.carrier_seconds,
-            credits_used = finish_call.credits_used,
-            actual_cost_cents = cost_cents,
-            payment_status = CASE WHEN finish_call.credits_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
-            hold_open = false,
-            answered_by = coalesce(p_answered_by, c.answered_by),
-            turn_count = p_turn_count,
-            interrupt_count = p_interrupt_count,
-            avg_response_time_ms = p_avg_response_time_ms,
-            error_message = p_error_message,
-            updated_at = v_now
-        WHERE c.user_id = p_user_id AND c.id = p_call_id
-    ),
     -- The first event is the whole state, with nothing to sum up before.
     noted AS (
         INSERT INTO call_cost_events (
@@ -2276,35 +2268,50 @@ BEGIN
             twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents
         )
         SELECT
-            v.call_month, p_user_id, p_call_id, 1, 'finish', v_now, v.carrier_seconds, v.listener_seconds,
-            v.input_tokens, v.output_tokens, v.characters,
-            v.fallback_input_tokens, v.fallback_output_tokens, v.local_characters,
-            v.carrier_cents, v.listener_cents, v.brain_cents, v.voice_cents, cost_cents
-        WHERE finish_call.cost_cents > 0 AND NOT v.has_events
+            v_call_month, v.user_id, v.id, 1, 'finish', v_now, u.carrier_seconds, u.listener_seconds,
+            u.input_tokens, u.output_tokens, u.characters,
+            u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters,
+            p.carrier_cents, p.listener_cents, p.brain_cents, p.voice_cents, cost_cents
+        WHERE finish_call.cost_cents > 0 AND NOT u.has_events
+    ),
+    posted AS (
+        INSERT INTO credit_transactions (
+            user_id, seq, amount, balance_before, balance_after, type, cause, call_id, created_at
+        )
+        SELECT
+            v.user_id, v_seq, -finish_call.credits_used, v_balance + finish_call.credits_used, v_balance,
+            'call_deduction', 'call:' || p_call_id, v.id, v_now
+        WHERE finish_call.credits_used > 0
     )
-    INSERT INTO credit_transactions (
-        user_id, seq, amount, balance_before, balance_after, type, cause, call_id, created_at
-    )
-    SELECT
-        p_user_id, v_seq, -finish_call.credits_used, v_balance + finish_call.credits_used, v_balance,
-        'call_deduction', 'call:' || p_call_id, p_call_id, v_now
-    WHERE finish_call.credits_used > 0;
-    PERFORM settle_authorization(p_user_id, p_call_id, credits_used) WHERE v.payment_method = 'stripe';
+    UPDATE calls AS c
+    SET
+        status = p_status, end_reason = p_end_reason,
+        end_time = v_now, duration_seconds = u.carrier_seconds,
+        credits_used = finish_call.credits_used, actual_cost_cents = cost_cents,
+        payment_status = CASE WHEN finish_call.credits_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
+        hold_open = false,
+        answered_by = coalesce(p_answered_by, c.answered_by),
+        turn_count = p_turn_count, interrupt_count = p_interrupt_count,
+        avg_response_time_ms = p_avg_response_time_ms,
+        error_message = p_error_message, updated_at = v_now
+    WHERE c.ctid = v.place;
+    ASSERT FOUND, 'a call that is locked stays in its place';
+    IF v.payment_method = 'stripe' THEN
+        PERFORM settle_authorization(p_user_id, p_call_id, credits_used);
+    END IF;
 
-    IF p_status = 'completed' AND v.carrier_seconds > 0 THEN
+    IF p_status = 'completed' AND u.carrier_seconds > 0 THEN
         UPDATE user_persona_relationships AS r
         SET
-            total_calls = r.total_calls + 1,
-            total_duration_seconds = r.total_duration_seconds + v.carrier_seconds,
-            last_call_at = greatest(r.last_call_at, v_now),
-            updated_at = v_now
+            total_calls = r.total_calls + 1, total_duration_seconds = r.total_duration_seconds + u.carrier_seconds,
+            last_call_at = greatest(r.last_call_at, v_now), updated_at = v_now
         WHERE r.user_id = p_user_id AND r.persona_id = v.persona_id;
         IF NOT FOUND THEN
-            PERFORM begin_relationship(p_user_id, v.persona_id, v.carrier_seconds, v_now);
+            PERFORM begin_relationship(p_user_id, v.persona_id, u.carrier_seconds, v_now);
         END IF;
     END IF;
-    IF v.has_events THEN
-        PERFORM add_cost_event(p_user_id, p_call_id, v.call_month, 'finish');
+    IF u.has_events THEN
+        PERFORM add_cost_event(p_user_id, p_call_id, v_call_month, 'finish');
     END IF;
     settled := true;
     status := p_status;
@@ -2779,7 +2786,8 @@ DECLARE
         'add_retry', 'calendar_feed_user', 'claim_due', 'claim_jobs', 'claim_reminders', 'claim_schedules', 'ensure_jobs',
         'extend_job', 'finish_due', 'finish_job', 'halt_schedule', 'place_due', 'refusal_code', 'request_job', 'settle_due',
         'keep_answer', 'key_functions', 'key_relations', 'learn_statement', 'make_key_view', 'make_key_views',
-        'proxy_keys', 'proxy_statements', 'proxy_version', 'refresh_card', 'statement_statistics', 'take_scope'
+        'price_whole_usage', 'proxy_keys', 'proxy_statements', 'proxy_version', 'refresh_card', 'require_card_in_force',
+        'statement_statistics', 'take_scope'
     ];
 BEGIN
     RETURN QUERY
@@ -2809,13 +2817,16 @@ DECLARE
     -- Money, calls, proofs of identity and what carriers and vendors said: each has functions that keep its rules.
     c_by_functions CONSTANT text[] := ARRAY[
         'admin_users', 'backups', 'budget_notices', 'calendar_feeds', 'call_cost_breakdowns', 'call_cost_events', 'calls',
-        'carrier_events', 'closing_days', 'coupons', 'credit_grants', 'credit_packs', 'credit_transactions', 'dial_buckets',
+        'card_in_force', 'carrier_events', 'closing_days', 'coupons', 'credit_grants', 'credit_packs',
+        'credit_transactions', 'dial_buckets',
         'disputes', 'erasures', 'idempotency_keys', 'jobs', 'login_attempts', 'one_time_tokens', 'open_calls',
         'payment_authorizations', 'payment_events', 'payments', 'phones', 'price_versions', 'purchases', 'refunds',
         'sealed_days', 'service_rates', 'subscription_tiers', 'subscriptions', 'token_blacklist', 'user_credits'
     ];
     -- The same for everybody.
-    c_catalogues CONSTANT text[] := ARRAY['credit_packs', 'price_versions', 'service_rates', 'subscription_tiers'];
+    c_catalogues CONSTANT text[] := ARRAY[
+        'card_in_force', 'credit_packs', 'price_versions', 'service_rates', 'subscription_tiers'
+    ];
 BEGIN
     RETURN QUERY
     WITH relations AS (
@@ -3109,34 +3120,49 @@ CREATE FUNCTION public.meter_calls(p_user_ids text[], p_call_ids text[], p_seqs 
     SET search_path TO 'public', 'pg_temp'
     AS $$
 #variable_conflict use_column
+DECLARE
+    v_setting text;
 BEGIN
     -- The next second repeats everything, so this commit may be lost in a crash of the server.
-    PERFORM set_config('synchronous_commit', 'off', true);
+    v_setting := set_config('synchronous_commit', 'off', true);
     RETURN QUERY
     WITH
     -- Locked in one order whatever the plan: batches that overlap would deadlock (a write that timed out may still run).
-    -- Priced here, where each leg is computed once: what a statement's target joins is computed at each mention.
+    -- Priced here, where each leg is computed once: what a statement's target joins is computed at each mention. A row that
+    -- is locked stays in its place, where it is written without looking for it again; one that changed since we began isn't
+    -- seen there, and waits for the next second.
     locked AS MATERIALIZED (
         SELECT
-            m.*,
+            b.ctid AS place,
+            b.user_id,
+            b.call_id,
+            p_seqs[i] AS seq,
+            p_carrier_seconds[i] AS carrier_seconds,
+            p_listener_seconds[i] AS listener_seconds,
+            p_input_tokens[i] AS input_tokens,
+            p_output_tokens[i] AS output_tokens,
+            p_characters[i] AS characters,
+            p_fallback_input_tokens[i] AS fallback_input_tokens,
+            p_fallback_output_tokens[i] AS fallback_output_tokens,
+            p_local_characters[i] AS local_characters,
             b.total_cost_cents AS cost_before,
-            m.seq > b.meter_seq AND b.settled_at IS NULL AS is_news,
-            round(m.carrier_seconds * v.carrier_second_cents / v.carrier_second_per, 10) AS carrier_cents,
-            round(m.listener_seconds * v.listener_second_cents / v.listener_second_per, 10) AS listener_cents,
-            round(m.input_tokens * v.brain_input_cents / v.brain_input_per, 10)
-            + round(m.output_tokens * v.brain_output_cents / v.brain_output_per, 10)
-            + round(m.fallback_input_tokens * v.fallback_input_cents / v.fallback_input_per, 10)
-            + round(m.fallback_output_tokens * v.fallback_output_cents / v.fallback_output_per, 10) AS brain_cents,
-            round(m.characters * v.voice_character_cents / v.voice_character_per, 10)
-            + round(m.local_characters * v.local_character_cents / v.local_character_per, 10) AS voice_cents
-        FROM unnest(
-            p_user_ids, p_call_ids, p_seqs, p_carrier_seconds, p_listener_seconds, p_input_tokens, p_output_tokens,
-            p_characters, p_fallback_input_tokens, p_fallback_output_tokens, p_local_characters
-        ) AS m (
-            user_id, call_id, seq, carrier_seconds, listener_seconds, input_tokens, output_tokens,
-            characters, fallback_input_tokens, fallback_output_tokens, local_characters
-        )
-        INNER JOIN call_cost_breakdowns AS b ON m.user_id = b.user_id AND m.call_id = b.call_id
+            p_seqs[i] > b.meter_seq AND b.settled_at IS NULL AS is_news,
+            round(p_carrier_seconds[i] * v.carrier_second_cents / v.carrier_second_per, 10) AS carrier_cents,
+            round(p_listener_seconds[i] * v.listener_second_cents / v.listener_second_per, 10) AS listener_cents,
+            round(p_input_tokens[i] * v.brain_input_cents / v.brain_input_per, 10)
+            + round(p_output_tokens[i] * v.brain_output_cents / v.brain_output_per, 10)
+            + CASE
+                WHEN greatest(p_fallback_input_tokens[i], p_fallback_output_tokens[i]) = 0 THEN 0
+                ELSE round(p_fallback_input_tokens[i] * v.fallback_input_cents / v.fallback_input_per, 10)
+                + round(p_fallback_output_tokens[i] * v.fallback_output_cents / v.fallback_output_per, 10)
+            END AS brain_cents,
+            round(p_characters[i] * v.voice_character_cents / v.voice_character_per, 10)
+            + CASE
+                WHEN p_local_characters[i] = 0 THEN 0
+                ELSE round(p_local_characters[i] * v.local_character_cents / v.local_character_per, 10)
+            END AS voice_cents
+        FROM unnest(p_call_ids) WITH ORDINALITY AS m (call_id, i)
+        INNER JOIN call_cost_breakdowns AS b ON b.user_id = p_user_ids[m.i] AND b.call_id = m.call_id
         INNER JOIN price_versions AS v ON b.price_version_id = v.id
         ORDER BY b.call_id
         FOR NO KEY UPDATE OF b
@@ -3160,7 +3186,7 @@ BEGIN
             elevenlabs_cost_cents = m.voice_cents,
             total_cost_cents = m.carrier_cents + m.listener_cents + m.brain_cents + m.voice_cents
         FROM locked AS m
-        WHERE b.user_id = m.user_id AND b.call_id = m.call_id AND m.seq > b.meter_seq AND b.settled_at IS NULL
+        WHERE b.ctid = m.place AND m.is_news
     )
     SELECT
         m.call_id::text,
@@ -3643,6 +3669,28 @@ END
 $$;
 
 COMMENT ON FUNCTION public.price_of(p_quantity numeric, p_price_cents numeric, p_per integer) IS 'Exact cents of a quantity as calls are priced, rounded once; NULL, never zero, where something was used and has no rate.';
+
+CREATE FUNCTION public.price_whole_usage(p_version_id integer, p_carrier_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, OUT carrier_cents numeric, OUT listener_cents numeric, OUT brain_cents numeric, OUT voice_cents numeric) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    SELECT
+        round(p_carrier_seconds * r.carrier_second_cents / r.carrier_second_per, 10),
+        round(p_listener_seconds * r.listener_second_cents / r.listener_second_per, 10),
+        round(p_input_tokens * r.brain_input_cents / r.brain_input_per, 10)
+        + round(p_output_tokens * r.brain_output_cents / r.brain_output_per, 10)
+        + round(p_fallback_input_tokens * r.fallback_input_cents / r.fallback_input_per, 10)
+        + round(p_fallback_output_tokens * r.fallback_output_cents / r.fallback_output_per, 10),
+        round(p_characters * r.voice_character_cents / r.voice_character_per, 10)
+        + round(p_local_characters * r.local_character_cents / r.local_character_per, 10)
+    INTO carrier_cents, listener_cents, brain_cents, voice_cents
+    FROM price_versions AS r
+    WHERE r.id = p_version_id;
+END
+$$;
+
+COMMENT ON FUNCTION public.price_whole_usage(p_version_id integer, p_carrier_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, OUT carrier_cents numeric, OUT listener_cents numeric, OUT brain_cents numeric, OUT voice_cents numeric) IS 'What a call''s usage costs where a second brain or the local voice took part: each leg rounded once, at ten decimals.';
 
 CREATE FUNCTION public.proxy_keys() RETURNS TABLE(id text, name text, mode text, role_name text, is_masked boolean, secret_hash bytea, other_secret_hash bytea, other_secret_until timestamp with time zone, expires_at timestamp with time zone, cidrs text[], rate_per_second integer, concurrency integer, learning_until timestamp with time zone, calls text[], version bigint)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -4146,6 +4194,19 @@ $$;
 
 COMMENT ON FUNCTION public.request_tier(p_user_id text, p_tier text, p_key text, OUT subscription_id text, OUT stripe_subscription_id text, OUT lookup_key text, OUT price_cents numeric, OUT currency text, OUT is_upgrade boolean, OUT request_key text) IS 'Notes the plan that a person wants instead, and what a period of it costs, before the provider is asked. It is in force once paid.';
 
+CREATE FUNCTION public.require_card_in_force(p_card text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM card_in_force AS f WHERE f.card = p_card) THEN
+        RAISE EXCEPTION '% is not what the house calls with', p_card USING ERRCODE = 'CM009';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION public.require_card_in_force(p_card text) IS 'Refuses a price card other than the house''s own: a cheaper one of another time would hold, and count, too little.';
+
 CREATE FUNCTION public.require_self(p_user_id text) RETURNS void
     LANGUAGE plpgsql STABLE
     SET search_path TO 'public', 'pg_temp'
@@ -4420,13 +4481,15 @@ CREATE FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id t
 DECLARE
     -- Shorter than this no greeting, warning and goodbye fit.
     c_shortest_call CONSTANT integer := 10;
+    c_longest_wait CONSTANT interval := '10 minutes';
     v_now timestamptz := clock_timestamp();
     v_month date := date_trunc('month', p_local_day)::date;
     v_key idempotency_keys;
     v_account record;
     v_tier record;
     v_budget record;
-    v_persona_seconds integer;
+    v_call_id id := p_call_id;
+    v_persona record;
     v_version_id integer;
     v_worst numeric;
     v_calls_in_day integer;
@@ -4437,8 +4500,13 @@ BEGIN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
     IF p_local_day IS NULL
-        OR p_local_day NOT BETWEEN (v_now AT TIME ZONE 'UTC')::date - 1 AND (v_now AT TIME ZONE 'UTC')::date + 1 THEN
+        OR abs(p_local_day - (v_now AT TIME ZONE 'UTC')::date) > 1 THEN
         RAISE EXCEPTION 'local day % is no zone''s today', p_local_day USING ERRCODE = 'CM021';
+    END IF;
+    -- A key of the SQL proxy doesn't choose what its calls cost, nor how long one may wait with its hold.
+    IF starts_with(session_user, 'callmeback_key_') THEN
+        PERFORM require_card_in_force(p_card);
+        p_dial_within := least(p_dial_within, c_longest_wait);
     END IF;
 
     IF p_idempotency_key IS NOT NULL THEN
@@ -4446,29 +4514,25 @@ BEGIN
         VALUES (p_user_id, p_idempotency_key, p_request_hash, 'done', p_call_id, v_now)
         ON CONFLICT (user_id, key) DO NOTHING;
         IF NOT FOUND THEN
-            SELECT k.* INTO v_key
-            FROM idempotency_keys AS k
-            WHERE k.user_id = p_user_id AND k.key = p_idempotency_key;
+            SELECT k.* INTO v_key FROM idempotency_keys AS k WHERE k.user_id = p_user_id AND k.key = p_idempotency_key;
             IF v_key.request_hash IS DISTINCT FROM p_request_hash THEN
                 RAISE EXCEPTION 'idempotency key was used for another request' USING ERRCODE = 'CM006';
             END IF;
             SELECT c.id, true, c.granted_seconds, c.hold_credits, c.hold_cents
             INTO call_id, replayed, granted_seconds, hold_credits, hold_cents
-            FROM calls AS c
-            WHERE c.user_id = p_user_id AND c.id = v_key.resource_id;
+            FROM calls AS c WHERE c.user_id = p_user_id AND c.id = v_key.resource_id;
             RETURN;
         END IF;
     END IF;
 
-    -- Small looks are cheaper than a join of nine, and see what was committed while we waited for the account. The
-    -- person's row is locked too, as their foreign key would anyway: who was blocked or erased meanwhile is seen as such.
+    -- Small looks are cheaper than a join of nine, and see what was committed while we waited for the account, whose row
+    -- stays in its place from here on. The person's is locked too, as their foreign key would anyway: who was blocked or
+    -- erased meanwhile is seen as such. What is selected has its domain's type, whose rule isn't checked again below.
     SELECT
-        a.available_credits, a.debt_credits, a.subscription_tier, a.calls_day, a.calls_in_day, a.spend_month,
+        a.ctid AS place, a.user_id, a.available_credits, a.debt_credits, a.subscription_tier, a.calls_day, a.calls_in_day, a.spend_month,
         a.spent_in_month_cents, a.max_calls_per_day, a.max_call_duration_seconds
     INTO v_account
-    FROM user_credits AS a
-    WHERE a.user_id = p_user_id
-    FOR NO KEY UPDATE;
+    FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'user does not exist' USING ERRCODE = 'CM008';
     END IF;
@@ -4476,7 +4540,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'account is blocked' USING ERRCODE = 'CM010';
     END IF;
-    SELECT p.max_call_duration_seconds INTO v_persona_seconds
+    SELECT p.id, p.max_call_duration_seconds INTO v_persona
     FROM personas AS p
     WHERE p.id = p_persona_id AND p.is_active AND (p.owner_user_id IS NULL OR p.owner_user_id = p_user_id);
     IF NOT FOUND THEN
@@ -4491,10 +4555,8 @@ BEGIN
         RAISE EXCEPTION 'phone number is blocked' USING ERRCODE = 'CM013';
     END IF;
     SELECT w.id, w.worst_case_cents_per_minute INTO v_version_id, v_worst
-    FROM price_versions AS w
-    WHERE w.card = p_card AND w.effective_from <= v_now
-    ORDER BY w.effective_from DESC
-    LIMIT 1;
+    FROM price_versions AS w WHERE w.card = p_card AND w.effective_from <= v_now
+    ORDER BY w.effective_from DESC LIMIT 1;
     IF v_worst IS NULL OR v_worst <= 0 THEN
         RAISE EXCEPTION 'no rate for the models of %', p_card USING ERRCODE = 'CM009';
     ELSIF v_account.debt_credits > 0 THEN
@@ -4505,19 +4567,17 @@ BEGIN
         coalesce(v_account.max_calls_per_day, t.max_calls_per_day) AS calls_a_day,
         coalesce(v_account.max_call_duration_seconds, t.max_call_duration_seconds) AS seconds
     INTO v_tier
-    FROM subscription_tiers AS t
-    WHERE t.tier = v_account.subscription_tier;
+    FROM subscription_tiers AS t WHERE t.tier = v_account.subscription_tier;
     SELECT b.max_cost_per_call_cents AS per_call, b.max_monthly_spend_cents AS per_month, b.enable_auto_cutoff AS cutoff
     INTO v_budget
-    FROM user_budget_settings AS b
-    WHERE b.user_id = p_user_id;
+    FROM user_budget_settings AS b WHERE b.user_id = p_user_id;
     IF NOT FOUND THEN
         -- In the columns' types, since the plans of what follows are kept.
         SELECT 1000::numeric AS per_call, 10000::numeric AS per_month, true AS cutoff INTO v_budget;
     END IF;
 
     INSERT INTO open_calls (user_id, call_id, created_at, dial_before)
-    VALUES (p_user_id, p_call_id, v_now, v_now + p_dial_within)
+    VALUES (v_account.user_id, v_call_id, v_now, v_now + p_dial_within)
     ON CONFLICT (user_id) DO NOTHING;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'another call is open' USING ERRCODE = 'CM004';
@@ -4536,44 +4596,44 @@ BEGIN
 
     granted_seconds := v_tier.seconds;
     v_limited_by := 'tier';
-    IF v_persona_seconds < granted_seconds THEN
-        granted_seconds := v_persona_seconds;
+    IF v_persona.max_call_duration_seconds < granted_seconds THEN
+        granted_seconds := v_persona.max_call_duration_seconds;
         v_limited_by := 'persona';
     END IF;
     IF p_requested_seconds < granted_seconds THEN
         granted_seconds := p_requested_seconds;
         v_limited_by := 'request';
     END IF;
-    IF v_tier.charges_credits AND v_account.available_credits < granted_seconds / 60.0 THEN
+    IF v_tier.charges_credits AND v_account.available_credits < (granted_seconds + 59) / 60 THEN
         granted_seconds := v_account.available_credits * 60;
         v_limited_by := 'credits';
     END IF;
-    IF (v_budget.cutoff OR v_budget.per_call = 0) AND v_budget.per_call * 60 < v_worst * granted_seconds THEN
+    hold_cents := v_worst * granted_seconds / 60;
+    IF v_budget.per_call < hold_cents AND (v_budget.cutoff OR v_budget.per_call = 0) THEN
         granted_seconds := floor(v_budget.per_call * 60 / v_worst);
+        hold_cents := v_worst * granted_seconds / 60;
         v_limited_by := 'call_budget';
     END IF;
-    IF v_month_left * 60 < v_worst * granted_seconds THEN
+    IF v_month_left < hold_cents THEN
         granted_seconds := greatest(0, floor(v_month_left * 60 / v_worst));
+        hold_cents := v_worst * granted_seconds / 60;
         v_limited_by := 'month_budget';
     END IF;
     IF granted_seconds < c_shortest_call THEN
         RAISE EXCEPTION 'the budget leaves less than % seconds', c_shortest_call USING ERRCODE = 'CM002';
     END IF;
     hold_credits := CASE WHEN v_tier.charges_credits THEN (granted_seconds + 59) / 60 ELSE 0 END;
-    hold_cents := trunc(v_worst * granted_seconds / 60, 10);
+    hold_cents := trunc(hold_cents, 10);
 
     -- One statement, since each further one is felt, and nothing here depends on another's row.
     WITH account AS (
         UPDATE user_credits AS a
         SET
-            available_credits = a.available_credits - hold_credits,
-            held_credits = a.held_credits + hold_credits,
-            calls_day = greatest(a.calls_day, p_local_day),
-            calls_in_day = v_calls_in_day + 1,
+            available_credits = a.available_credits - hold_credits, held_credits = a.held_credits + hold_credits,
+            calls_day = greatest(a.calls_day, p_local_day), calls_in_day = v_calls_in_day + 1,
             spent_in_month_cents = CASE WHEN v_month > a.spend_month THEN 0 ELSE a.spent_in_month_cents END,
-            spend_month = v_month,
-            updated_at = v_now
-        WHERE a.user_id = p_user_id
+            spend_month = v_month, updated_at = v_now
+        WHERE a.ctid = v_account.place RETURNING a.user_id
     ),
     placed AS (
         INSERT INTO calls (
@@ -4581,14 +4641,15 @@ BEGIN
             start_time, created_at, updated_at, hold_credits, granted_seconds, hold_cents, price_version_id,
             local_day, local_month, hold_open, limited_by, call_pretext, call_scenario
         ) VALUES (
-            p_call_id, p_user_id, p_persona_id, p_phone_number,
+            v_call_id, v_account.user_id, v_persona.id, p_phone_number,
             CASE WHEN v_tier.charges_credits THEN 'credit' WHEN v_tier.monthly_price_cents > 0 THEN 'subscription' ELSE 'free' END,
             'pending', hold_cents, v_now, v_now, v_now, hold_credits, granted_seconds, hold_cents, v_version_id,
             greatest(v_account.calls_day, p_local_day), v_month, true, v_limited_by, p_pretext, p_scenario
         )
     )
     INSERT INTO call_cost_breakdowns (call_id, user_id, price_version_id, seen_at, created_at)
-    VALUES (p_call_id, p_user_id, v_version_id, v_now, v_now);
+    SELECT v_call_id, a.user_id, v_version_id, v_now, v_now FROM account AS a;
+    ASSERT FOUND, 'an account that is locked stays in its place';
     call_id := p_call_id;
     replayed := false;
 END
@@ -7348,6 +7409,22 @@ COMMENT ON VIEW public.call_logs IS 'The specification''s log of calls, over wha
 
 COMMENT ON COLUMN public.call_logs.phone_number IS 'pii:phone. As in calls.';
 
+CREATE TABLE public.card_in_force (
+    is_only boolean DEFAULT true NOT NULL,
+    card text NOT NULL,
+    since timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT card_in_force_card_length CHECK (((length(card) >= 1) AND (length(card) <= 500))),
+    CONSTRAINT card_in_force_one_row CHECK (is_only)
+);
+
+COMMENT ON TABLE public.card_in_force IS 'One row: the set of models that the house calls with since its last start.';
+
+COMMENT ON COLUMN public.card_in_force.is_only IS 'Keeps this table to one row.';
+
+COMMENT ON COLUMN public.card_in_force.card IS 'As in price_versions.';
+
+COMMENT ON COLUMN public.card_in_force.since IS 'When the house began to call with it.';
+
 CREATE TABLE public.carrier_events (
     user_id public.id NOT NULL,
     call_id public.id NOT NULL,
@@ -7907,6 +7984,9 @@ ALTER TABLE ONLY public.call_schedules
 ALTER TABLE ONLY public.calls
     ADD CONSTRAINT calls_pkey PRIMARY KEY (id, user_id);
 
+ALTER TABLE ONLY public.card_in_force
+    ADD CONSTRAINT card_in_force_pkey PRIMARY KEY (is_only);
+
 ALTER TABLE ONLY public.carrier_events
     ADD CONSTRAINT carrier_events_pkey PRIMARY KEY (user_id, call_id, kind, event_key);
 
@@ -8412,6 +8492,8 @@ ALTER TABLE public.call_schedules ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.calls ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.card_in_force ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.carrier_events ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY catalogue ON public.call_scenario_templates FOR SELECT TO callmeback_api USING (((user_id IS NULL) OR ((user_id)::text = current_setting('callmeback.user_id'::text, true))));
@@ -8465,6 +8547,8 @@ CREATE POLICY house ON public.call_scenario_templates TO callmeback_worker, call
 CREATE POLICY house ON public.call_schedules TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.calls TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
+
+CREATE POLICY house ON public.card_in_force TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
 CREATE POLICY house ON public.carrier_events TO callmeback_worker, callmeback_voice, callmeback_readonly USING (true) WITH CHECK (true);
 
@@ -8954,6 +9038,8 @@ GRANT ALL ON FUNCTION public.place_due(p_ids text[], p_claims integer[], p_call_
 REVOKE ALL ON FUNCTION public.price_of(p_quantity numeric, p_price_cents numeric, p_per integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.price_of(p_quantity numeric, p_price_cents numeric, p_per integer) TO callmeback_readonly;
 
+REVOKE ALL ON FUNCTION public.price_whole_usage(p_version_id integer, p_carrier_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, OUT carrier_cents numeric, OUT listener_cents numeric, OUT brain_cents numeric, OUT voice_cents numeric) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.proxy_keys() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.proxy_keys() TO callmeback_proxy;
 
@@ -9016,6 +9102,8 @@ GRANT ALL ON FUNCTION public.request_phone_code(p_user_id text, p_number text, p
 
 REVOKE ALL ON FUNCTION public.request_tier(p_user_id text, p_tier text, p_key text, OUT subscription_id text, OUT stripe_subscription_id text, OUT lookup_key text, OUT price_cents numeric, OUT currency text, OUT is_upgrade boolean, OUT request_key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.request_tier(p_user_id text, p_tier text, p_key text, OUT subscription_id text, OUT stripe_subscription_id text, OUT lookup_key text, OUT price_cents numeric, OUT currency text, OUT is_upgrade boolean, OUT request_key text) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.require_card_in_force(p_card text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.require_self(p_user_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.require_self(p_user_id text) TO callmeback_api;
@@ -9320,6 +9408,12 @@ GRANT SELECT(id, user_id, persona_id, twilio_call_sid, phone_number, duration_se
 GRANT SELECT(id, user_id, persona_id, twilio_call_sid, phone_number, duration_seconds, status, error_message, cost_stt, cost_llm, cost_tts, cost_twilio, cost_total, turn_count, interrupt_count, avg_response_time_ms, started_at, ended_at, created_at) ON TABLE public.call_logs TO callmeback_worker;
 
 GRANT SELECT(id, user_id, persona_id, twilio_call_sid, phone_number, duration_seconds, status, error_message, cost_stt, cost_llm, cost_tts, cost_twilio, cost_total, turn_count, interrupt_count, avg_response_time_ms, started_at, ended_at, created_at) ON TABLE public.call_logs TO callmeback_voice;
+
+GRANT SELECT(is_only, card, since) ON TABLE public.card_in_force TO callmeback_readonly;
+
+GRANT SELECT(is_only, card, since) ON TABLE public.card_in_force TO callmeback_worker;
+
+GRANT SELECT(is_only, card, since) ON TABLE public.card_in_force TO callmeback_voice;
 
 GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_readonly;
 

@@ -47,6 +47,7 @@ class App:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         await self.services.open()
+        self._note()
         self._beating = asyncio.create_task(self._beat(), name="beat")
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -60,9 +61,12 @@ class App:
     async def _beat(self) -> None:
         """Tell the house once a second that this service can do its work."""
         while True:
-            try:
-                if readiness.is_ready(self.services):
-                    home.beat(self.services.settings.home, SERVICE)
-            except OSError as exc:
-                _log.warning("beat_failed", error=type(exc).__name__)
             await asyncio.sleep(BEAT_EVERY_S)
+            self._note()
+
+    def _note(self) -> None:
+        try:
+            if readiness.is_ready(self.services):
+                home.beat(self.services.settings.home, SERVICE)
+        except OSError as exc:
+            _log.warning("beat_failed", error=type(exc).__name__)

@@ -77,7 +77,6 @@ async def serve(settings: Settings, stopping: asyncio.Event | None = None) -> No
     mailer = Mailer(accounts.mail_config(settings))
     try:
         async with Database.open(dsn, name="worker", max_size=POOL_MAX, wait_s=settings.pool_wait_s) as db:
-            notify.ready()
             await keep(duties(settings, db, carrier, cashier, mailer), stopping)
     finally:
         await carrier.aclose()
@@ -91,6 +90,7 @@ def duties(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier,
     async def beat() -> None:
         await db.ping()
         home.beat(settings.home, "worker")
+        notify.ready()
 
     async def reap() -> None:
         await reaping.reap(db, Witness(carrier))

@@ -162,11 +162,34 @@ BEGIN
         ORDER BY v.effective_from DESC
         LIMIT 1;
     END IF;
+    -- The house says what it calls with; who was only lent a function doesn't.
+    IF NOT starts_with(session_user, 'callmeback_key_') THEN
+        INSERT INTO card_in_force AS f (card)
+        VALUES (p_card)
+        ON CONFLICT (is_only) DO UPDATE
+        SET card = excluded.card, since = clock_timestamp()
+        WHERE f.card <> excluded.card;
+    END IF;
     RETURN v_version.worst_case_cents_per_minute IS NOT NULL;
 END
 $$;
 COMMENT ON FUNCTION ensure_card(text, text, text, text, text, text, text) IS
-'Makes a set of models known; false where a rate is missing, and then its calls are refused.';
+'Makes a set of models known, and the one in force; false where a rate is missing, and then its calls are refused.';
+
+CREATE OR REPLACE FUNCTION require_card_in_force(p_card text)
+RETURNS void
+LANGUAGE plpgsql
+STABLE
+SET search_path = public, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM card_in_force AS f WHERE f.card = p_card) THEN
+        RAISE EXCEPTION '% is not what the house calls with', p_card USING ERRCODE = 'CM009';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION require_card_in_force(text) IS
+'Refuses a price card other than the house''s own: a cheaper one of another time would hold, and count, too little.';
 
 CREATE OR REPLACE FUNCTION follow_rates()
 RETURNS trigger

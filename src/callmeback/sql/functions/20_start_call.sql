@@ -27,13 +27,15 @@ AS $$
 DECLARE
     -- Shorter than this no greeting, warning and goodbye fit.
     c_shortest_call CONSTANT integer := 10;
+    c_longest_wait CONSTANT interval := '10 minutes';
     v_now timestamptz := clock_timestamp();
     v_month date := date_trunc('month', p_local_day)::date;
     v_key idempotency_keys;
     v_account record;
     v_tier record;
     v_budget record;
-    v_persona_seconds integer;
+    v_call_id id := p_call_id;
+    v_persona record;
     v_version_id integer;
     v_worst numeric;
     v_calls_in_day integer;
@@ -44,8 +46,13 @@ BEGIN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
     IF p_local_day IS NULL
-        OR p_local_day NOT BETWEEN (v_now AT TIME ZONE 'UTC')::date - 1 AND (v_now AT TIME ZONE 'UTC')::date + 1 THEN
+        OR abs(p_local_day - (v_now AT TIME ZONE 'UTC')::date) > 1 THEN
         RAISE EXCEPTION 'local day % is no zone''s today', p_local_day USING ERRCODE = 'CM021';
+    END IF;
+    -- A key of the SQL proxy doesn't choose what its calls cost, nor how long one may wait with its hold.
+    IF starts_with(session_user, 'callmeback_key_') THEN
+        PERFORM require_card_in_force(p_card);
+        p_dial_within := least(p_dial_within, c_longest_wait);
     END IF;
 
     IF p_idempotency_key IS NOT NULL THEN
@@ -53,29 +60,25 @@ BEGIN
         VALUES (p_user_id, p_idempotency_key, p_request_hash, 'done', p_call_id, v_now)
         ON CONFLICT (user_id, key) DO NOTHING;
         IF NOT FOUND THEN
-            SELECT k.* INTO v_key
-            FROM idempotency_keys AS k
-            WHERE k.user_id = p_user_id AND k.key = p_idempotency_key;
+            SELECT k.* INTO v_key FROM idempotency_keys AS k WHERE k.user_id = p_user_id AND k.key = p_idempotency_key;
             IF v_key.request_hash IS DISTINCT FROM p_request_hash THEN
                 RAISE EXCEPTION 'idempotency key was used for another request' USING ERRCODE = 'CM006';
             END IF;
             SELECT c.id, true, c.granted_seconds, c.hold_credits, c.hold_cents
             INTO call_id, replayed, granted_seconds, hold_credits, hold_cents
-            FROM calls AS c
-            WHERE c.user_id = p_user_id AND c.id = v_key.resource_id;
+            FROM calls AS c WHERE c.user_id = p_user_id AND c.id = v_key.resource_id;
             RETURN;
         END IF;
     END IF;
 
-    -- Small looks are cheaper than a join of nine, and see what was committed while we waited for the account. The
-    -- person's row is locked too, as their foreign key would anyway: who was blocked or erased meanwhile is seen as such.
+    -- Small looks are cheaper than a join of nine, and see what was committed while we waited for the account, whose row
+    -- stays in its place from here on. The person's is locked too, as their foreign key would anyway: who was blocked or
+    -- erased meanwhile is seen as such. What is selected has its domain's type, whose rule isn't checked again below.
     SELECT
-        a.available_credits, a.debt_credits, a.subscription_tier, a.calls_day, a.calls_in_day, a.spend_month,
+        a.ctid AS place, a.user_id, a.available_credits, a.debt_credits, a.subscription_tier, a.calls_day, a.calls_in_day, a.spend_month,
         a.spent_in_month_cents, a.max_calls_per_day, a.max_call_duration_seconds
     INTO v_account
-    FROM user_credits AS a
-    WHERE a.user_id = p_user_id
-    FOR NO KEY UPDATE;
+    FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'user does not exist' USING ERRCODE = 'CM008';
     END IF;
@@ -83,7 +86,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'account is blocked' USING ERRCODE = 'CM010';
     END IF;
-    SELECT p.max_call_duration_seconds INTO v_persona_seconds
+    SELECT p.id, p.max_call_duration_seconds INTO v_persona
     FROM personas AS p
     WHERE p.id = p_persona_id AND p.is_active AND (p.owner_user_id IS NULL OR p.owner_user_id = p_user_id);
     IF NOT FOUND THEN
@@ -98,10 +101,8 @@ BEGIN
         RAISE EXCEPTION 'phone number is blocked' USING ERRCODE = 'CM013';
     END IF;
     SELECT w.id, w.worst_case_cents_per_minute INTO v_version_id, v_worst
-    FROM price_versions AS w
-    WHERE w.card = p_card AND w.effective_from <= v_now
-    ORDER BY w.effective_from DESC
-    LIMIT 1;
+    FROM price_versions AS w WHERE w.card = p_card AND w.effective_from <= v_now
+    ORDER BY w.effective_from DESC LIMIT 1;
     IF v_worst IS NULL OR v_worst <= 0 THEN
         RAISE EXCEPTION 'no rate for the models of %', p_card USING ERRCODE = 'CM009';
     ELSIF v_account.debt_credits > 0 THEN
@@ -112,19 +113,17 @@ BEGIN
         coalesce(v_account.max_calls_per_day, t.max_calls_per_day) AS calls_a_day,
         coalesce(v_account.max_call_duration_seconds, t.max_call_duration_seconds) AS seconds
     INTO v_tier
-    FROM subscription_tiers AS t
-    WHERE t.tier = v_account.subscription_tier;
+    FROM subscription_tiers AS t WHERE t.tier = v_account.subscription_tier;
     SELECT b.max_cost_per_call_cents AS per_call, b.max_monthly_spend_cents AS per_month, b.enable_auto_cutoff AS cutoff
     INTO v_budget
-    FROM user_budget_settings AS b
-    WHERE b.user_id = p_user_id;
+    FROM user_budget_settings AS b WHERE b.user_id = p_user_id;
     IF NOT FOUND THEN
         -- In the columns' types, since the plans of what follows are kept.
         SELECT 1000::numeric AS per_call, 10000::numeric AS per_month, true AS cutoff INTO v_budget;
     END IF;
 
     INSERT INTO open_calls (user_id, call_id, created_at, dial_before)
-    VALUES (p_user_id, p_call_id, v_now, v_now + p_dial_within)
+    VALUES (v_account.user_id, v_call_id, v_now, v_now + p_dial_within)
     ON CONFLICT (user_id) DO NOTHING;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'another call is open' USING ERRCODE = 'CM004';
@@ -143,44 +142,44 @@ BEGIN
 
     granted_seconds := v_tier.seconds;
     v_limited_by := 'tier';
-    IF v_persona_seconds < granted_seconds THEN
-        granted_seconds := v_persona_seconds;
+    IF v_persona.max_call_duration_seconds < granted_seconds THEN
+        granted_seconds := v_persona.max_call_duration_seconds;
         v_limited_by := 'persona';
     END IF;
     IF p_requested_seconds < granted_seconds THEN
         granted_seconds := p_requested_seconds;
         v_limited_by := 'request';
     END IF;
-    IF v_tier.charges_credits AND v_account.available_credits < granted_seconds / 60.0 THEN
+    IF v_tier.charges_credits AND v_account.available_credits < (granted_seconds + 59) / 60 THEN
         granted_seconds := v_account.available_credits * 60;
         v_limited_by := 'credits';
     END IF;
-    IF (v_budget.cutoff OR v_budget.per_call = 0) AND v_budget.per_call * 60 < v_worst * granted_seconds THEN
+    hold_cents := v_worst * granted_seconds / 60;
+    IF v_budget.per_call < hold_cents AND (v_budget.cutoff OR v_budget.per_call = 0) THEN
         granted_seconds := floor(v_budget.per_call * 60 / v_worst);
+        hold_cents := v_worst * granted_seconds / 60;
         v_limited_by := 'call_budget';
     END IF;
-    IF v_month_left * 60 < v_worst * granted_seconds THEN
+    IF v_month_left < hold_cents THEN
         granted_seconds := greatest(0, floor(v_month_left * 60 / v_worst));
+        hold_cents := v_worst * granted_seconds / 60;
         v_limited_by := 'month_budget';
     END IF;
     IF granted_seconds < c_shortest_call THEN
         RAISE EXCEPTION 'the budget leaves less than % seconds', c_shortest_call USING ERRCODE = 'CM002';
     END IF;
     hold_credits := CASE WHEN v_tier.charges_credits THEN (granted_seconds + 59) / 60 ELSE 0 END;
-    hold_cents := trunc(v_worst * granted_seconds / 60, 10);
+    hold_cents := trunc(hold_cents, 10);
 
     -- One statement, since each further one is felt, and nothing here depends on another's row.
     WITH account AS (
         UPDATE user_credits AS a
         SET
-            available_credits = a.available_credits - hold_credits,
-            held_credits = a.held_credits + hold_credits,
-            calls_day = greatest(a.calls_day, p_local_day),
-            calls_in_day = v_calls_in_day + 1,
+            available_credits = a.available_credits - hold_credits, held_credits = a.held_credits + hold_credits,
+            calls_day = greatest(a.calls_day, p_local_day), calls_in_day = v_calls_in_day + 1,
             spent_in_month_cents = CASE WHEN v_month > a.spend_month THEN 0 ELSE a.spent_in_month_cents END,
-            spend_month = v_month,
-            updated_at = v_now
-        WHERE a.user_id = p_user_id
+            spend_month = v_month, updated_at = v_now
+        WHERE a.ctid = v_account.place RETURNING a.user_id
     ),
     placed AS (
         INSERT INTO calls (
@@ -188,14 +187,15 @@ BEGIN
             start_time, created_at, updated_at, hold_credits, granted_seconds, hold_cents, price_version_id,
             local_day, local_month, hold_open, limited_by, call_pretext, call_scenario
         ) VALUES (
-            p_call_id, p_user_id, p_persona_id, p_phone_number,
+            v_call_id, v_account.user_id, v_persona.id, p_phone_number,
             CASE WHEN v_tier.charges_credits THEN 'credit' WHEN v_tier.monthly_price_cents > 0 THEN 'subscription' ELSE 'free' END,
             'pending', hold_cents, v_now, v_now, v_now, hold_credits, granted_seconds, hold_cents, v_version_id,
             greatest(v_account.calls_day, p_local_day), v_month, true, v_limited_by, p_pretext, p_scenario
         )
     )
     INSERT INTO call_cost_breakdowns (call_id, user_id, price_version_id, seen_at, created_at)
-    VALUES (p_call_id, p_user_id, v_version_id, v_now, v_now);
+    SELECT v_call_id, a.user_id, v_version_id, v_now, v_now FROM account AS a;
+    ASSERT FOUND, 'an account that is locked stays in its place';
     call_id := p_call_id;
     replayed := false;
 END

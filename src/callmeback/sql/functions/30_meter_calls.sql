@@ -21,34 +21,49 @@ SECURITY DEFINER
 SET search_path = public, pg_temp
 AS $$
 #variable_conflict use_column
+DECLARE
+    v_setting text;
 BEGIN
     -- The next second repeats everything, so this commit may be lost in a crash of the server.
-    PERFORM set_config('synchronous_commit', 'off', true);
+    v_setting := set_config('synchronous_commit', 'off', true);
     RETURN QUERY
     WITH
     -- Locked in one order whatever the plan: batches that overlap would deadlock (a write that timed out may still run).
-    -- Priced here, where each leg is computed once: what a statement's target joins is computed at each mention.
+    -- Priced here, where each leg is computed once: what a statement's target joins is computed at each mention. A row that
+    -- is locked stays in its place, where it is written without looking for it again; one that changed since we began isn't
+    -- seen there, and waits for the next second.
     locked AS MATERIALIZED (
         SELECT
-            m.*,
+            b.ctid AS place,
+            b.user_id,
+            b.call_id,
+            p_seqs[i] AS seq,
+            p_carrier_seconds[i] AS carrier_seconds,
+            p_listener_seconds[i] AS listener_seconds,
+            p_input_tokens[i] AS input_tokens,
+            p_output_tokens[i] AS output_tokens,
+            p_characters[i] AS characters,
+            p_fallback_input_tokens[i] AS fallback_input_tokens,
+            p_fallback_output_tokens[i] AS fallback_output_tokens,
+            p_local_characters[i] AS local_characters,
             b.total_cost_cents AS cost_before,
-            m.seq > b.meter_seq AND b.settled_at IS NULL AS is_news,
-            round(m.carrier_seconds * v.carrier_second_cents / v.carrier_second_per, 10) AS carrier_cents,
-            round(m.listener_seconds * v.listener_second_cents / v.listener_second_per, 10) AS listener_cents,
-            round(m.input_tokens * v.brain_input_cents / v.brain_input_per, 10)
-            + round(m.output_tokens * v.brain_output_cents / v.brain_output_per, 10)
-            + round(m.fallback_input_tokens * v.fallback_input_cents / v.fallback_input_per, 10)
-            + round(m.fallback_output_tokens * v.fallback_output_cents / v.fallback_output_per, 10) AS brain_cents,
-            round(m.characters * v.voice_character_cents / v.voice_character_per, 10)
-            + round(m.local_characters * v.local_character_cents / v.local_character_per, 10) AS voice_cents
-        FROM unnest(
-            p_user_ids, p_call_ids, p_seqs, p_carrier_seconds, p_listener_seconds, p_input_tokens, p_output_tokens,
-            p_characters, p_fallback_input_tokens, p_fallback_output_tokens, p_local_characters
-        ) AS m (
-            user_id, call_id, seq, carrier_seconds, listener_seconds, input_tokens, output_tokens,
-            characters, fallback_input_tokens, fallback_output_tokens, local_characters
-        )
-        INNER JOIN call_cost_breakdowns AS b ON m.user_id = b.user_id AND m.call_id = b.call_id
+            p_seqs[i] > b.meter_seq AND b.settled_at IS NULL AS is_news,
+            round(p_carrier_seconds[i] * v.carrier_second_cents / v.carrier_second_per, 10) AS carrier_cents,
+            round(p_listener_seconds[i] * v.listener_second_cents / v.listener_second_per, 10) AS listener_cents,
+            round(p_input_tokens[i] * v.brain_input_cents / v.brain_input_per, 10)
+            + round(p_output_tokens[i] * v.brain_output_cents / v.brain_output_per, 10)
+            + CASE
+                WHEN greatest(p_fallback_input_tokens[i], p_fallback_output_tokens[i]) = 0 THEN 0
+                ELSE round(p_fallback_input_tokens[i] * v.fallback_input_cents / v.fallback_input_per, 10)
+                + round(p_fallback_output_tokens[i] * v.fallback_output_cents / v.fallback_output_per, 10)
+            END AS brain_cents,
+            round(p_characters[i] * v.voice_character_cents / v.voice_character_per, 10)
+            + CASE
+                WHEN p_local_characters[i] = 0 THEN 0
+                ELSE round(p_local_characters[i] * v.local_character_cents / v.local_character_per, 10)
+            END AS voice_cents
+        FROM unnest(p_call_ids) WITH ORDINALITY AS m (call_id, i)
+        INNER JOIN call_cost_breakdowns AS b ON b.user_id = p_user_ids[m.i] AND b.call_id = m.call_id
         INNER JOIN price_versions AS v ON b.price_version_id = v.id
         ORDER BY b.call_id
         FOR NO KEY UPDATE OF b
@@ -72,7 +87,7 @@ BEGIN
             elevenlabs_cost_cents = m.voice_cents,
             total_cost_cents = m.carrier_cents + m.listener_cents + m.brain_cents + m.voice_cents
         FROM locked AS m
-        WHERE b.user_id = m.user_id AND b.call_id = m.call_id AND m.seq > b.meter_seq AND b.settled_at IS NULL
+        WHERE b.ctid = m.place AND m.is_news
     )
     SELECT
         m.call_id::text,

@@ -101,6 +101,44 @@ $$;
 COMMENT ON FUNCTION add_late_cost(text, text, date, numeric, numeric) IS
 'Adds to a settled call, and to its month, what became known of its cost later. The caller holds the call''s row.';
 
+CREATE OR REPLACE FUNCTION price_whole_usage(
+    p_version_id integer,
+    p_carrier_seconds integer,
+    p_listener_seconds numeric,
+    p_input_tokens integer,
+    p_output_tokens integer,
+    p_characters integer,
+    p_fallback_input_tokens integer,
+    p_fallback_output_tokens integer,
+    p_local_characters integer,
+    OUT carrier_cents numeric,
+    OUT listener_cents numeric,
+    OUT brain_cents numeric,
+    OUT voice_cents numeric
+)
+RETURNS record
+LANGUAGE plpgsql
+STABLE
+SET search_path = public, pg_temp
+AS $$
+BEGIN
+    SELECT
+        round(p_carrier_seconds * r.carrier_second_cents / r.carrier_second_per, 10),
+        round(p_listener_seconds * r.listener_second_cents / r.listener_second_per, 10),
+        round(p_input_tokens * r.brain_input_cents / r.brain_input_per, 10)
+        + round(p_output_tokens * r.brain_output_cents / r.brain_output_per, 10)
+        + round(p_fallback_input_tokens * r.fallback_input_cents / r.fallback_input_per, 10)
+        + round(p_fallback_output_tokens * r.fallback_output_cents / r.fallback_output_per, 10),
+        round(p_characters * r.voice_character_cents / r.voice_character_per, 10)
+        + round(p_local_characters * r.local_character_cents / r.local_character_per, 10)
+    INTO carrier_cents, listener_cents, brain_cents, voice_cents
+    FROM price_versions AS r
+    WHERE r.id = p_version_id;
+END
+$$;
+COMMENT ON FUNCTION price_whole_usage(integer, integer, numeric, integer, integer, integer, integer, integer, integer) IS
+'What a call''s usage costs where a second brain or the local voice took part: each leg rounded once, at ten decimals.';
+
 CREATE OR REPLACE FUNCTION begin_relationship(
     p_user_id text, p_persona_id text, p_seconds integer, p_at timestamptz
 )
@@ -156,75 +194,78 @@ AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
     v record;
+    u record;
+    p record;
+    v_call_month date;
     v_release integer;
     v_balance integer;
     v_seq bigint;
 BEGIN
-    -- Call and breakdown are locked, and what was used is priced, in one look: each further statement is felt.
+    -- Three small looks cost half of what their join does. The call is locked before its breakdown; both stay in their
+    -- place from here on. What is selected has its domain's type, whose rule isn't checked again where it is written.
     SELECT
-        c.status, c.hold_open, c.hold_credits, c.credits_used, c.persona_id, c.local_day, c.local_month, c.answered_at,
-        c.payment_method, date_trunc('month', c.created_at AT TIME ZONE 'UTC')::date AS call_month,
-        b.has_events, b.total_cost_cents AS cost_before, u.carrier_seconds, u.listener_seconds,
-        u.input_tokens, u.output_tokens, u.characters, u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters,
-        round(u.carrier_seconds * r.carrier_second_cents / r.carrier_second_per, 10) AS carrier_cents,
-        round(u.listener_seconds * r.listener_second_cents / r.listener_second_per, 10) AS listener_cents,
-        round(u.input_tokens * r.brain_input_cents / r.brain_input_per, 10)
-        + round(u.output_tokens * r.brain_output_cents / r.brain_output_per, 10)
-        + round(u.fallback_input_tokens * r.fallback_input_cents / r.fallback_input_per, 10)
-        + round(u.fallback_output_tokens * r.fallback_output_cents / r.fallback_output_per, 10) AS brain_cents,
-        round(u.characters * r.voice_character_cents / r.voice_character_per, 10)
-        + round(u.local_characters * r.local_character_cents / r.local_character_per, 10) AS voice_cents
+        c.ctid AS place, c.id, c.user_id, c.status, c.hold_open, c.hold_credits, c.credits_used, c.persona_id, c.local_day, c.local_month,
+        c.answered_at, c.payment_method, c.created_at
     INTO v
-    FROM calls AS c
-    INNER JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
-    LEFT JOIN price_versions AS r ON b.price_version_id = r.id
-    CROSS JOIN LATERAL (
-        SELECT
-            greatest(b.twilio_duration_seconds, p_connected_seconds) AS carrier_seconds,
-            greatest(b.deepgram_audio_seconds, p_listener_seconds) AS listener_seconds,
-            greatest(b.cerebras_input_tokens, p_input_tokens) AS input_tokens,
-            greatest(b.cerebras_output_tokens, p_output_tokens) AS output_tokens,
-            greatest(b.elevenlabs_characters, p_characters) AS characters,
-            greatest(b.fallback_input_tokens, p_fallback_input_tokens) AS fallback_input_tokens,
-            greatest(b.fallback_output_tokens, p_fallback_output_tokens) AS fallback_output_tokens,
-            greatest(b.local_characters, p_local_characters) AS local_characters
-    ) AS u
-    WHERE c.user_id = p_user_id AND c.id = p_call_id
-    FOR NO KEY UPDATE OF c, b;
+    FROM calls AS c WHERE c.user_id = p_user_id AND c.id = p_call_id FOR NO KEY UPDATE;
+    SELECT
+        b.ctid AS place, b.price_version_id, b.has_events, b.total_cost_cents AS cost_before,
+        greatest(b.twilio_duration_seconds, p_connected_seconds) AS carrier_seconds,
+        greatest(b.deepgram_audio_seconds, p_listener_seconds) AS listener_seconds,
+        greatest(b.cerebras_input_tokens, p_input_tokens) AS input_tokens,
+        greatest(b.cerebras_output_tokens, p_output_tokens) AS output_tokens,
+        greatest(b.elevenlabs_characters, p_characters) AS characters,
+        greatest(b.fallback_input_tokens, p_fallback_input_tokens) AS fallback_input_tokens,
+        greatest(b.fallback_output_tokens, p_fallback_output_tokens) AS fallback_output_tokens,
+        greatest(b.local_characters, p_local_characters) AS local_characters
+    INTO u
+    FROM call_cost_breakdowns AS b WHERE b.user_id = p_user_id AND b.call_id = p_call_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         settled := false;
         RETURN;
     ELSIF coalesce(p_status, 'calling') IN ('initiating', 'calling', 'connected', 'in_progress') THEN
         RAISE EXCEPTION 'a call cannot end as %', p_status USING ERRCODE = 'CM007';
     END IF;
-    cost_cents := v.carrier_cents + v.listener_cents + v.brain_cents + v.voice_cents;
+    IF greatest(u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters) > 0 THEN
+        SELECT x.* INTO p
+        FROM price_whole_usage(
+            u.price_version_id, u.carrier_seconds, u.listener_seconds, u.input_tokens, u.output_tokens, u.characters,
+            u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters
+        ) AS x;
+    ELSE
+        SELECT
+            round(u.carrier_seconds * r.carrier_second_cents / r.carrier_second_per, 10) AS carrier_cents,
+            round(u.listener_seconds * r.listener_second_cents / r.listener_second_per, 10) AS listener_cents,
+            round(u.input_tokens * r.brain_input_cents / r.brain_input_per, 10)
+            + round(u.output_tokens * r.brain_output_cents / r.brain_output_per, 10) AS brain_cents,
+            round(u.characters * r.voice_character_cents / r.voice_character_per, 10) AS voice_cents
+        INTO p
+        FROM price_versions AS r
+        WHERE r.id = u.price_version_id;
+    END IF;
+    cost_cents := p.carrier_cents + p.listener_cents + p.brain_cents + p.voice_cents;
+    v_call_month := date_trunc('month', v.created_at AT TIME ZONE 'UTC')::date;
 
     UPDATE call_cost_breakdowns AS b
     SET
-        meter_seq = greatest(b.meter_seq, p_seq),
-        seen_at = CASE WHEN p_seq IS NULL THEN b.seen_at ELSE v_now END,
-        settled_at = coalesce(b.settled_at, v_now),
-        has_events = v.has_events OR finish_call.cost_cents > 0,
-        twilio_duration_seconds = v.carrier_seconds,
-        deepgram_audio_seconds = v.listener_seconds,
-        cerebras_input_tokens = v.input_tokens,
-        cerebras_output_tokens = v.output_tokens,
-        elevenlabs_characters = v.characters,
-        fallback_input_tokens = v.fallback_input_tokens,
-        fallback_output_tokens = v.fallback_output_tokens,
-        local_characters = v.local_characters,
-        twilio_cost_cents = v.carrier_cents,
-        deepgram_cost_cents = v.listener_cents,
-        cerebras_cost_cents = v.brain_cents,
-        elevenlabs_cost_cents = v.voice_cents,
+        meter_seq = greatest(b.meter_seq, p_seq), seen_at = CASE WHEN p_seq IS NULL THEN b.seen_at ELSE v_now END,
+        settled_at = coalesce(b.settled_at, v_now), has_events = u.has_events OR finish_call.cost_cents > 0,
+        twilio_duration_seconds = u.carrier_seconds, deepgram_audio_seconds = u.listener_seconds,
+        cerebras_input_tokens = u.input_tokens, cerebras_output_tokens = u.output_tokens,
+        elevenlabs_characters = u.characters,
+        fallback_input_tokens = u.fallback_input_tokens, fallback_output_tokens = u.fallback_output_tokens,
+        local_characters = u.local_characters,
+        twilio_cost_cents = p.carrier_cents, deepgram_cost_cents = p.listener_cents,
+        cerebras_cost_cents = p.brain_cents, elevenlabs_cost_cents = p.voice_cents,
         total_cost_cents = finish_call.cost_cents
-    WHERE b.user_id = p_user_id AND b.call_id = p_call_id;
+    WHERE b.ctid = u.place;
+    ASSERT FOUND, 'a breakdown that is locked stays in its place';
 
     IF NOT v.hold_open THEN
         -- Settled before: what came later is the breakdown's and its month's, the person is not charged again.
-        IF cost_cents > v.cost_before THEN
-            PERFORM add_late_cost(p_user_id, p_call_id, v.local_month, v.cost_before, cost_cents);
-            PERFORM add_cost_event(p_user_id, p_call_id, v.call_month, 'late');
+        IF cost_cents > u.cost_before THEN
+            PERFORM add_late_cost(p_user_id, p_call_id, v.local_month, u.cost_before, cost_cents);
+            PERFORM add_cost_event(p_user_id, p_call_id, v_call_month, 'late');
         END IF;
         settled := false;
         status := v.status;
@@ -233,7 +274,7 @@ BEGIN
     END IF;
 
     credits_used := CASE
-        WHEN p_is_charged THEN least(v.carrier_seconds / 60 + (v.carrier_seconds % 60 > 0)::integer, v.hold_credits)
+        WHEN p_is_charged THEN least(u.carrier_seconds / 60 + (u.carrier_seconds % 60 > 0)::integer, v.hold_credits)
         ELSE 0
     END;
     v_release := v.hold_credits - credits_used;
@@ -261,25 +302,6 @@ BEGIN
     freed AS (
         DELETE FROM open_calls AS o WHERE o.user_id = p_user_id AND o.call_id = p_call_id
     ),
-    ended AS (
-        UPDATE calls AS c
-        SET
-            status = p_status,
-            end_reason = p_end_reason,
-            end_time = v_now,
-            duration_seconds = v.carrier_seconds,
-            credits_used = finish_call.credits_used,
-            actual_cost_cents = cost_cents,
-            payment_status = CASE WHEN finish_call.credits_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
-            hold_open = false,
-            answered_by = coalesce(p_answered_by, c.answered_by),
-            turn_count = p_turn_count,
-            interrupt_count = p_interrupt_count,
-            avg_response_time_ms = p_avg_response_time_ms,
-            error_message = p_error_message,
-            updated_at = v_now
-        WHERE c.user_id = p_user_id AND c.id = p_call_id
-    ),
     -- The first event is the whole state, with nothing to sum up before.
     noted AS (
         INSERT INTO call_cost_events (
@@ -289,35 +311,50 @@ BEGIN
             twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents
         )
         SELECT
-            v.call_month, p_user_id, p_call_id, 1, 'finish', v_now, v.carrier_seconds, v.listener_seconds,
-            v.input_tokens, v.output_tokens, v.characters,
-            v.fallback_input_tokens, v.fallback_output_tokens, v.local_characters,
-            v.carrier_cents, v.listener_cents, v.brain_cents, v.voice_cents, cost_cents
-        WHERE finish_call.cost_cents > 0 AND NOT v.has_events
+            v_call_month, v.user_id, v.id, 1, 'finish', v_now, u.carrier_seconds, u.listener_seconds,
+            u.input_tokens, u.output_tokens, u.characters,
+            u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters,
+            p.carrier_cents, p.listener_cents, p.brain_cents, p.voice_cents, cost_cents
+        WHERE finish_call.cost_cents > 0 AND NOT u.has_events
+    ),
+    posted AS (
+        INSERT INTO credit_transactions (
+            user_id, seq, amount, balance_before, balance_after, type, cause, call_id, created_at
+        )
+        SELECT
+            v.user_id, v_seq, -finish_call.credits_used, v_balance + finish_call.credits_used, v_balance,
+            'call_deduction', 'call:' || p_call_id, v.id, v_now
+        WHERE finish_call.credits_used > 0
     )
-    INSERT INTO credit_transactions (
-        user_id, seq, amount, balance_before, balance_after, type, cause, call_id, created_at
-    )
-    SELECT
-        p_user_id, v_seq, -finish_call.credits_used, v_balance + finish_call.credits_used, v_balance,
-        'call_deduction', 'call:' || p_call_id, p_call_id, v_now
-    WHERE finish_call.credits_used > 0;
-    PERFORM settle_authorization(p_user_id, p_call_id, credits_used) WHERE v.payment_method = 'stripe';
+    UPDATE calls AS c
+    SET
+        status = p_status, end_reason = p_end_reason,
+        end_time = v_now, duration_seconds = u.carrier_seconds,
+        credits_used = finish_call.credits_used, actual_cost_cents = cost_cents,
+        payment_status = CASE WHEN finish_call.credits_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
+        hold_open = false,
+        answered_by = coalesce(p_answered_by, c.answered_by),
+        turn_count = p_turn_count, interrupt_count = p_interrupt_count,
+        avg_response_time_ms = p_avg_response_time_ms,
+        error_message = p_error_message, updated_at = v_now
+    WHERE c.ctid = v.place;
+    ASSERT FOUND, 'a call that is locked stays in its place';
+    IF v.payment_method = 'stripe' THEN
+        PERFORM settle_authorization(p_user_id, p_call_id, credits_used);
+    END IF;
 
-    IF p_status = 'completed' AND v.carrier_seconds > 0 THEN
+    IF p_status = 'completed' AND u.carrier_seconds > 0 THEN
         UPDATE user_persona_relationships AS r
         SET
-            total_calls = r.total_calls + 1,
-            total_duration_seconds = r.total_duration_seconds + v.carrier_seconds,
-            last_call_at = greatest(r.last_call_at, v_now),
-            updated_at = v_now
+            total_calls = r.total_calls + 1, total_duration_seconds = r.total_duration_seconds + u.carrier_seconds,
+            last_call_at = greatest(r.last_call_at, v_now), updated_at = v_now
         WHERE r.user_id = p_user_id AND r.persona_id = v.persona_id;
         IF NOT FOUND THEN
-            PERFORM begin_relationship(p_user_id, v.persona_id, v.carrier_seconds, v_now);
+            PERFORM begin_relationship(p_user_id, v.persona_id, u.carrier_seconds, v_now);
         END IF;
     END IF;
-    IF v.has_events THEN
-        PERFORM add_cost_event(p_user_id, p_call_id, v.call_month, 'finish');
+    IF u.has_events THEN
+        PERFORM add_cost_event(p_user_id, p_call_id, v_call_month, 'finish');
     END IF;
     settled := true;
     status := p_status;

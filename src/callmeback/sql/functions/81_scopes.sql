@@ -19,13 +19,16 @@ DECLARE
     -- Money, calls, proofs of identity and what carriers and vendors said: each has functions that keep its rules.
     c_by_functions CONSTANT text[] := ARRAY[
         'admin_users', 'backups', 'budget_notices', 'calendar_feeds', 'call_cost_breakdowns', 'call_cost_events', 'calls',
-        'carrier_events', 'closing_days', 'coupons', 'credit_grants', 'credit_packs', 'credit_transactions', 'dial_buckets',
+        'card_in_force', 'carrier_events', 'closing_days', 'coupons', 'credit_grants', 'credit_packs',
+        'credit_transactions', 'dial_buckets',
         'disputes', 'erasures', 'idempotency_keys', 'jobs', 'login_attempts', 'one_time_tokens', 'open_calls',
         'payment_authorizations', 'payment_events', 'payments', 'phones', 'price_versions', 'purchases', 'refunds',
         'sealed_days', 'service_rates', 'subscription_tiers', 'subscriptions', 'token_blacklist', 'user_credits'
     ];
     -- The same for everybody.
-    c_catalogues CONSTANT text[] := ARRAY['credit_packs', 'price_versions', 'service_rates', 'subscription_tiers'];
+    c_catalogues CONSTANT text[] := ARRAY[
+        'card_in_force', 'credit_packs', 'price_versions', 'service_rates', 'subscription_tiers'
+    ];
 BEGIN
     RETURN QUERY
     WITH relations AS (
@@ -96,7 +99,8 @@ DECLARE
         'add_retry', 'calendar_feed_user', 'claim_due', 'claim_jobs', 'claim_reminders', 'claim_schedules', 'ensure_jobs',
         'extend_job', 'finish_due', 'finish_job', 'halt_schedule', 'place_due', 'refusal_code', 'request_job', 'settle_due',
         'keep_answer', 'key_functions', 'key_relations', 'learn_statement', 'make_key_view', 'make_key_views',
-        'proxy_keys', 'proxy_statements', 'proxy_version', 'refresh_card', 'statement_statistics', 'take_scope'
+        'price_whole_usage', 'proxy_keys', 'proxy_statements', 'proxy_version', 'refresh_card', 'require_card_in_force',
+        'statement_statistics', 'take_scope'
     ];
 BEGIN
     RETURN QUERY

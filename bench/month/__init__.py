@@ -1,0 +1,1 @@
+"""A month of people who pay, and the books at its end."""

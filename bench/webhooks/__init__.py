@@ -1,0 +1,1 @@
+"""The payment provider's webhooks: events applied a second, and nothing twice."""
