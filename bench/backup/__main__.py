@@ -52,7 +52,7 @@ def fill(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("CREATE TABLE talks (id integer PRIMARY KEY, at timestamptz NOT NULL, said text NOT NULL)")
         connection.execute(
-            "INSERT INTO talks SELECT n, now(), (SELECT string_agg(md5(((n + k) / 8)::text), ' ')"
+            "INSERT INTO talks SELECT n, now(), (SELECT string_agg(md5((random() * 4000000)::integer::text), ' ')"
             f" FROM generate_series(1, 22) AS k) FROM generate_series(1, {ROWS}) AS n"
         )
         connection.execute("VACUUM ANALYZE talks")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from callmeback.ops.doctor import (
+    backups,
     calls,
     connections,
     migrations,
@@ -26,6 +27,7 @@ AREAS: Final[Mapping[str, Sequence[Check]]] = {
     "calls": calls.CHECKS,
     "schema": schema.CHECKS,
     "storage": storage.CHECKS,
+    "backups": backups.CHECKS,
     "server": server.CHECKS,
     "log": serverlog.CHECKS,
 }
