@@ -29,8 +29,9 @@ def described(house: House, table: str) -> list[object]:
     return house.sql(
         "SELECT pg_get_constraintdef(k.oid) FROM pg_constraint AS k WHERE k.conrelid = %s::regclass"
         " UNION ALL SELECT indexdef FROM pg_indexes WHERE tablename = %s"
-        " UNION ALL SELECT unnest(coalesce(relacl, acldefault('r', relowner)))::text FROM pg_class WHERE oid = %s::regclass"
-        " UNION ALL SELECT attname || format_type(atttypid, atttypmod) || attnotnull || attacl::text FROM pg_attribute"
+        " UNION ALL SELECT unnest(coalesce(relacl, acldefault('r', relowner)))::text FROM pg_class"
+        " WHERE oid = %s::regclass"
+        " UNION ALL SELECT concat(attname, format_type(atttypid, atttypmod), attnotnull, attacl) FROM pg_attribute"
         " WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY 1",
         *[table] * 4,
     )

@@ -8,7 +8,7 @@ from tests.ops.doctor.patients import look, named, said
 
 from callmeback.settings import Settings
 
-MIRRORED = Settings(home=Path("/nonexistent"), backup_mirror="/mnt/elsewhere")
+MIRRORED = Settings(home=Path("/nonexistent"), backup_mirror="s3://elsewhere")
 
 
 def note(dsn: str, kind: str, *, ago: str = "1 hour", state: str = "done", mirrored: bool = True) -> None:
