@@ -33,7 +33,6 @@ DECISION_PARTS = ("## Context", "## Decision", "## Consequences", "## Rejected")
 # Faults of the specification (its review has a row for each). What waits for a later release, by its subject.
 FAULTS = {"m": 17, "c": 12, "s": 16, "d": 13}
 LATER = {
-    "c05": "schedules", "c08": "schedules", "c11": "schedules",
 }  # fmt: skip
 # Faults that a sentence in docs/differences.md answers, since no test can.
 SAID = {"d08"}

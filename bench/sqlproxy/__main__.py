@@ -34,7 +34,8 @@ def main() -> None:
     try:
         with contextlib.ExitStack() as stack:
             house = stack.enter_context(houses.house(place / "home"))
-            drivers = {"ours": http(house.proxy), "libpq": libpq(house, place)}
+            floor = stack.enter_context(houses.floor(house))
+            drivers = {"ours": http(house.proxy), "floor": http(floor), "libpq": libpq(house, place)}
             for name in PEERS if missing is None else ():
                 drivers[name] = http(stack.enter_context(houses.peer(name, house.endpoint.owner_dsn)))
             figures = extremes.measure(house)

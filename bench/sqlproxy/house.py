@@ -92,6 +92,20 @@ def peer(name: str, dsn: str) -> Iterator[Process]:
         process.wait(PATIENCE_S)
 
 
+@contextlib.contextmanager
+def floor(house: House) -> Iterator[Process]:
+    """The least that Python and libpq can do, over the same socket as ours."""
+    port = free_port()
+    dsn = server.near_dsn(house.home, house.endpoint.owner_dsn) or house.endpoint.owner_dsn
+    process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("floor.py")), str(port), dsn])
+    try:
+        wait(process, lambda: is_listening(port), "the floor did not start")
+        yield Process("floor", port, process.pid, PEER_KEY)
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
 class Pgbench:
     """The same statements from pgbench, which is C on libpq: what no proxy can beat."""
 

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -146,10 +146,10 @@ def running(command: list[str], environ: dict[str, str]) -> Iterator[int]:
         process.wait(PATIENCE_S)
 
 
-def await_(is_there: object) -> None:
+def await_(is_there: Callable[[], bool]) -> None:
     """Wait for a process to listen."""
     deadline = time.monotonic() + PATIENCE_S
-    while not is_there():  # type: ignore[operator]
+    while not is_there():
         if time.monotonic() > deadline:
             raise SystemExit("a web process did not start")
         time.sleep(POLL_S)

@@ -397,6 +397,12 @@ class UnknownTimezone(CallMeBackError):
     code = "unknown_timezone"
 
 
+class CalendarInvalid(CallMeBackError):
+    """This is no calendar with one event."""
+
+    code = "calendar_invalid"
+
+
 class TimePast(CallMeBackError):
     """This time is past."""
 
@@ -409,16 +415,16 @@ class TooManySchedules(CallMeBackError):
     code = "too_many_schedules"
 
 
-class ScheduleTooDense(CallMeBackError):
-    """Two calls of a schedule must be at least five minutes apart."""
-
-    code = "schedule_too_dense"
-
-
 class NotWaiting(CallMeBackError):
     """This call no longer waits: it was placed, missed or canceled."""
 
     code = "not_waiting"
+
+
+class WorkerMissing(CallMeBackError):
+    """No worker took it: start `callmeback worker`."""
+
+    code = "worker_missing"
 
 
 class RateUnchangeable(CallMeBackError):

@@ -4,10 +4,15 @@ A value is hidden by its key (`phone`, `token`, `prompt`, …), by its type (sec
 pattern (phone numbers, e-mail addresses, keys and tokens inside any text). Other libraries' records pass here too.
 """
 
+import contextlib
+import fcntl
 import logging
+import os
 import re
 import sys
+import threading
 from collections.abc import Mapping, MutableMapping
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -16,6 +21,9 @@ HIDDEN: Final = "[hidden]"
 MAX_TEXT: Final = 2_000
 MAX_DEPTH: Final = 6
 MAX_ITEMS: Final = 100
+# Of a kept file; with those set aside a service keeps six times as much.
+FILE_BYTES_MAX: Final = 16 << 20
+FILES_KEPT: Final = 5
 
 # Words that make a key's value personal or secret, as whole parts of a snake_case name.
 _SECRET_WORDS: Final = frozenset(
@@ -66,9 +74,9 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return logger
 
 
-def configure(*, json: bool, level: str = "INFO") -> None:
-    """Send structlog's and the standard library's records through the redaction to standard error."""
-    shared: list[structlog.typing.Processor] = [
+def _shared() -> list[structlog.typing.Processor]:
+    """What every record goes through, whoever wrote it and wherever it goes."""
+    return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
@@ -76,6 +84,11 @@ def configure(*, json: bool, level: str = "INFO") -> None:
         structlog.processors.format_exc_info,
         redact,
     ]
+
+
+def configure(*, json: bool, level: str = "INFO") -> None:
+    """Send structlog's and the standard library's records through the redaction to standard error."""
+    shared = _shared()
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer(sort_keys=True)
         if json
@@ -105,6 +118,73 @@ def configure(*, json: bool, level: str = "INFO") -> None:
     # Libraries that log each request with its whole URL, at a level that is ours to use.
     for noisy in ("stripe", "httpx", "httpcore", "websockets", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def keep(path: Path) -> None:
+    """Write records into this file too, as JSON lines; the folder is made, others than its owner can't read it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handler = KeptFile(path)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_shared(),
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(sort_keys=True),
+            ],
+        )
+    )
+    logging.getLogger().addHandler(handler)
+
+
+class KeptFile(logging.Handler):
+    """A file of lines that several processes append to; the full one is set aside under a number, the oldest ends."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self._descriptor = -1
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append a record; a disk that refuses it stops nothing."""
+        try:
+            self.write(self.format(record).encode() + b"\n")
+        except OSError:
+            self.handleError(record)
+
+    def write(self, lines: bytes) -> None:
+        """Append whole lines by one call of the system, so that those of several processes never mix."""
+        with self._guard():
+            if self._descriptor < 0:
+                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            os.write(self._descriptor, lines)
+            if os.fstat(self._descriptor).st_size >= FILE_BYTES_MAX:
+                self._set_aside()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._guard():
+            self._let_go()
+        super().close()
+
+    def _guard(self) -> threading.RLock:
+        assert self.lock is not None, "made by the class above"
+        return self.lock
+
+    def _set_aside(self) -> None:
+        """Under a lock, and only by the first of several processes that find it full."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        if self._path.exists() and self._path.stat().st_ino == os.fstat(self._descriptor).st_ino:
+            for number in range(FILES_KEPT - 1, 0, -1):
+                older = self._path.with_name(f"{self._path.name}.{number}")
+                if older.exists():
+                    older.replace(self._path.with_name(f"{self._path.name}.{number + 1}"))
+            self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -150,6 +230,10 @@ def _is_secret(key: str) -> bool:
 def write_lines(lines: list[bytes]) -> None:
     """Write finished JSON lines to where records go. They must need no redaction: their maker proves that by a test."""
     handlers = logging.getLogger().handlers
+    for handler in handlers:
+        if isinstance(handler, KeptFile):
+            with contextlib.suppress(OSError):
+                handler.write(b"\n".join(lines) + b"\n")
     # A handler whose file was not opened yet has no stream.
     streams = (each.stream for each in handlers if isinstance(each, logging.StreamHandler))
     stream = next((stream for stream in streams if stream is not None), sys.stderr)

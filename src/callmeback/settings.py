@@ -25,6 +25,7 @@ MIN_SECRET_LENGTH: Final = 32
 MIN_PASSPHRASE_LENGTH: Final = 12
 MAX_PORT: Final = 65_535
 PROXY_PORT: Final = 3_000
+WORKER_PORT: Final = 8_001
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8000
     proxy_port: int = PROXY_PORT
+    worker_port: int = WORKER_PORT
     proxy_audit_parameters: bool = False
     public_url: str | None = None
     jwt_secret: str | None = None
@@ -142,7 +144,7 @@ def variable(field: str) -> str:
 def _parse(field: str, raw: str) -> object:
     if field in ("home", "backup_dir"):
         return Path(raw).expanduser().absolute()
-    if field in ("port", "proxy_port"):
+    if field in ("port", "proxy_port", "worker_port"):
         return _whole(field, raw, 1, MAX_PORT)
     if field in ("proxy_audit_parameters", "backup_schedule"):
         return _choice(field, raw)

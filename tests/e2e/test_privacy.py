@@ -169,8 +169,11 @@ def logs_of(installation: Installation, dsn: str) -> tuple[str, str]:
         row = books.execute("SHOW log_directory").fetchone()
     assert row is not None
     servers = "".join(path.read_text("utf-8", "replace") for path in Path(row[0]).iterdir())
+    kept = sorted((installation.home / "log").iterdir())
+    assert "serve.log" in [path.name for path in kept]
+    texts = [path.read_text("utf-8", "replace") for path in (installation.log, *kept)]
 
-    return installation.log.read_text("utf-8", "replace"), servers
+    return "".join(texts), servers
 
 
 def test_s16_no_word_of_a_person_is_in_any_log_or_refusal(installation: Installation, visitor: Visitor):

@@ -1,11 +1,12 @@
 """Books that close: sealed and published days, journals that accounting programs read, margins, and what is checked."""
 
+import asyncio
 import json
 import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from click.testing import CliRunner, Result
 from tests.payments.till import NOON, USER, Till
 
 from callmeback import cli
+from callmeback.ops import books
+from callmeback.pg.pool import Database
 
 Run = Callable[..., Result]
 
@@ -298,3 +301,16 @@ def test_a_promotion_is_given_once(till: Till, run: Run):
     assert given == [True, False]
     assert till.account() == (10, 0, 0)
     assert run("users", "grant", "ann@example.org", "0", "--expires", "30d", "--cause", "x").exit_code == 2
+
+
+@pytest.mark.anyio
+async def test_the_worker_closes_and_publishes_the_day_that_ended(till: Till, worker: Database, tmp_path: Path):
+    till.bought()
+    day = yesterday(till)
+    closed = await books.close_yesterday(worker, tmp_path, "worker", asyncio.sleep)
+    again = await books.close_yesterday(worker, tmp_path, "worker", asyncio.sleep)
+
+    # In its first five minutes a day still leaves the one before open.
+    is_early = datetime.now(UTC).time() < time(0, 6)
+    assert (closed, again) == ((0, 0) if is_early and not closed else (1, 1))
+    assert list(books.published(tmp_path)) == ([day] if closed else [])

@@ -127,8 +127,8 @@ READS: Final = (
     "select 'users'::regclass, 'text'::regtype, 1::numeric(10, 2), cast('1' as int), '[1,2)'::int4range,"
     " 'a'::varchar(3)",
     "explain select * from personas",
-    "explain (analyze, buffers, format json) select * from personas",
-    "explain analyze verbose select * from personas",
+    "explain (verbose, buffers, format json) select * from personas",
+    "explain (analyze false) select * from personas",
     "explain update personas set name = 'x'",
     "explain (analyze off, costs false) delete from personas",
     "explain (generic_plan) select * from personas where id = $1",
@@ -231,6 +231,9 @@ REFUSED: Final[dict[str, tuple[str, ...]]] = {
         "with x as (select 1) select * into unlogged b from x",
     ),
     "explain": (
+        "explain analyze select * from personas",
+        "explain (analyze, buffers, format json) select * from personas",
+        "explain (analyze off, analyze on) select * from personas",
         "explain analyze delete from users",
         "explain (analyze) insert into users default values",
         "explain (analyze true) update users set name = ''",

@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import Cluster
 from tests.sqlproxy.conftest import ANN, BOB, CARD, NUMBERS, MakeKey, refusal
 
+from callmeback import errors
 from callmeback.pg import roles
 
 DENIED = "42501"
@@ -198,6 +199,45 @@ async def test_a_key_of_one_person_writes_that_persons_rows(books: psycopg.Conne
     assert changed == [1, 1, 0, 0, 1, 1]
     assert refused == [DENIED] * 6
     assert column(books, "SELECT name FROM personas WHERE id IN ('per_ann', 'per_bob') ORDER BY id") == ["Q", "P"]
+
+
+async def test_a_key_of_one_person_writes_no_more_than_the_api_may(
+    books: psycopg.Connection, make_key: MakeKey
+) -> None:
+    """Table by table and column by column; a table that the API's role doesn't change is refused at once."""
+    wanted = column(
+        books,
+        "SELECT name FROM key_relations() WHERE written_by IS NOT NULL AND NOT is_view AND NOT is_written_by_functions",
+    )
+    refused = set(
+        column(books, f"SELECT name FROM grant_problems('{{}}', '{{{','.join(map(str, wanted))}}}', '{{}}', '{ANN}')")
+    )
+    granted = tuple(sorted({str(name) for name in wanted} - {str(name) for name in refused}))
+    key = await make_key(writes=granted, as_user=ANN)
+    excess = column(
+        books,
+        f"""
+        SELECT format('%s %s.%s', p.privilege, c.relname, a.attname)
+        FROM pg_class AS c
+        INNER JOIN pg_attribute AS a ON c.oid = a.attrelid AND a.attnum > 0 AND NOT a.attisdropped
+        CROSS JOIN (VALUES ('INSERT'), ('UPDATE')) AS p (privilege)
+        WHERE c.relnamespace = 'public'::regnamespace
+            AND has_column_privilege('{key.line.role}', c.oid, a.attnum, p.privilege)
+            AND NOT has_column_privilege('callmeback_api', c.oid, a.attnum, p.privilege)
+        UNION ALL
+        SELECT 'DELETE ' || c.relname
+        FROM pg_class AS c
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+            AND has_table_privilege('{key.line.role}', c.oid, 'DELETE')
+            AND NOT has_table_privilege('callmeback_api', c.oid, 'DELETE')
+        """,
+    )
+
+    assert "transcripts" in refused
+    assert {"call_scenario_templates", "personas", "user_preferences", "users"} <= set(granted)
+    assert excess == []
+    with pytest.raises(errors.GrantRefused, match="through the API"):
+        await make_key(writes=("transcripts",), as_user=ANN)
 
 
 async def test_a_key_calls_what_it_was_granted(books: psycopg.Connection, make_key: MakeKey) -> None:

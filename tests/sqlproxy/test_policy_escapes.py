@@ -95,7 +95,7 @@ PLACES = (
     "merge into users using calls on true when not matched then insert values ({})",
     "merge into users using calls on true when matched then delete returning {}",
     "explain select {}",
-    "explain (analyze) select {}",
+    "explain (verbose) select {}",
     "select * from users where name = {} for update",
 )
 

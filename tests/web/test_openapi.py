@@ -55,7 +55,11 @@ async def test_no_server_error_for_a_person(house: House, ann: Person, tmp_path:
     await house.script("+12025550101", answers="busy")
     placed = (await ann.client.post("/api/calls", json={"persona_id": "brad"})).json()
     await house.until(ann, placed["id"])
-    (tmp_path / "schemathesis.toml").write_text(f'[parameters]\ncall_id = "{placed["id"]}"\n')
+    order = {"persona_id": "brad", "rrule": "FREQ=DAILY", "starts_at": "2026-01-01T07:00"}
+    planned = (await ann.client.post("/api/schedules", json=order)).json()
+    (tmp_path / "schemathesis.toml").write_text(
+        f'[parameters]\ncall_id = "{placed["id"]}"\nschedule_id = "{planned["id"]}"\n'
+    )
     passed = await run(
         house,
         tmp_path,

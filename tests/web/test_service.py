@@ -30,6 +30,20 @@ async def test_a_ready_house_says_so(house: House):
     assert ready.json()["parts"] == {"database": "ok", "schema": "ok", "prices": "ok", "calls": "ok"}
 
 
+async def test_head_answers_like_get_without_content(house: House, ann: Person):
+    for path in ("/health", "/ready", "/metrics", "/", "/api/personas", "/docs", "/api/nothing"):
+        got, head = await house.client().get(path), await house.client().head(path)
+        assert (head.status_code, head.headers["content-type"]) == (got.status_code, got.headers["content-type"]), path
+        assert head.content == b""
+    mine = await ann.client.head("/api/calls")
+    refused = await ann.client.head("/api/auth/login")
+    figures = (await house.client().get("/metrics")).text
+
+    assert (mine.status_code, int(mine.headers["content-length"]) > 0) == (200, True)
+    assert refused.status_code == 405
+    assert 'callmeback_requests_total{method="HEAD",route="/health",status="200"}' in figures
+
+
 async def test_readiness_names_what_is_missing(house: House, superuser: psycopg.Connection, database_url: str):
     name = database_url.rpartition("/")[2]
     superuser.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")

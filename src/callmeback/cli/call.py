@@ -1,7 +1,5 @@
 """`callmeback call`: place a call from the terminal, through the running web process, and watch it."""
 
-import asyncio
-import contextlib
 import time
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -16,15 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from callmeback import errors
-from callmeback.cli.installation import owner_dsn
+from callmeback.cli import person
 from callmeback.cli.output import json_option, show_json
-from callmeback.domain import operators, tokens
-from callmeback.pg import home
-from callmeback.pg.pool import Database
-from callmeback.settings import Settings
 
 POLL_S: Final = 0.5
-REQUEST_TIMEOUT_S: Final = 15.0
 # The longest call that a tier may allow is four hours; no watch goes on for ever.
 WATCH_MAX_S: Final = 5 * 3_600
 LOST_MAX: Final = 60
@@ -64,43 +57,21 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.command(name="call")
 @click.argument("persona", default="brad")
-@click.option("--as", "who", required=True, metavar="EMAIL|ID", help="Whose call it is.")
+@person.who_option
 @click.option("--phone", metavar="NUMBER", help="A verified number; by default the primary one.")
 @click.option("--minutes", type=click.IntRange(1, 240), help="Longest talk.")
 @click.option("--about", metavar="TEXT", help="What the call is about.")
 @json_option
 def command(persona: str, who: str, phone: str | None, minutes: int | None, about: str | None, as_json: bool) -> None:
     """Place a call and show it live. Ctrl-C hangs up. Ends with 1 unless somebody answered."""
-    settings = home.complete(Settings.from_env())
     order = {"persona_id": persona, "phone_number": phone, "max_minutes": minutes, "context": about}
-    token = asyncio.run(_token(settings, who))
-    base_url = home.read_run(settings.home).get("url") or settings.base_url
-    with httpx.Client(
-        base_url=base_url, headers={"Authorization": f"Bearer {token}"}, timeout=REQUEST_TIMEOUT_S
-    ) as client:
-        try:
-            call = _ask(client, "POST", "/api/calls", {key: value for key, value in order.items() if value is not None})
-            call = _follow(client, call, Console(stderr=as_json))
-        finally:
-            # The session ends with the command, unless nobody is there to end it any more.
-            with contextlib.suppress(httpx.TransportError):
-                client.post("/api/auth/logout")
+    with person.session(who) as client:
+        call = _ask(client, "POST", "/api/calls", {key: value for key, value in order.items() if value is not None})
+        call = _follow(client, call, Console(stderr=as_json))
     if as_json:
         show_json(call)
     if call.status != "completed":
         raise SystemExit(1)
-
-
-async def _token(settings: Settings, who: str) -> str:
-    """A session of that person: whoever reads the house's secret may act for its people."""
-    assert settings.jwt_secret is not None, "complete() saw to it"
-    async with (
-        Database.open(owner_dsn(settings), name="cli", max_size=1) as db,
-        db.transaction(read_only=True) as tx,
-    ):
-        account = await operators.account(tx, who)
-
-    return tokens.sign(settings.jwt_secret, tokens.claims_for(account.id, account.email))
 
 
 def _follow(client: httpx.Client, call: Call, console: Console) -> Call:
@@ -125,20 +96,7 @@ def _follow(client: httpx.Client, call: Call, console: Console) -> Call:
 
 
 def _ask(client: httpx.Client, method: str, path: str, body: dict[str, Any] | None = None) -> Call:
-    """One request; a refusal becomes an error with the problem's own sentence."""
-    try:
-        response = client.request(method, path, json=body)
-    except UnicodeEncodeError as exc:
-        raise errors.ValidationFailed("A text contains half a character.") from exc
-    except httpx.TransportError as exc:
-        if method == "GET":
-            raise
-        raise errors.ConfigurationError("The web process doesn't answer: is `callmeback up` running?") from exc
-    if response.is_error:
-        problem = response.json() if "json" in response.headers.get("content-type", "") else {}
-        raise click.ClickException(str(problem.get("detail") or problem.get("title") or response.reason_phrase))
-
-    return msgspec.json.decode(response.content, type=Call)
+    return msgspec.json.decode(person.ask(client, method, path, body), type=Call)
 
 
 def _picture(call: Call) -> Group:

@@ -46,9 +46,8 @@ async def _examine(settings: Settings, areas: Sequence[str], *, fix: bool) -> tu
     superuser_dsn = running.superuser_dsn if running is not None and running.owner_dsn == dsn else None
     async with doctor.visit(settings, dsn, superuser_dsn) as patient:
         verdicts = await doctor.examine(patient, areas)
-        if not fix:
-            return verdicts, []
-        mended = await doctor.mend(superuser_dsn or dsn, verdicts)
+    # Outside: on a full server our own connections would be the last ones.
+    mended = await doctor.mend(superuser_dsn or dsn, verdicts) if fix else []
     if not mended:
         return verdicts, []
     # Anew, since what was mended may have been the connection itself.

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from callmeback import errors, logs
+from callmeback.ops import loglines
 from callmeback.ops.scopes import Workshop
 from callmeback.pg import home, server
 from callmeback.settings import Settings
@@ -42,9 +43,18 @@ def known_settings(settings: Settings) -> Settings:
     return home.with_secrets(settings)
 
 
-def service_settings() -> Settings:
+def keep_log(settings: Settings, name: str) -> None:
+    """Keep what this service writes in the home too, for `callmeback logs`."""
+    try:
+        logs.keep(loglines.file_of(settings.home, name))
+    except OSError as exc:
+        logs.get_logger(__name__).warning("the log is not kept in the home", error=exc.strerror)
+
+
+def service_settings(name: str) -> Settings:
     """The settings of a service: checked, with its secrets and its database filled in, and logging set up."""
     logs.configure(json=not sys.stderr.isatty())
     settings = home.complete(Settings.from_env())
+    keep_log(settings, name)
 
     return msgspec.structs.replace(settings, database_url=owner_dsn(settings))

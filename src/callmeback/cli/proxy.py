@@ -37,7 +37,7 @@ GC_THRESHOLDS: Final = (50_000, 20, 50)
 @click.option("--fd", type=click.IntRange(min=0), help="A listening socket's number, handed over by who starts this.")
 def command(port: int | None, fd: int | None) -> None:
     """Answer SQL over HTTP on CALLMEBACK_HOST and CALLMEBACK_PROXY_PORT."""
-    settings = service_settings()
+    settings = service_settings("proxy")
     run(settings if port is None else msgspec.structs.replace(settings, proxy_port=port), fd)
 
 

@@ -29,7 +29,7 @@ log = logs.get_logger(__name__)
 @click.option("--fd", type=click.IntRange(min=0), help="A listening socket's number, handed over by who starts this.")
 def command(fd: int | None) -> None:
     """Serve the page, the API, the webhooks and the calls' media on CALLMEBACK_HOST and CALLMEBACK_PORT."""
-    run(service_settings(), fd)
+    run(service_settings("serve"), fd)
 
 
 def run(settings: Settings, fd: int | None = None) -> None:

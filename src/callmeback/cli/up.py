@@ -16,6 +16,7 @@ from rich.console import Console
 
 from callmeback import errors, logs
 from callmeback.cli import entrance, listening
+from callmeback.cli.installation import keep_log
 from callmeback.cli.supervisor import Service, Supervisor
 from callmeback.ops import notify, scopes
 from callmeback.pg import home, migrate, roles, server
@@ -50,6 +51,7 @@ def command() -> None:
     """
     logs.configure(json=not sys.stderr.isatty())
     settings = home.complete(Settings.from_env())
+    keep_log(settings, "up")
     with database(settings) as (dsn, running):
         settings = msgspec.structs.replace(settings, database_url=dsn)
         with listening.web(settings) as web, listening.proxy(settings) as proxy:

@@ -9,4 +9,4 @@ from callmeback.cli.installation import service_settings
 @click.command()
 def command() -> None:
     """Run the work of the house until a signal."""
-    worker.run(service_settings())
+    worker.run(service_settings("worker"))

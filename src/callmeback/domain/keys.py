@@ -51,6 +51,7 @@ _SENTENCES: Final[Mapping[tuple[str, str], str]] = {
     ("write", "view"): "{name} is a view, which nobody writes.",
     ("write", "by_functions"): "{name} is written by functions only, which keep its rules: grant one with --call.",
     ("write", "not_personal"): "{name} has no rows of one person, so a key of one person can't write it.",
+    ("write", "not_theirs"): "Nobody changes {name} through the API, so a key of one person can't write it.",
     ("call", "unknown"): "There is no function {name}.",
     ("call", "refused"): "{name} handles secrets or is a part of others, so no key may call it.",
     ("call", "not_personal"): "{name} doesn't ask whose it is, so a key of one person can't call it.",

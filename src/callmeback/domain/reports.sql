@@ -17,6 +17,22 @@ WHERE u.erased_at IS NULL
 ORDER BY u.id DESC
 LIMIT %(most)s;
 
+-- name: balance
+-- One account with its balance, by e-mail or id (specification, section 13).
+SELECT
+    u.id AS user_id,
+    u.email,
+    u.name,
+    u.phone,
+    a.subscription_tier AS tier,
+    a.available_credits,
+    a.held_credits,
+    a.debt_credits,
+    u.created_at
+FROM users AS u
+INNER JOIN user_credits AS a ON u.id = a.user_id
+WHERE (lower(u.email) = lower(%(who)s) OR u.id = %(who)s) AND u.erased_at IS NULL;
+
 -- name: low_credits
 -- Accounts that pay by credits and have fewer than ten, the lowest first.
 SELECT

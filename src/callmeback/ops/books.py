@@ -4,6 +4,7 @@ The published file has one JSON line a closed day. Whoever could change the ledg
 change that file too, and wherever it was copied.
 """
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -21,7 +22,6 @@ from callmeback.ops import comparison, doctor
 from callmeback.pg.pool import Database
 from callmeback.providers.stripe import Cashier
 from callmeback.providers.twilio import Carrier
-from callmeback.settings import Settings
 
 FOLDER: Final = "books"
 PUBLISHED: Final = "sealed-days.jsonl"
@@ -79,6 +79,18 @@ async def close(db: Database, day: date, sealed_by: str, sleep: Sleep) -> Seal:
     raise errors.DayOpen(f"A transaction from before the end of {day} is still open: see `callmeback doctor`.")
 
 
+async def close_yesterday(db: Database, folder: Path, sealed_by: str, sleep: Sleep) -> int:
+    """Seal and publish the day that ended last (UTC); how many days that closed: none in its first five minutes."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    try:
+        seal = await close(db, yesterday, sealed_by, sleep)
+    except errors.DayOpen:
+        return 0
+    await asyncio.to_thread(publish, folder, seal)
+
+    return 1
+
+
 def published(folder: Path) -> dict[date, str]:
     """Day and hash of every line of the published file; raises BooksDiffer for one that can't be read."""
     path = folder / PUBLISHED
@@ -116,9 +128,7 @@ _WEIGHT: Final[Mapping[str, Outcome]] = {"green": "green", "warning": "red", "re
 
 async def check_own(db: Database, days: Period, folder: Path) -> list[Finding]:
     """Our books by themselves: the doctor's proofs, costs at their rates, sealed days, what was published of them."""
-    patient = await doctor.acquainted(doctor.Patient(settings=Settings(home=folder), dsn="", db=db))
-    # One after the other: the pool of whoever asks may be small.
-    verdicts = [await doctor.consult(patient, "money", check) for check in doctor.AREAS["money"]]
+    verdicts = await doctor.prove(db, ["money"])
     found = [
         Finding(
             name=verdict.name,

@@ -46,8 +46,7 @@ RULES: Final[dict[str, type[errors.CallMeBackError]]] = {
     "CM024": errors.AlreadySubscribed,
     "CM025": errors.CardMissing,
     "CM030": errors.TooManySchedules,
-    "CM031": errors.ScheduleTooDense,
-    "CM032": errors.NotWaiting,
+    "CM031": errors.NotWaiting,
     "CM040": errors.RateUnchangeable,
 }
 

@@ -15,11 +15,12 @@ from typing import Any, Final, Literal, Self, TypeVar
 
 import msgspec
 import psycopg
+from opentelemetry.trace import SpanKind
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq.abc import PGresult
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from callmeback import errors
+from callmeback import errors, traces
 from callmeback.pg import parameters, rows, statements
 from callmeback.pg.errors import is_stale_plan, overloaded, translate
 from callmeback.pg.statements import Statement
@@ -34,8 +35,13 @@ DEADLINE_S: Final = 10.0
 # A queue longer than this waits longer than anybody does: shed at once instead (ops.md, measured).
 WAITING_PER_CONNECTION: Final = 4
 MAX_LIFETIME_S: Final = 3_600.0
+# Between two looks of a task for a connection that the pool makes.
+KNOCK_S: Final = 0.05
 # Rows of one `run_many` that share a round trip.
 BATCH_MAX: Final = 500
+
+# Of OpenTelemetry's semantic conventions for databases; a statement goes by its name, never by its text.
+_DATABASE: Final[dict[str, traces.Value]] = {"db.system.name": "postgresql"}
 
 ShapeT = TypeVar("ShapeT", bound=msgspec.Struct)
 Mode = Literal["write", "read", "snapshot"]
@@ -117,7 +123,11 @@ class Session:
             await self._exchange(steps[start : start + BATCH_MAX])
 
     async def _run(self, statement: Statement, params: dict[str, object]) -> PGresult:
-        return await self._exchange([_step(statement, params)])
+        step = _step(statement, params)
+        if not traces.is_on():
+            return await self._exchange([step])
+        with traces.span(statement.name, SpanKind.CLIENT, _DATABASE | {"db.query.summary": statement.name}):
+            return await self._exchange([step])
 
     async def _exchange(self, steps: list[Step]) -> PGresult:
         if self._failure is not None:
@@ -218,6 +228,7 @@ class Database:
         self._wait_s = wait_s
         self._deadline_s = deadline_s
         self._lent = 0
+        self._knocking = 0
 
     @classmethod
     def open(
@@ -318,14 +329,9 @@ class Database:
         refused = self._refusals()
         for _ in range(self._pool.max_size + 1):
             try:
-                connection = await self._pool.getconn(deadline - loop.time())
+                connection = await self._getconn(deadline)
             except TooManyRequests as exc:
-                if self._lent:
-                    raise overloaded() from exc
-                # Nobody has a connection, so none comes back, and the pool, which gave up connecting some time ago,
-                # counts those who gave up waiting as waiting still: without this it would refuse everybody for ever.
-                await self._pool.check()
-                raise errors.DatabaseUnavailable() from exc
+                raise (overloaded() if self._lent else errors.DatabaseUnavailable()) from exc
             except PoolTimeout as exc:
                 raise (errors.DatabaseUnavailable() if self._refusals() > refused else overloaded()) from exc
             except PoolClosed as exc:
@@ -337,6 +343,29 @@ class Database:
             await self._pool.putconn(connection)
 
         raise errors.DatabaseUnavailable()
+
+    async def _getconn(self, deadline: float) -> Connection:
+        """The pool's next connection; raises TooManyRequests when too many tasks wait for one.
+
+        The pool counts those who gave up waiting as waiting still, until a connection comes. While nobody has one, none
+        comes back, and the pool, which gives up connecting after some time, would refuse everybody for ever: who is
+        refused then has it connect again, and waits a little.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                return await self._pool.getconn(deadline - loop.time())
+            except TooManyRequests:
+                if self._lent:
+                    raise
+                await self._pool.check()
+                if self._knocking >= self._pool.max_waiting or loop.time() + KNOCK_S > deadline:
+                    raise
+            self._knocking += 1
+            try:
+                await asyncio.sleep(KNOCK_S)
+            finally:
+                self._knocking -= 1
 
     def _refusals(self) -> int:
         return self._pool.get_stats().get("connections_errors", 0)

@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from callmeback import mulaw
 from callmeback.providers.failures import VendorBroken, VendorError, VendorRefused, VendorUnavailable
 from callmeback.providers.nearby import on_this_machine
+from callmeback.providers.observed import asking
 
 VENDOR: Final = "listener"
 BASE_URL: Final = "wss://api.deepgram.com"
@@ -354,7 +355,8 @@ class Listener:
         """A new socket. Refusals are final, anything else is tried again within a bound."""
         for attempt in range(failures + 1, CONNECTS_MAX + 1):
             try:
-                return await self._dial()
+                with asking(VENDOR, "connect"):
+                    return await self._dial()
             except VendorUnavailable:
                 if attempt == CONNECTS_MAX:
                     raise

@@ -17,6 +17,7 @@ from websockets.protocol import State
 
 from callmeback.providers.failures import VendorBroken, VendorError, VendorRefused, VendorUnavailable
 from callmeback.providers.nearby import on_this_machine
+from callmeback.providers.observed import asking
 
 VENDOR: Final = "voice"
 BASE_URL: Final = "wss://api.elevenlabs.io"
@@ -353,6 +354,10 @@ class Voice:
         raise AssertionError("the last attempt returns or raises")
 
     async def _dialled(self) -> ClientConnection:
+        with asking(VENDOR, "connect"):
+            return await self._dial()
+
+    async def _dial(self) -> ClientConnection:
         query = urlencode(
             {
                 "model_id": self.config.model,

@@ -13,6 +13,7 @@ import msgspec
 
 from callmeback.providers.failures import VendorBroken, VendorError, VendorRefused, VendorUnavailable
 from callmeback.providers.nearby import on_this_machine
+from callmeback.providers.observed import asking
 
 VENDOR: Final = "brain"
 BASE_URL: Final = "https://api.cerebras.ai/v1"
@@ -167,6 +168,10 @@ class Brain:
 
     async def _open(self, body: bytes, deadline: float) -> httpx.Response:
         """The response's head. A kept connection that the vendor closed meanwhile is replaced once."""
+        with asking(VENDOR, "answer"):
+            return await self._head(body, deadline)
+
+    async def _head(self, body: bytes, deadline: float) -> httpx.Response:
         request = self._client.build_request(
             "POST",
             f"{self.config.base_url.rstrip('/')}/chat/completions",

@@ -15,6 +15,7 @@ import msgspec
 
 from callmeback.providers.failures import VendorError, VendorRefused, VendorUnavailable, VendorUnclear
 from callmeback.providers.nearby import on_this_machine
+from callmeback.providers.observed import asking
 
 VENDOR: Final = "mail"
 PORTS: Final = {"smtp": 587, "smtps": 465}
@@ -60,10 +61,14 @@ class Mailer:
         """
         message = _message(self.config, mail)
         async with self._turns:
-            if urlsplit(self.config.url).scheme in {"http", "https"}:
-                await self._post(mail)
-            else:
-                await asyncio.to_thread(_deliver, self.config, message)
+            with asking(VENDOR, "send a mail"):
+                await self._send(mail, message)
+
+    async def _send(self, mail: Mail, message: EmailMessage) -> None:
+        if urlsplit(self.config.url).scheme in {"http", "https"}:
+            await self._post(mail)
+        else:
+            await asyncio.to_thread(_deliver, self.config, message)
 
     async def _post(self, mail: Mail) -> None:
         try:

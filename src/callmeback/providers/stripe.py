@@ -15,6 +15,7 @@ import stripe
 
 from callmeback.providers.failures import VendorBroken, VendorRefused, VendorUnavailable, VendorUnclear
 from callmeback.providers.nearby import on_this_machine
+from callmeback.providers.observed import asking
 
 VENDOR: Final = "payments"
 BASE_URL: Final = "https://api.stripe.com"
@@ -404,6 +405,11 @@ def _intent(found: stripe.PaymentIntent) -> Intent:
 
 async def _asked(doing: str, request: Awaitable[T]) -> T:
     """The answer, or what went wrong in our four ways. The vendor's own text stays out: it may quote what we sent."""
+    with asking(VENDOR, doing):
+        return await _answered(doing, request)
+
+
+async def _answered(doing: str, request: Awaitable[T]) -> T:
     try:
         return await request
     except stripe.CardError as exc:

@@ -20,6 +20,7 @@ import msgspec
 
 from callmeback.providers.failures import VendorBroken, VendorError, VendorRefused, VendorUnavailable, VendorUnclear
 from callmeback.providers.nearby import on_this_machine
+from callmeback.providers.observed import asking
 
 VENDOR: Final = "carrier"
 BASE_URL: Final = "https://api.twilio.com"
@@ -268,6 +269,10 @@ class Carrier:
         return await self._send(request, kind, doing=doing)
 
     async def _send(self, request: httpx.Request, kind: type[T], *, doing: str) -> T:
+        with asking(VENDOR, doing):
+            return await self._answer(request, kind, doing)
+
+    async def _answer(self, request: httpx.Request, kind: type[T], doing: str) -> T:
         try:
             response = await self._client.send(request)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:

@@ -13,13 +13,15 @@ from callmeback import errors
 from callmeback.pg import parameters as encoding
 from callmeback.pg import statements
 from callmeback.sqlproxy import problems, query, transactions, types
+from callmeback.sqlproxy.audit import milliseconds
 from callmeback.sqlproxy.gate import Allowed
 from callmeback.sqlproxy.keyring import Key
 from callmeback.sqlproxy.limits import BATCH_QUERIES_MAX
-from callmeback.sqlproxy.link import Link, Sink, Step, tag
+from callmeback.sqlproxy.link import Link
 from callmeback.sqlproxy.requests import Answer, BatchBody, QueryBody, Request
 from callmeback.sqlproxy.services import Services
 from callmeback.sqlproxy.shapes import Cap, Objects
+from callmeback.sqlproxy.steps import Sink, Step, tag
 from callmeback.sqlproxy.transactions import Options, isolation_of, opening
 
 SQL: Final = statements.load("callmeback.sqlproxy", "batch.sql")
@@ -73,7 +75,7 @@ async def permit(
         try:
             if text is None:
                 raise errors.ValidationFailed(query.NO_QUERY)
-            one = await services.gate.permit(services, key, text)
+            one = services.gate.known(key, text) or await services.gate.permit(services, key, text)
             texts = query.bind(each.parameters if each.parameters is not None else each.params, one)
         except (errors.StatementRefused, errors.ValidationFailed) as exc:
             exc.extra["query"] = place
@@ -203,13 +205,12 @@ class Lease:
     async def __aenter__(self) -> Link:
         asked_at = time.perf_counter()
         self._link = await self._pools.take(self._role)
-        self._taken_at = time.perf_counter()
-        self._record.queue_ms = round((self._taken_at - asked_at) * 1_000, 3)
+        self._record.queue_ms = milliseconds(time.perf_counter() - asked_at)
 
         return self._link
 
     async def __aexit__(self, *_: object) -> None:
-        self._record.database_ms = round((time.perf_counter() - self._taken_at) * 1_000, 3)
+        self._record.database_ms = milliseconds(self._link.database_s)
         self._pools.give(self._link)
 
 

@@ -23,9 +23,9 @@ class Figures(Collector):
 
     def __init__(self, services: "Services") -> None:
         self._services = services
-        self._requests: Counter[tuple[str, int]] = Counter()
-        self._seconds: dict[str, list[int]] = {}
-        self._sums: Counter[str] = Counter()
+        self._requests: dict[tuple[str, int], int] = {}
+        # By endpoint: how many took up to each bound, and at last the sum of all.
+        self._seconds: dict[str, list[float]] = {}
         self.refused: Counter[str] = Counter()
         self.failures = 0
         self.registry = CollectorRegistry()
@@ -33,12 +33,13 @@ class Figures(Collector):
 
     def note(self, endpoint: str, status: int, seconds: float) -> None:
         """One answered request, or one statement of a session (endpoint /v2)."""
-        self._requests[endpoint, status] += 1
+        kind = (endpoint, status)
+        self._requests[kind] = self._requests.get(kind, 0) + 1
         buckets = self._seconds.get(endpoint)
         if buckets is None:
-            buckets = self._seconds[endpoint] = [0] * (len(BUCKETS) + 1)
+            buckets = self._seconds[endpoint] = [0] * (len(BUCKETS) + 1) + [0.0]
         buckets[bisect_left(BUCKETS, seconds)] += 1
-        self._sums[endpoint] += seconds  # type: ignore[assignment]  # a Counter adds floats as well
+        buckets[-1] += seconds
 
     def describe(self) -> Iterator[Metric]:
         """Nothing: names are known when they are asked for."""
@@ -62,11 +63,11 @@ class Figures(Collector):
             "callmeback_proxy_request_seconds", "From a whole request to its answer.", labels=("endpoint",)
         )
         for endpoint, buckets in self._seconds.items():
-            total, found = 0, []
-            for bound, count in zip((*map(str, BUCKETS), "+Inf"), buckets, strict=True):
+            total, found = 0.0, []
+            for bound, count in zip((*map(str, BUCKETS), "+Inf"), buckets[:-1], strict=True):
                 total += count
                 found.append((bound, total))
-            seconds.add_metric((endpoint,), found, sum_value=self._sums[endpoint])
+            seconds.add_metric((endpoint,), found, sum_value=buckets[-1])
 
         return seconds
 

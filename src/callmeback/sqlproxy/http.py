@@ -8,12 +8,14 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from http import HTTPStatus
 from typing import Any, Final
 
 import httptools
 
 from callmeback import errors, logs
+from callmeback.sqlproxy import heads
+from callmeback.sqlproxy.errand import Errand
+from callmeback.sqlproxy.heads import Heads
 from callmeback.sqlproxy.limits import BODY_BYTES_MAX
 from callmeback.sqlproxy.requests import Answer, Request, Stream
 from callmeback.sqlproxy.service import Service
@@ -34,12 +36,7 @@ SWEEP_S: Final = 1.0
 # What is still read of a body that was refused, so that its sender gets to read why.
 DISCARDED_BYTES_MAX: Final = 64 << 20
 WRITE_TOGETHER_BYTES_MAX: Final = 64 * 1024
-
-CORS: Final = (
-    b"access-control-allow-origin: *\r\naccess-control-expose-headers: retry-after, server-timing, x-request-id\r\n"
-)
 FORWARDED_FOR: Final = b"x-forwarded-for"
-_STATUS: Final = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 _NEVER: Final = float("inf")
 
 _log = logs.get_logger(__name__)
@@ -85,7 +82,11 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set when the connection is made
         self._peer = ""
         self._waiting: deque[tuple[Request, bool]] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | Errand | None = None
+        self._heads = Heads()
+        # Requests that were complete in what is read now, and the last of them.
+        self._complete = 0
+        self._last: Request | None = None
         self._drained: asyncio.Future[None] | None = None
         self._keep_alive = True
         self._is_writable = True
@@ -110,8 +111,11 @@ class Connection(asyncio.Protocol):
         """The client left: what runs for it is stopped."""
         self._uvicorn[1].connections.discard(self)
         self._waiting.clear()
-        if self._task is not None:
-            self._task.cancel()
+        if self._running is not None:
+            self._running.cancel()
+            if isinstance(self._running, Errand):
+                self._service.finish(self._running.request, CLIENT_GONE, 0)
+        self._heads.clear()
         self.resume_writing()
         self._parser = None
 
@@ -133,6 +137,13 @@ class Connection(asyncio.Protocol):
         """Bytes of a request."""
         if self._last_words:
             return
+        if not self._is_receiving and self._running is None:
+            request = self._heads.repeated(data)
+            if request is not None:
+                self._start(request, True)
+                return
+        is_whole = not self._is_receiving
+        self._complete = 0
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
@@ -142,17 +153,20 @@ class Connection(asyncio.Protocol):
         self._fed += len(data)
         if self._is_receiving and self._fed - CHUNK_OVERHEAD * self._size > HEAD_BYTES_MAX + READ_BYTES_MAX:
             self._refuse(431, TOO_LARGE)
+        elif is_whole and self._complete == 1 and not self._is_receiving and self._last is not None:
+            self._heads.remember(data, self._last)
+        self._last = None
 
     def shutdown(self) -> None:
         """The server ends: after the answer, if there is one to come."""
         self._keep_alive = False
-        if self._task is None:
+        if self._running is None:
             self._transport.close()
 
     def give_up(self) -> None:
         """Too long a silence: in the middle of a request it is told so, else the connection just ends."""
         self.expires_at = _NEVER
-        if self._is_receiving and self._task is None:
+        if self._is_receiving and self._running is None:
             self._refuse(408, b"the request did not arrive in time")
         else:
             self._transport.abort()
@@ -163,7 +177,7 @@ class Connection(asyncio.Protocol):
         """The first bytes of a request."""
         self._reset()
         self._is_receiving = self._is_head = True
-        if self._task is None:
+        if self._running is None:
             self.expires_at = self._loop.time() + REQUEST_S
 
     def on_url(self, url: bytes) -> None:
@@ -191,7 +205,7 @@ class Connection(asyncio.Protocol):
         length = headers.get(b"content-length")
         if length is not None and int(length) > BODY_BYTES_MAX:
             self._refuse_body()
-        elif headers.get(b"expect", b"").lower() == b"100-continue" and self._task is None:
+        elif headers.get(b"expect", b"").lower() == b"100-continue" and self._running is None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -212,6 +226,8 @@ class Connection(asyncio.Protocol):
             return
         request = self._request()
         request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._complete += 1
+        self._last = request
         self._begin(request)
 
     # Requests, one after another.
@@ -242,7 +258,7 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, request: Request) -> None:
         keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
-        if self._task is None:
+        if self._running is None:
             self._start(request, keep_alive)
         elif len(self._waiting) < PIPELINED_MAX:
             self._waiting.append((request, keep_alive))
@@ -255,7 +271,25 @@ class Connection(asyncio.Protocol):
         request.expires_at = self._loop.time() + self._service.deadline_s
         if not keep_alive:
             self._keep_alive = False
-        self._task = self._loop.create_task(self._answer(request))
+        begun = self._service.begin(request, self._on_answer)
+        if begun is None:
+            self._running = self._loop.create_task(self._answer(request))
+        elif isinstance(begun, Errand):
+            self._running = begun
+            begun.start()
+        else:
+            self._on_answer(request, begun)
+
+    def _on_answer(self, request: Request, answer: Answer | Exception | None) -> None:
+        """The answer of a request that had no task, what it failed with, or None: it needs one."""
+        if answer is None:
+            self._running = self._loop.create_task(self._answer(request))
+            return
+        if not isinstance(answer, Answer):
+            answer = self._service.failure(request, answer)
+        self._write(request, answer)
+        self._service.finish(request, answer.status, len(answer.body))
+        self._go_on()
 
     async def _answer(self, request: Request) -> None:
         service = self._service
@@ -269,7 +303,11 @@ class Connection(asyncio.Protocol):
         except asyncio.CancelledError:
             service.finish(request, CLIENT_GONE, 0)
             return
-        self._task = None
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """After an answer: with the next request, or the end."""
+        self._running = None
         if self._transport.is_closing():
             return
         if not self._keep_alive:
@@ -286,8 +324,8 @@ class Connection(asyncio.Protocol):
         """The whole answer at once."""
         body = answer.body
         # RFC 9110, 8.6: what has no content by its status has no length of it either.
-        length = b"" if answer.status == HTTPStatus.NO_CONTENT else b"content-length: %d\r\n" % len(body)
-        head = self._head(request, answer, length)
+        length = b"" if answer.status == NO_CONTENT else b"content-length: %d\r\n" % len(body)
+        head = heads.of_answer(request, answer, length, is_last=not self._keep_alive)
         if request.method == b"HEAD":
             self._transport.write(head)
         elif len(body) <= WRITE_TOGETHER_BYTES_MAX:
@@ -301,7 +339,8 @@ class Connection(asyncio.Protocol):
         is_chunked = self._parser is not None and self._parser.get_http_version() != "1.0"
         if not is_chunked:
             self._keep_alive = False
-        self._transport.write(self._head(request, answer, b"transfer-encoding: chunked\r\n" if is_chunked else b""))
+        length = b"transfer-encoding: chunked\r\n" if is_chunked else b""
+        self._transport.write(heads.of_answer(request, answer, length, is_last=not self._keep_alive))
         size = 0
         async with contextlib.aclosing(stream):
             with contextlib.suppress(StopAsyncIteration):
@@ -326,23 +365,6 @@ class Connection(asyncio.Protocol):
         finally:
             self._drained = None
 
-    def _head(self, request: Request, answer: Answer, length: bytes) -> bytes:
-        record = request.record
-        return (
-            b"%bcontent-type: %b\r\n%bx-request-id: %b\r\nserver-timing: queue;dur=%.2f, db;dur=%.2f\r\n%b%b%b\r\n"
-            % (
-                _STATUS[answer.status],
-                answer.content_type,
-                length,
-                record.request.encode(),
-                record.queue_ms,
-                record.database_ms,
-                CORS,
-                answer.headers,
-                b"" if self._keep_alive else b"connection: close\r\n",
-            )
-        )
-
     # What can't be answered by the service.
 
     def _refuse_body(self) -> None:
@@ -357,12 +379,8 @@ class Connection(asyncio.Protocol):
         """A short answer to what isn't even a request, after the answers to what was; then the end."""
         if self._last_words:
             return
-        self._last_words = b"%bcontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
-            _STATUS[status],
-            len(reason),
-            reason,
-        )
-        if self._task is None:
+        self._last_words = heads.last_words(status, reason)
+        if self._running is None:
             self._transport.write(self._last_words)
             self._transport.close()
 
@@ -381,7 +399,9 @@ class Connection(asyncio.Protocol):
             again = self._head_again(self._parser.get_http_version().encode()) + rest
             self._parser = httptools.HttpRequestParser(self)
             self.data_received(again)
-        elif method != b"GET" or headers.keys() & {b"content-length", b"transfer-encoding"} or self._task is not None:
+        elif (
+            method != b"GET" or headers.keys() & {b"content-length", b"transfer-encoding"} or self._running is not None
+        ):
             self._refuse(400, b"a WebSocket begins with a GET without a body, on a connection of its own")
         else:
             self._hand_over(self._head_again(b"1.1") + rest)
@@ -403,5 +423,6 @@ class Connection(asyncio.Protocol):
 
 
 TOO_LARGE: Final = b"the head of the request is too large"
+NO_CONTENT: Final = 204
 CLIENT_GONE: Final = 499
 """In the log only: nobody is there to read a status."""

@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 import psycopg
@@ -117,21 +117,33 @@ class StatementRow(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What is known of a key: one Key for each of its living secrets."""
+    """What is known of a key: one Key for each of its living secrets.
+
+    `is_plain` says that it has one secret, works until it is revoked, and may come from anywhere.
+    """
 
     version: int
     newest: Key
     other: Key | None
     other_until: datetime | None
+    is_plain: bool
 
-    def living(self, now: datetime) -> tuple[Key, ...]:
+    def living(self) -> tuple[Key, ...]:
         """The key as each secret that works at this moment gives it."""
+        now = datetime.now(UTC)
         if self.newest.expires_at is not None and self.newest.expires_at <= now:
             return ()
         if self.other is None or self.other_until is None or self.other_until <= now:
             return (self.newest,)
 
         return (self.newest, self.other)
+
+
+class Shown(NamedTuple):
+    """What a request showed: a key's id, and the hash of a secret."""
+
+    key_id: str
+    proof: bytes
 
 
 class Keyring:
@@ -175,16 +187,14 @@ class Keyring:
         Raises Unauthorized, the same for a key that is unknown, wrong, revoked or expired; Forbidden for another
         address than the key's; DatabaseUnavailable when it can't be known.
         """
-        found = _TOKEN.fullmatch(token) if len(token) <= TOKEN_LENGTH_MAX else None
-        if found is None:
+        shown = read(token)
+        if shown is None:
             raise errors.Unauthorized(REFUSED)
-        shown = hashlib.sha256(found["secret"].encode()).digest()
-        is_fresh = time.monotonic() - self._confirmed_at <= FRESH_S
-        key = self._matching(found["id"], shown) if is_fresh else None
+        key = self._matching(shown) if self._is_fresh() else None
         if key is None:
             # It may have been made, or given this secret, since the last look.
             await self._look_again()
-            key = self._matching(found["id"], shown)
+            key = self._matching(shown)
         if key is None:
             raise errors.Unauthorized(REFUSED)
         if not _may_come_from(key, peer):
@@ -192,13 +202,25 @@ class Keyring:
 
         return key
 
+    def known(self, shown: Shown, peer: str) -> Key | None:
+        """The key, where nothing has to be waited for and nothing is refused; otherwise `authenticate` finds out."""
+        if time.monotonic() - self._confirmed_at > FRESH_S:
+            return None
+        key_id, proof = shown
+        entry = self._entries.get(key_id)
+        if entry is not None and entry.is_plain:
+            return entry.newest if hmac.compare_digest(proof, entry.newest.proof) else None
+        key = self._matching(shown)
+
+        return key if key is not None and _may_come_from(key, peer) else None
+
     def current(self, key: Key) -> Key | None:
         """The same key as it is now; None when it, or the secret that it was shown with, works no more."""
         entry = self._entries.get(key.id)
         if entry is None or time.monotonic() - self._confirmed_at > LOST_S:
             return None
 
-        return next((each for each in entry.living(datetime.now(UTC)) if each.proof == key.proof), None)
+        return next((each for each in entry.living() if each.proof == key.proof), None)
 
     def is_confirmed(self) -> bool:
         """Whether the database answered a look of the last second or so."""
@@ -212,14 +234,17 @@ class Keyring:
 
         return is_kept
 
-    def _matching(self, key_id: str, shown: bytes) -> Key | None:
+    def _is_fresh(self) -> bool:
+        return time.monotonic() - self._confirmed_at <= FRESH_S
+
+    def _matching(self, shown: Shown) -> Key | None:
         """The key whose living secret has this hash."""
-        entry = self._entries.get(key_id)
-        candidates = entry.living(datetime.now(UTC)) if entry is not None else ()
+        entry = self._entries.get(shown.key_id)
+        candidates = entry.living() if entry is not None else ()
         key = None
         # Each is compared, and something is compared where there is none: the time tells nothing.
         for candidate in candidates or (None,):
-            if hmac.compare_digest(shown, candidate.proof if candidate else _NOTHING):
+            if hmac.compare_digest(shown.proof, candidate.proof if candidate else _NOTHING):
                 key = candidate
 
         return key
@@ -303,6 +328,13 @@ class Keyring:
             await asyncio.sleep(LISTEN_PAUSE_S)
 
 
+def read(token: str) -> Shown | None:
+    """What this text shows; None when it is no key."""
+    found = _TOKEN.fullmatch(token) if len(token) <= TOKEN_LENGTH_MAX else None
+
+    return None if found is None else Shown(found["id"], hashlib.sha256(found["secret"].encode()).digest())
+
+
 def _entry(row: KeyRow, statements: list[StatementRow]) -> Entry:
     newest = Key(
         id=row.id,
@@ -324,7 +356,9 @@ def _entry(row: KeyRow, statements: list[StatementRow]) -> Entry:
     if row.other_secret_hash is not None:
         other = msgspec.structs.replace(newest, proof=row.other_secret_hash)
 
-    return Entry(row.version, newest, other, row.other_secret_until)
+    is_plain = other is None and newest.expires_at is None and not newest.cidrs and newest.mode != "admin"
+
+    return Entry(row.version, newest, other, row.other_secret_until, is_plain)
 
 
 def _registered(row: StatementRow) -> Registered:

@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import fcntl
 import termios
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import psycopg
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, PipelineStatus, TransactionStatus
@@ -20,6 +21,7 @@ from psycopg.pq.abc import PGresult
 
 from callmeback import errors, logs
 from callmeback.sqlproxy.deadlines import Deadlines
+from callmeback.sqlproxy.steps import Prepared, Sink, Step, Upkeep
 
 CONNECT_TIMEOUT_S: Final = 5
 # A cancel request that isn't answered by then is not waited for: the socket is closed.
@@ -43,64 +45,19 @@ OPTIONS: Final = (
     "-c standard_conforming_strings=on"
 )
 
-_TUPLES: Final = ExecStatus.TUPLES_OK
-_ROWS: Final = (ExecStatus.TUPLES_CHUNK, _TUPLES)
-_DONE: Final = (ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY)
-_IDLE: Final = TransactionStatus.IDLE
+# Plain numbers: looking up and comparing an enumeration's members costs more than what is done with them.
+_TUPLES: Final = int(ExecStatus.TUPLES_OK)
+_ROWS: Final = (_TUPLES, int(ExecStatus.TUPLES_CHUNK))
+_DONE: Final = (int(ExecStatus.COMMAND_OK), int(ExecStatus.EMPTY_QUERY))
+_SYNC: Final = int(ExecStatus.PIPELINE_SYNC)
+_ABORTED: Final = int(ExecStatus.PIPELINE_ABORTED)
+_FAILED: Final = int(ExecStatus.FATAL_ERROR)
+_IDLE: Final = int(TransactionStatus.IDLE)
+_OK: Final = int(ConnStatus.OK)
+
+Done = Callable[[Exception | None], None]
 
 _log = logs.get_logger(__name__)
-
-
-class Sink(Protocol):
-    """Takes a statement's rows as they arrive; may raise a domain error, which ends the request and the link."""
-
-    def add(self, result: PGresult, statement: "Prepared | None") -> None:
-        """Some rows; the last call may bring none, but always the columns."""
-
-
-class Prepared:
-    """A statement that this link prepared, and what its results look like, kept by whoever encodes them."""
-
-    __slots__ = ("fields", "name", "shape")
-
-    def __init__(self, name: bytes) -> None:
-        self.name = name
-        self.shape: Any = None
-        self.fields: bytes | None = None
-
-
-class Step:
-    """A statement to run, and then what came of it: its tag, or the error result."""
-
-    __slots__ = ("error", "key", "prepared", "sink", "tag", "text", "types", "values", "was_run")
-
-    def __init__(
-        self,
-        text: bytes,
-        values: Sequence[bytes | None] = (),
-        sink: Sink | None = None,
-        types: tuple[int, ...] | None = None,
-    ) -> None:
-        self.text = text
-        self.types = types
-        # The same text with other types is another statement.
-        self.key: object = text if types is None else (text, types)
-        self.values = values
-        self.sink = sink
-        self.prepared: Prepared | None = None
-        self.tag = b""
-        self.error: PGresult | None = None
-        self.was_run = False
-
-
-class _Upkeep:
-    """A message of our own between statements: prepare or close one."""
-
-    __slots__ = ("error", "sink")
-
-    def __init__(self) -> None:
-        self.error: PGresult | None = None
-        self.sink = None
 
 
 class Link:
@@ -110,6 +67,8 @@ class Link:
         self.role = role
         self.opened_at = self.used_at = asyncio.get_running_loop().time()
         self.expires_at = 0.0
+        # What the request that has it waited for the server, from the sending to the last of the answer.
+        self.database_s = 0.0
         self.is_lost = False
         self._is_tainted = False
         self._is_detached = False
@@ -118,11 +77,12 @@ class Link:
         self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
         self._socket = self._pgconn.socket
-        self._waiter: asyncio.Future[None] | None = None
-        self._steps: Sequence[Step | _Upkeep] = ()
+        self._on_done: Done | None = None
+        self._steps: Sequence[Step | Upkeep] = ()
         self._at = 0
         self._is_pipeline = False
         self._is_paused = False
+        self._sent_at = self._answered_at = 0.0
         self._reads = 0
         self._unfinished_bytes = 0
         self._prepared: OrderedDict[object, Prepared] = OrderedDict()
@@ -150,14 +110,49 @@ class Link:
         """Whether the next request may have it: nothing runs, and no transaction is open."""
         return (
             not (self.is_lost or self._is_tainted)
-            and self._waiter is None
-            and self._pgconn.transaction_status == _IDLE
+            and self._on_done is None
             and not self._steps
+            and self._pgconn.transaction_status == _IDLE
         )
 
     def now(self) -> float:
         """The loop's time."""
         return self._loop.time()
+
+    def lend(self) -> None:
+        """A request begins, with nothing on its account."""
+        self.used_at = self._loop.time()
+        self.database_s = 0.0
+
+    def is_ready_for(self, key: object, *, needs_types: bool) -> bool:
+        """Whether the statement of this key was prepared here, its columns are known, and their types if need be."""
+        prepared = self._prepared.get(key)
+        if prepared is None or not prepared.is_known:
+            return False
+
+        return not needs_types or prepared.shape is None or bool(prepared.shape.is_known)
+
+    def begin(self, step: Step, expires_at: float, on_done: Done) -> None:
+        """Run a statement that is ready; `on_done` is called once, with what `run` raises, unless `drop` comes first.
+
+        Raises DatabaseUnavailable, and then calls nobody.
+        """
+        prepared = self._prepared[step.key]
+        self._prepared.move_to_end(step.key)
+        step.prepared = prepared
+        self._sent_at = time.perf_counter()
+        try:
+            self._pgconn.send_query_prepared(prepared.name, step.values)
+            if step.wants_chunks:
+                self._pgconn.set_chunked_rows_mode(CHUNK_ROWS)
+        except psycopg.Error as exc:
+            raise self._lose() from exc
+        self._begin([step], expires_at, on_done)
+
+    def drop(self) -> None:
+        """Nobody waits any more for what runs."""
+        self._on_done = None
+        self._deadlines.forget(self)
 
     async def run(
         self,
@@ -177,6 +172,7 @@ class Link:
             await self._pipeline([step], expires_at)
             return step
         pgconn = self._pgconn
+        self._sent_at = time.perf_counter()
         try:
             if prepared is not None:
                 self._prepared.move_to_end(step.key)
@@ -185,7 +181,7 @@ class Link:
             else:
                 self._note(step)
                 pgconn.send_query_params(text, values, types)
-            if sink is not None:
+            if step.wants_chunks:
                 pgconn.set_chunked_rows_mode(CHUNK_ROWS)
         except psycopg.Error as exc:
             raise self._lose() from exc
@@ -235,19 +231,19 @@ class Link:
 
     def fail(self, error: Exception) -> None:
         """End the wait of the request that runs with an error; the link can't be used again."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(error)
+        self._settle(error)
 
     async def _pipeline(self, steps: Sequence[Step], expires_at: float) -> None:
         pgconn = self._pgconn
-        sent: list[Step | _Upkeep] = []
+        sent: list[Step | Upkeep] = []
         try:
             pgconn.enter_pipeline_mode()
             for step in steps:
                 self._send(step, sent)
             first = sent[0]
+            self._sent_at = time.perf_counter()
             pgconn.pipeline_sync()
-            if first.sink is not None:
+            if first.wants_chunks:
                 pgconn.set_chunked_rows_mode(CHUNK_ROWS)
         except psycopg.Error as exc:
             raise self._lose() from exc
@@ -255,34 +251,34 @@ class Link:
         await self._wait(sent, expires_at)
         self._forget_failed(sent)
 
-    def _send(self, step: Step, sent: list[Step | _Upkeep]) -> None:
+    def _send(self, step: Step, sent: list[Step | Upkeep]) -> None:
         """Put one statement into the pipeline, prepared where it was seen before."""
-        text, key = step.text, step.key
+        key = step.key
         prepared = self._prepared.get(key)
         if prepared is None and key in self._seen:
             if len(self._prepared) >= PREPARED_MAX:
                 self._stale.append(self._prepared.popitem(last=False)[1].name)
             while self._stale:
                 self._pgconn.send_close_prepared(self._stale.pop())
-                sent.append(_Upkeep())
+                sent.append(Upkeep())
             self._number += 1
             prepared = self._prepared[key] = Prepared(b"s%d" % self._number)
-            self._pgconn.send_prepare(prepared.name, text, step.types)
-            sent.append(_Upkeep())
+            self._pgconn.send_prepare(prepared.name, step.text, step.types)
+            sent.append(Upkeep())
         if prepared is not None:
             self._prepared.move_to_end(key)
             step.prepared = prepared
             self._pgconn.send_query_prepared(prepared.name, step.values)
         else:
             self._note(step)
-            self._pgconn.send_query_params(text, step.values, step.types)
+            self._pgconn.send_query_params(step.text, step.values, step.types)
         sent.append(step)
 
-    def _forget_failed(self, sent: Sequence[Step | _Upkeep]) -> None:
+    def _forget_failed(self, sent: Sequence[Step | Upkeep]) -> None:
         """What came of a pipeline that failed somewhere is not certain, so nothing new of it is taken for prepared."""
         failed = False
         for place, each in enumerate(sent):
-            if isinstance(each, _Upkeep):
+            if isinstance(each, Upkeep):
                 failed = failed or each.error is not None
                 following = sent[place + 1] if place + 1 < len(sent) else None
                 if isinstance(following, Step) and (each.error is not None or not following.was_run):
@@ -301,19 +297,42 @@ class Link:
             if len(self._seen) > SEEN_MAX:
                 self._seen.popitem(last=False)
 
-    async def _wait(self, steps: Sequence[Step | _Upkeep], expires_at: float) -> None:
-        """Send what libpq holds, and sleep until every answer is there."""
+    async def _wait(self, steps: Sequence[Step | Upkeep], expires_at: float) -> None:
+        """Sleep until every answer is there."""
+        future = self._loop.create_future()
+
+        def on_done(error: Exception | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        self._begin(steps, expires_at, on_done)
+        try:
+            await future
+        finally:
+            # Who was cancelled after its answer came has no say in what the link does now.
+            if self._on_done is on_done:
+                self.drop()
+
+    def _begin(self, steps: Sequence[Step | Upkeep], expires_at: float, on_done: Done) -> None:
+        """Send what libpq holds; `on_done` hears of the end, maybe at once."""
         self._steps = steps
         self._at = self._reads = self._unfinished_bytes = 0
-        self._waiter = self._loop.create_future()
+        self._on_done = on_done
         self.expires_at = expires_at
         self._deadlines.watch(self)
         self._flush()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+
+    def _settle(self, error: Exception | None) -> None:
+        on_done = self._on_done
+        if on_done is not None:
+            self._on_done = None
             self._deadlines.forget(self)
+            self.database_s += (self._answered_at if error is None else time.perf_counter()) - self._sent_at
+            on_done(error)
 
     def _flush(self) -> None:
         try:
@@ -341,11 +360,12 @@ class Link:
                 self._lose()
             return
         self._reads += 1
+        self._answered_at = time.perf_counter()
         if counted:
             self._unfinished_bytes += max(0, before - self._pending())
             if self._unfinished_bytes > UNFINISHED_BYTES_MAX:
-                self.fail(errors.AnswerTooLarge())
                 self._detach()
+                self.fail(errors.AnswerTooLarge())
                 return
         self._advance()
 
@@ -360,7 +380,7 @@ class Link:
         """Take every answer that is complete."""
         pgconn = self._pgconn
         try:
-            while self._steps and not self._is_paused and not pgconn.is_busy():
+            while self._steps and not (self._is_paused or self.is_lost) and not pgconn.is_busy():
                 result = pgconn.get_result()
                 if result is None:
                     self._next()
@@ -370,37 +390,49 @@ class Link:
             self._lose()
         except Exception as exc:
             # What a sink raises is its request's; the rest of the answer is read by nobody.
-            self.fail(exc)
             self._detach()
+            self.fail(exc)
+        else:
+            # Last, because whoever waited may begin something new at once.
+            if not self._steps:
+                self._settle(None)
 
     def _take(self, result: PGresult) -> None:
         status = result.status
-        if status == ExecStatus.PIPELINE_SYNC:
-            self._pgconn.exit_pipeline_mode()
-            self._is_pipeline = False
-            self._finish()
-            return
         step = self._steps[self._at]
         if status in _ROWS:
             self._reads = self._unfinished_bytes = 0
             assert isinstance(step, Step)
+            step.rows += result.ntuples
             if step.sink is not None:
                 step.sink.add(result, step.prepared)
             # In a chunk that isn't full the tag came already, and the last, empty result lacks it.
             step.tag = result.command_status or step.tag
-            step.was_run = status == _TUPLES
+            if status == _TUPLES:
+                self._note_run(step, has_columns=True)
         elif status in _DONE:
             if isinstance(step, Step):
                 step.tag = result.command_status or b""
-                step.was_run = True
-        elif status == ExecStatus.PIPELINE_ABORTED:
+                self._note_run(step, has_columns=False)
+        elif status == _SYNC:
+            self._pgconn.exit_pipeline_mode()
+            self._is_pipeline = False
+            self._steps = ()
+        elif status == _ABORTED:
             pass
-        elif status == ExecStatus.FATAL_ERROR and self._pgconn.status == ConnStatus.OK:
+        elif status == _FAILED and self._pgconn.status == _OK:
             step.error = result
             self._doubt(result)
         else:
             # COPY, which the policy refuses, or the end of the connection.
             self._lose(result)
+
+    def _note_run(self, step: Step, *, has_columns: bool) -> None:
+        step.was_run = True
+        prepared = step.prepared
+        if prepared is not None:
+            prepared.is_known = prepared.shape is not None or not has_columns
+            prepared.is_small = step.rows < CHUNK_ROWS
 
     def _doubt(self, result: PGresult) -> None:
         """A refusal may be the session's own fault: its role was made anew, and it is still the old one's."""
@@ -411,25 +443,20 @@ class Link:
     def _next(self) -> None:
         """One statement's answers are complete."""
         if not self._is_pipeline:
-            if self._pgconn.status == ConnStatus.OK:
-                self._finish()
+            if self._pgconn.status == _OK:
+                self._steps = ()
             else:
                 self._lose()
             return
-        if self._pgconn.status != ConnStatus.OK:
+        if self._pgconn.status != _OK:
             self._lose()
             return
         if self._at + 1 < len(self._steps):
             self._at += 1
             # After a failure nothing more is run, so there are no rows to come in chunks.
             is_aborted = self._pgconn.pipeline_status == PipelineStatus.ABORTED
-            if self._steps[self._at].sink is not None and not is_aborted:
+            if self._steps[self._at].wants_chunks and not is_aborted:
                 self._pgconn.set_chunked_rows_mode(CHUNK_ROWS)
-
-    def _finish(self) -> None:
-        self._steps = ()
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
     def _lose(self, result: PGresult | None = None) -> errors.DatabaseUnavailable:
         """The connection is gone, or can't be understood any more."""
@@ -451,11 +478,3 @@ class Link:
         for remove in (self._loop.remove_reader, self._loop.remove_writer):
             with contextlib.suppress(OSError, ValueError):
                 remove(self._socket)
-
-
-def tag(command: bytes) -> tuple[bytes, bytes]:
-    """Command and number of rows, as JSON, of a command tag such as `INSERT 0 1`, `SELECT 5` or `CREATE TABLE`."""
-    words = command.split(b" ")
-    count = words[-1]
-
-    return words[0], count if count.isdigit() else b"null"

@@ -14,10 +14,10 @@ from callmeback import errors
 from callmeback.sqlproxy import batch, query, transactions
 from callmeback.sqlproxy.gate import Allowed
 from callmeback.sqlproxy.keyring import Key
-from callmeback.sqlproxy.link import Prepared, Step, tag
 from callmeback.sqlproxy.requests import Answer, QueryBody, Request
 from callmeback.sqlproxy.services import Services
 from callmeback.sqlproxy.shapes import Cap, Shapes
+from callmeback.sqlproxy.steps import Prepared, Step, tag
 
 NO_QUERY: Final = 'The body is {"query": "…", "params": […]} or {"queries": […]}.'
 TRUE: Final = b"true"
@@ -30,6 +30,19 @@ class SqlBody(QueryBody):
 
 
 _body: Final = msgspec.json.Decoder(SqlBody)
+
+
+def ready(services: Services, request: Request, key: Key) -> query.Ready | None:
+    """A single statement as far as it goes without waiting; None where `answer` has more to do."""
+    body = query.decode(_body, request.body)
+    text = body.query if body.query is not None else body.sql
+    allowed = None if text is None or body.queries is not None else services.gate.known(key, text)
+    if allowed is None:
+        return None
+    given = query.bind(body.params if body.params is not None else body.parameters, allowed)
+    as_arrays = request.headers.get(b"neon-array-mode", b"").lower() == TRUE
+
+    return query.Ready(allowed, given, Texts(services.shapes, Cap(), as_arrays=as_arrays), compose)
 
 
 async def answer(services: Services, request: Request, key: Key) -> Answer:
@@ -46,6 +59,12 @@ async def answer(services: Services, request: Request, key: Key) -> Answer:
     query.note(services, request.record, allowed, given)
     rows = Texts(services.shapes, Cap(), as_arrays=as_arrays)
     step = await query.run(services, request, key, allowed, given, rows)
+
+    return compose(request, step, rows)
+
+
+def compose(request: Request, step: Step, rows: "Texts") -> Answer:
+    """The answer of a statement that ran."""
     request.record.rows = rows.rows
 
     return Answer(200, rows.finish(step))
@@ -104,6 +123,8 @@ def _options(request: Request) -> transactions.Options:
 class Texts:
     """Sink of a raw-text answer: rows as arrays, or as objects, of text or null."""
 
+    needs_types: Final = False
+
     def __init__(self, shapes: Shapes, cap: Cap, *, as_arrays: bool) -> None:
         self._shapes = shapes
         self._cap = cap
@@ -118,6 +139,8 @@ class Texts:
             self._fields = _fields(result, statement)
         count = result.ntuples
         if not count:
+            if statement is not None:
+                self._shapes.of(result, statement)
             return
         self.rows += count
         self._cap.take_rows(count)

@@ -22,6 +22,8 @@ from callmeback.sqlproxy.link import Link
 # A queue longer than this waits longer than anybody does: shed at once instead.
 WAITING_PER_CONNECTION: Final = 4
 RETRY_AFTER_S: Final = 1
+# A login takes milliseconds of this process, in which nobody hears anything: a crowd isn't to wait for ten of them.
+LOGINS_MAX: Final = 3
 MAX_LIFETIME_S: Final = 3_600.0
 SWEEP_S: Final = 1.0
 CLOSE_TIMEOUT_S: Final = 3.0
@@ -79,6 +81,7 @@ class Pools:
         self._places = 0
         self._held: dict[str, int] = {}
         self._sessions = 0
+        self._logins = 0
         self._shed = 0
         self._lease_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,6 +97,31 @@ class Pools:
         finally:
             self.give(link)
 
+    def take_ready(self, role: str, statement: object, *, needs_types: bool) -> Link | None:
+        """An idle link that is ready for the statement of this key; None where `take` has more to do for one."""
+        links = self._idle.get(role)
+        if links:
+            link = links[-1]
+            if link.is_idle and link.is_ready_for(statement, needs_types=needs_types):
+                links.pop()
+                link.lend()
+                return link
+
+        return None
+
+    @property
+    def crowd_max(self) -> int:
+        """How many can have a link or wait for one."""
+        return self._limit + self._waiting_max
+
+    def has_idle(self, role: str) -> bool:
+        """Whether a request of this role need not wait."""
+        return bool(self._idle.get(role))
+
+    def count_shed(self) -> None:
+        """Count a refusal that the pools had no part in."""
+        self._shed += 1
+
     async def take(self, role: str) -> Link:
         """A link that is idle and alive, to be given back by `give`.
 
@@ -103,12 +131,12 @@ class Pools:
         while links:
             link = links.pop()
             if link.is_idle:
-                link.used_at = link.now()
+                link.lend()
                 return link
             self._retire(link)
         found = await self._wait(role, is_session=False)
         assert found is not None
-        found.used_at = found.now()
+        found.lend()
 
         return found
 
@@ -150,7 +178,12 @@ class Pools:
     @property
     def is_saturated(self) -> bool:
         """Whether the next request would be refused."""
-        return len(self._waiters) >= self._waiting_max
+        return len(self._waiters) >= self._room
+
+    @property
+    def _room(self) -> int:
+        """How many may wait: those whose connection is still to be opened do, too."""
+        return self._waiting_max + self._limit - self._places
 
     def stats(self) -> Stats:
         """What is there right now."""
@@ -188,7 +221,7 @@ class Pools:
             raise errors.DatabaseUnavailable()
         queued = len(self._waiters)
         too_slow = queued * self._lease_s / self._limit > self._wait_s
-        if queued >= self._waiting_max or too_slow:
+        if queued >= self._room or too_slow:
             self._shed += 1
             raise overloaded()
         loop = asyncio.get_running_loop()
@@ -222,6 +255,8 @@ class Pools:
     def _serve(self) -> None:
         """Give places to those who wait, the first one first, as far as the budget goes."""
         while (waiter := self._first()) is not None:
+            if self._logins >= LOGINS_MAX and not waiter.is_session:
+                return
             if self._places >= self._limit and not self._make_room():
                 return
             self._waiters.remove(waiter)
@@ -229,6 +264,7 @@ class Pools:
             if waiter.is_session:
                 waiter.future.set_result(None)
             else:
+                self._logins += 1
                 self._start(self._open_for(waiter))
 
     def _first(self) -> _Waiter | None:
@@ -261,6 +297,14 @@ class Pools:
 
     async def _open_for(self, waiter: _Waiter) -> None:
         """Log in for somebody who waits; the place is held already."""
+        try:
+            await self._log_in(waiter)
+        finally:
+            self._logins -= 1
+            if self._waiters:
+                self._serve()
+
+    async def _log_in(self, waiter: _Waiter) -> None:
         role = waiter.role
         try:
             link = await Link.open(self._dsn_for(role), role, self._deadlines)

@@ -1,22 +1,22 @@
 """One statement: `/query` and `/named/{id}`, as typed JSON, or as a stream of lines."""
 
 import time
-from collections.abc import Sequence
-from typing import Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from psycopg.pq import DiagnosticField
 
 from callmeback import errors
 from callmeback.sqlproxy import problems, stream, types, values
-from callmeback.sqlproxy.audit import Record, readable
+from callmeback.sqlproxy.audit import Record, milliseconds, readable
 from callmeback.sqlproxy.gate import Allowed
 from callmeback.sqlproxy.keyring import Key
 from callmeback.sqlproxy.limits import PARAMETERS_MAX
-from callmeback.sqlproxy.link import Sink, Step, tag
 from callmeback.sqlproxy.requests import NDJSON, Answer, NamedBody, QueryBody, Request
 from callmeback.sqlproxy.services import Services
 from callmeback.sqlproxy.shapes import Cap, Objects
+from callmeback.sqlproxy.steps import Sink, Step, tag
 
 BodyT = TypeVar("BodyT")
 
@@ -26,6 +26,42 @@ NOT_JSON: Final = "The body is not the JSON that this address expects."
 
 _query_body: Final = msgspec.json.Decoder(QueryBody)
 _named_body: Final = msgspec.json.Decoder(NamedBody)
+
+
+class Ready(NamedTuple):
+    """A statement that may run, with what takes its rows, and what makes the answer of both."""
+
+    allowed: Allowed
+    given: Sequence[bytes | None]
+    sink: Any
+    compose: Callable[[Request, Step, Any], Answer]
+
+
+def ready(services: Services, request: Request, key: Key) -> Ready | None:
+    """`POST /query` as far as it goes without waiting; None where `answer` has more to do. Raises ValidationFailed."""
+    if wants_lines(request):
+        return None
+    body = decode(_query_body, request.body)
+    text = body.query if body.query is not None else body.sql
+    allowed = None if text is None else services.gate.known(key, text)
+    if allowed is None:
+        return None
+    raws = body.parameters if body.parameters is not None else body.params
+
+    return Ready(allowed, bind(raws, allowed), Objects(services.shapes, Cap()), compose)
+
+
+def ready_named(services: Services, request: Request, key: Key) -> Ready | None:
+    """The same of `POST /named/{id}`."""
+    name = request.path[NAMED_LENGTH:]
+    allowed = None if wants_lines(request) else services.gate.known_named(key, name)
+    if allowed is None:
+        return None
+    request.record.named = name
+    body = decode(_named_body, request.body) if request.body.strip() else NamedBody()
+    raws = body.parameters if body.parameters is not None else body.params
+
+    return Ready(allowed, bind(raws, allowed), Objects(services.shapes, Cap()), compose)
 
 
 async def answer(services: Services, request: Request, key: Key) -> Answer:
@@ -56,10 +92,23 @@ async def _answer(
 ) -> Answer:
     given = bind(raws, allowed)
     note(services, request.record, allowed, given)
-    if NDJSON in request.headers.get(b"accept", b"").lower():
+    if wants_lines(request):
         return await stream.answer(services, request, key, allowed, given)
     rows = Objects(services.shapes, Cap())
     step = await run(services, request, key, allowed, given, rows)
+
+    return compose(request, step, rows)
+
+
+def wants_lines(request: Request) -> bool:
+    """Whether the rows are to be streamed."""
+    accepted = request.headers.get(b"accept")
+
+    return accepted is not None and NDJSON in accepted.lower()
+
+
+def compose(request: Request, step: Step, rows: Objects) -> Answer:
+    """The answer of a statement that ran."""
     command, count = tag(step.tag)
     request.record.rows = rows.rows
 
@@ -79,7 +128,7 @@ async def run(
     asked_at = time.perf_counter()
     link = await pools.take(key.role)
     taken_at = time.perf_counter()
-    record.queue_ms = round((taken_at - asked_at) * 1_000, 3)
+    record.queue_ms = milliseconds(taken_at - asked_at)
     expires_at = request.expires_at
     try:
         step = await link.run(allowed.text, given, sink, expires_at, allowed.types)
@@ -92,7 +141,7 @@ async def run(
         if not allowed.is_judged:
             link.taint()
     finally:
-        record.database_ms = round((time.perf_counter() - taken_at) * 1_000, 3)
+        record.database_ms = milliseconds(link.database_s)
         pools.give(link)
     if step.error is not None:
         raise problems.failure(step.error, allowed.verdict, is_masked=key.masked)

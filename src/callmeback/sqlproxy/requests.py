@@ -7,6 +7,7 @@ import msgspec
 
 from callmeback import errors
 from callmeback.sqlproxy.audit import Record
+from callmeback.sqlproxy.keyring import Key, Shown
 
 JSON: Final = b"application/json"
 PROBLEM: Final = b"application/problem+json"
@@ -18,10 +19,13 @@ class Request:
     """One request, complete. `headers` are by lower-case name; of repeated ones the first counts.
 
     `began` is of time.perf_counter, which is fine enough to measure; `expires_at` of the loop's clock, which isn't.
-    `error` is what the protocol already knows to be wrong (a body that is too large, say).
+    `error` is what the protocol already knows to be wrong (a body that is too large, say). `shown` are the credentials
+    and the address that they came from, as the gate read them; `key` is known where nothing had to be waited for.
     """
 
-    __slots__ = ("began", "body", "error", "expires_at", "headers", "method", "path", "peer", "record")
+    __slots__ = (
+        "began", "body", "error", "expires_at", "headers", "key", "method", "path", "peer", "record", "shown",
+    )  # fmt: skip
 
     def __init__(self, method: bytes, path: str, headers: dict[bytes, bytes], peer: str) -> None:
         self.method = method
@@ -30,6 +34,8 @@ class Request:
         self.peer = peer
         self.body = b""
         self.error: errors.CallMeBackError | None = None
+        self.shown: tuple[Shown, str] | None = None
+        self.key: Key | None = None
         self.began = self.expires_at = 0.0
         self.record = Record("", path)
 

@@ -9,14 +9,20 @@ from typing import Final
 from prometheus_client import generate_latest
 
 from callmeback import errors, logs
-from callmeback.sqlproxy import batch, gate, neon, problems, query, readiness
+from callmeback.sqlproxy import batch, errand, gate, neon, problems, query, readiness
+from callmeback.sqlproxy.audit import milliseconds
+from callmeback.sqlproxy.errand import Errand, OnAnswer
 from callmeback.sqlproxy.keyring import Key
+from callmeback.sqlproxy.pools import overloaded
 from callmeback.sqlproxy.requests import METRICS, PROBLEM, Answer, Request
 from callmeback.sqlproxy.services import Services
 
 Endpoint = Callable[[Services, Request, Key], Awaitable[Answer]]
+Readying = Callable[[Services, Request, Key], query.Ready | None]
 
 POSTS: Final[dict[str, Endpoint]] = {"/query": query.answer, "/batch": batch.answer, "/sql": neon.answer}
+# What can go the straight way, too.
+STRAIGHT: Final[dict[str, Readying]] = {"/query": query.ready, "/sql": neon.ready}
 GETS: Final = ("/health", "/ready", "/metrics")
 NAMED: Final = "/named/"
 UNKNOWN: Final = "unknown"
@@ -41,17 +47,60 @@ class Service:
         # Unique without a system call for each: this process, then a count.
         self._prefix = secrets.token_hex(REQUEST_ID_BYTES)
         self._count = 0
+        # Requests that have a link, or are on their way to one.
+        self._under_way = 0
+        # What a crowd is told, made once: to say no has to cost less than anything else.
+        self._overload = overloaded()
+        self._sheds = [self._refusal(Request(b"POST", path, {}, ""), self._overload) for path in ("/query", "/sql")]
 
     @property
     def deadline_s(self) -> float:
         """How long a request may take from its last byte on."""
         return self._services.deadline_s
 
-    async def answer(self, request: Request) -> Answer:
-        """The answer to anything; raises nothing but CancelledError."""
+    def begin(self, request: Request, on_answer: OnAnswer) -> Errand | Answer | None:
+        """What can be done about a request right now: a statement's errand, to be started; a refusal where too many are
+        under way; or None, and then `answer` does all of it.
+        """
         self._count += 1
+        request.record.request = f"{self._prefix}{self._count:08x}"
+        if request.method != b"POST" or request.error is not None:
+            return None
+        services, path = self._services, request.path
+        ready = STRAIGHT.get(path)
+        if ready is None and path not in POSTS:
+            if not path.startswith(NAMED):
+                return None
+            ready, request.record.endpoint = query.ready_named, NAMED
+        if b"traceparent" in request.headers:
+            request.record.trace = gate.trace_of(request.headers)
+        if services.is_draining or not services.has_keys:
+            return None
+        key = gate.known_key(services, request)
+        if key is None:
+            return None
+        # Before anything is done for it: of a thousand that come at once most are still to be counted by the pools.
+        if self._under_way >= services.pools.crowd_max and not services.pools.has_idle(key.role):
+            services.pools.count_shed()
+            request.record.sqlstate = problems.sqlstate_of(self._overload)
+            return self._sheds[path == "/sql"]
+        request.key = key
+        self._under_way += 1
+
+        return None if ready is None else self._straight(request, key, ready, on_answer)
+
+    def _straight(self, request: Request, key: Key, ready: Readying, on_answer: OnAnswer) -> Errand | None:
+        services = self._services
+        try:
+            found = ready(services, request, key)
+            return None if found is None else errand.begin(services, request, key, found, on_answer)
+        except Exception:
+            # It is found again on the long way, and answered there.
+            return None
+
+    async def answer(self, request: Request) -> Answer:
+        """The answer to anything that `begin` has seen; raises nothing but CancelledError."""
         record = request.record
-        record.request = f"{self._prefix}{self._count:08x}"
         try:
             if request.error is not None:
                 record.endpoint = _endpoint_of(request.path)
@@ -59,15 +108,14 @@ class Service:
             if request.method == b"POST":
                 return await self._post(request)
             return self._other(request)
-        except errors.CallMeBackError as exc:
-            return self._refusal(request, exc)
         except Exception as exc:
-            _log.error("request_crashed", endpoint=record.endpoint, request=record.request, exc_info=exc)
-            return self._refusal(request, errors.CallMeBackError())
+            return self.failure(request, exc)
 
     def finish(self, request: Request, status: int, size: int) -> None:
         """Count it and write its line. What is asked again and again by a supervisor is counted only."""
         record = request.record
+        if request.key is not None:
+            self._under_way -= 1
         seconds = time.perf_counter() - request.began
         endpoint = record.endpoint
         self._services.figures.note(endpoint, status, seconds)
@@ -75,7 +123,7 @@ class Service:
             return
         record.status = status
         record.bytes = size
-        record.total_ms = round(seconds * 1_000, 3)
+        record.total_ms = milliseconds(seconds)
         self._services.audit.write(record)
 
     async def _post(self, request: Request) -> Answer:
@@ -87,7 +135,7 @@ class Service:
             endpoint, request.record.endpoint = query.answer_named, NAMED
         if services.is_draining:
             raise errors.Draining()
-        key = await gate.key_of(services, request)
+        key = request.key or await gate.key_of(services, request)
         services.limits.admit(key)
         is_held = True
         try:
@@ -119,6 +167,14 @@ class Service:
         endpoint = request.record.endpoint = _endpoint_of(request.path)
 
         return errors.MethodNotAllowed() if endpoint != UNKNOWN else errors.NotFound("There is no such address here.")
+
+    def failure(self, request: Request, exc: Exception) -> Answer:
+        """What is answered instead."""
+        if isinstance(exc, errors.CallMeBackError):
+            return self._refusal(request, exc)
+        _log.error("request_crashed", endpoint=request.record.endpoint, request=request.record.request, exc_info=exc)
+
+        return self._refusal(request, errors.CallMeBackError())
 
     def _refusal(self, request: Request, error: errors.CallMeBackError) -> Answer:
         record = request.record

@@ -67,6 +67,11 @@ class Services:
 
         return self._keyring
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether the keys were ever read."""
+        return self._keyring is not None
+
     async def open(self) -> None:
         """Begin to follow the keys; without a database it is tried again and again."""
         if not await self._read_keys():

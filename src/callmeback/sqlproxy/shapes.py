@@ -15,10 +15,11 @@ from psycopg.pq import Format
 from psycopg.pq.abc import PGresult
 
 from callmeback import errors
-from callmeback.sqlproxy import values
+from callmeback.sqlproxy import columns, values
+from callmeback.sqlproxy.columns import FixAll
 from callmeback.sqlproxy.limits import ANSWER_BYTES_MAX, ROWS_MAX
-from callmeback.sqlproxy.link import Prepared
-from callmeback.sqlproxy.values import Arrays, Fix
+from callmeback.sqlproxy.steps import Prepared
+from callmeback.sqlproxy.values import Arrays
 
 SHAPES_MAX: Final = 1_000
 # The second time that columns are seen their names become a Struct.
@@ -36,18 +37,19 @@ class Shape:
         self.oids = oids
         self._arrays = arrays
         self._uses = 0
-        self._is_known = False
+        # Whether no type has to be looked up.
+        self.is_known = False
         self._struct: Any = None
-        self._fixes: list[tuple[int, str, Fix]] | None = None
+        self._fixes: list[tuple[int, FixAll]] | None = None
         self._typed = _transformer([values.LOADERS.get(oid, values.TEXT) for oid in oids])
         self._plain = _transformer([values.TEXT] * len(oids))
 
     def unknown(self) -> list[int]:
         """Types that must be looked up before rows can become JSON."""
-        if self._is_known:
+        if self.is_known:
             return []
         found = [oid for oid in self.oids if self._arrays.is_unknown(oid)]
-        self._is_known = not found
+        self.is_known = not found
 
         return found
 
@@ -66,14 +68,13 @@ class Shape:
             if self._uses == USES_BEFORE_STRUCT and len(self.names) <= COLUMNS_MAX_STRUCT:
                 self._struct = _struct_of(self.names)
             return self._dicts(rows)
-        found = [struct(*row) for row in rows]
-        for _, field, fix in self._fixes:
-            for each in found:
-                value = getattr(each, field)
-                if value is not None:
-                    setattr(each, field, fix(value))
+        if not self._fixes:
+            return [struct(*row) for row in rows]
+        cells: list[Any] = list(zip(*rows, strict=True))
+        for place, fix in self._fixes:
+            cells[place] = fix(cells[place])
 
-        return found
+        return list(map(struct, *cells))
 
     def _dicts(self, rows: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
         names = self.names
@@ -82,19 +83,18 @@ class Shape:
         found = []
         for row in rows:
             cells = list(row)
-            for place, _, fix in self._fixes:
-                if cells[place] is not None:
-                    cells[place] = fix(cells[place])
+            for place, fix in self._fixes:
+                [cells[place]] = fix([cells[place]])
             found.append(dict(zip(names, cells, strict=True)))
 
         return found
 
-    def _make_fixes(self) -> list[tuple[int, str, Fix]]:
-        found = []
+    def _make_fixes(self) -> list[tuple[int, FixAll]]:
+        found: list[tuple[int, FixAll]] = []
         for place, oid in enumerate(self.oids):
-            fix = values.FIXES.get(oid) or self._arrays.fix(oid)
+            fix = columns.fix_of(oid, self._arrays)
             if fix is not None:
-                found.append((place, f"f{place}", fix))
+                found.append((place, fix))
 
         return found
 
@@ -117,6 +117,7 @@ class Shapes:
         shape = self._known.get((names, oids))
         if shape is None:
             shape = self._known[names, oids] = Shape(names, oids, self.arrays)
+            shape.unknown()
             if len(self._known) > SHAPES_MAX:
                 self._known.popitem(last=False)
         if prepared is not None:
@@ -127,6 +128,8 @@ class Shapes:
 
 class Objects:
     """Sink of a typed answer: rows become JSON as they come, within the caps."""
+
+    needs_types: Final = True
 
     def __init__(self, shapes: Shapes, cap: "Cap") -> None:
         self._shapes = shapes
@@ -139,11 +142,16 @@ class Objects:
         """Some rows; those with a type that nobody knows yet wait until it was looked up."""
         count = result.ntuples
         if not count:
+            if statement is not None:
+                # The next time it may have rows, and then their columns should be known.
+                self._shapes.of(result, statement)
             return
         self.rows += count
         self._cap.take_rows(count)
-        shape = self._shapes.of(result, statement)
-        if self.waiting or shape.unknown():
+        shape = statement.shape if statement is not None else None
+        if shape is None:
+            shape = self._shapes.of(result, statement)
+        if self.waiting or (not shape.is_known and shape.unknown()):
             self.waiting.append((shape, result))
         else:
             self._encode(shape, result)

@@ -7,15 +7,17 @@ the relay, and the end of that login. Nothing of one session is ever seen by ano
 import asyncio
 import contextlib
 import hmac
+import ipaddress
 import secrets
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any, Final
 
 from callmeback import errors, logs
 from callmeback.sqlproxy import frames, gate, problems, upstream
-from callmeback.sqlproxy.audit import Record
+from callmeback.sqlproxy.audit import Record, milliseconds
 from callmeback.sqlproxy.frames import Fields, Reader, Startup, Violation
 from callmeback.sqlproxy.gate import ONLY_NAMED
 from callmeback.sqlproxy.keyring import Key, Keyring
@@ -26,10 +28,13 @@ from callmeback.sqlproxy.rules import Rules
 from callmeback.sqlproxy.services import Services
 from callmeback.sqlproxy.upstream import Upstream
 
-# The whole start-up, from the handshake to the key.
-STARTUP_S: Final = 10.0
-# Sockets that have not shown a key yet.
+# The whole start-up, from the handshake to the key: the driver sends it unasked.
+STARTUP_S: Final = 5.0
+# Sockets that have not shown a key yet, of all and of one address; those without an address of their own share one.
 STRANGERS_MAX: Final = 200
+STRANGERS_PER_ADDRESS_MAX: Final = 20
+# Who has one address of IPv6 has a whole network of that size (RFC 6177).
+NETWORK_BITS: Final = 64
 PASSWORD_BYTES_MAX: Final = 1_024
 # Requests for encryption that are declined before the start-up: TLS and GSSAPI, once each.
 DECLINED_MAX: Final = 2
@@ -159,8 +164,8 @@ class Scribe:
                 statements=1,
                 rows=done.rows,
                 bytes=done.bytes,
-                database_ms=round(done.seconds * 1_000, 3),
-                total_ms=round(done.seconds * 1_000, 3),
+                database_ms=milliseconds(done.seconds),
+                total_ms=milliseconds(done.seconds),
                 sqlstate=done.sqlstate,
             )
         )
@@ -290,7 +295,7 @@ class Sockets:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits(ROWS_MAX, ANSWER_BYTES_MAX, DEADLINE_S + LEAD_S)
-        self._strangers = 0
+        self._strangers: Counter[str] = Counter()
         self._sessions: dict[int, tuple[bytes, Session, Rules]] = {}
         self._watching: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -319,9 +324,10 @@ class Sockets:
             await wire.end(reason)
 
     async def _converse(self, services: Services, wire: Wire, peer: str) -> Fields | None:
-        if self._strangers >= STRANGERS_MAX:
+        neighbourhood = _neighbourhood(peer)
+        if self._strangers.total() >= STRANGERS_MAX or self._strangers[neighbourhood] >= STRANGERS_PER_ADDRESS_MAX:
             raise Refused(refusal("53300", "too many connections are being made", "FATAL"))
-        self._strangers += 1
+        self._strangers[neighbourhood] += 1
         reader = Reader(frames.CLIENT_KINDS, PASSWORD_BYTES_MAX)
         try:
             async with asyncio.timeout(STARTUP_S):
@@ -336,7 +342,9 @@ class Sockets:
         except errors.CallMeBackError as exc:
             raise Refused(_fatal(exc)) from exc
         finally:
-            self._strangers -= 1
+            self._strangers[neighbourhood] -= 1
+            if not self._strangers[neighbourhood]:
+                del self._strangers[neighbourhood]
         if services.is_draining:
             raise Refused(refusal("57P03", "the proxy is being stopped", "FATAL"))
         try:
@@ -412,6 +420,20 @@ class Sockets:
                 if not rules.renew(services.keyring.current(rules.key)):
                     session.end(refusal("28000", "terminating connection: the key was revoked or changed", "FATAL"))
                 self._keep(services, rules)
+
+
+def _neighbourhood(peer: str) -> str:
+    """Whom an address counts for."""
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return peer
+    if isinstance(address, ipaddress.IPv4Address):
+        return peer
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+
+    return str(ipaddress.ip_network((address.packed, NETWORK_BITS), strict=False))
 
 
 def _note_refusal(services: Services, sqlstate: str) -> None:

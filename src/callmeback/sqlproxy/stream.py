@@ -15,12 +15,14 @@ from psycopg.pq.abc import PGresult
 
 from callmeback import errors
 from callmeback.sqlproxy import problems, transactions, types
+from callmeback.sqlproxy.audit import milliseconds
 from callmeback.sqlproxy.gate import Allowed
 from callmeback.sqlproxy.keyring import Key
-from callmeback.sqlproxy.link import Link, Prepared, Step, tag
+from callmeback.sqlproxy.link import Link
 from callmeback.sqlproxy.requests import NDJSON, Answer, Request
 from callmeback.sqlproxy.services import Services
 from callmeback.sqlproxy.shapes import Shape, lines
+from callmeback.sqlproxy.steps import Prepared, Step, tag
 
 # Chunks that wait for the reader before the server is read no further.
 CHUNKS_MAX: Final = 4
@@ -36,12 +38,12 @@ async def answer(
     asked_at = time.perf_counter()
     link = await services.pools.take(key.role)
     taken_at = time.perf_counter()
-    record.queue_ms = round((taken_at - asked_at) * 1_000, 3)
+    record.queue_ms = milliseconds(taken_at - asked_at)
     found = Lines(services, request, key, allowed, link)
     try:
         found.begin(given)
         await found.first()
-        record.database_ms = round((time.perf_counter() - taken_at) * 1_000, 3)
+        record.database_ms = milliseconds(time.perf_counter() - taken_at)
     except BaseException:
         await found.aclose()
         raise
@@ -69,7 +71,7 @@ class Lines:
 
     def begin(self, given: Sequence[bytes | None]) -> None:
         """Ask, in a transaction whose statement may take its time."""
-        self._step = Step(self._allowed.text, given, self, self._allowed.types)
+        self._step = Step(self._allowed.text, given, self, self._allowed.types, is_stream=True)
         opening = [Step(transactions.SQL.begin.native), Step(transactions.SQL.no_statement_timeout.native)]
         steps = [*opening, self._step, Step(transactions.SQL.commit.native)]
         self._work = asyncio.create_task(self._run(steps))

@@ -7,7 +7,7 @@ import msgspec
 from callmeback import errors
 from callmeback.pg import statements
 from callmeback.pg.statements import Statement
-from callmeback.sqlproxy.link import Step
+from callmeback.sqlproxy.steps import Step
 
 SQL: Final = statements.load("callmeback.sqlproxy", "transactions.sql")
 

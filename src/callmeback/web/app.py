@@ -9,8 +9,9 @@ from litestar.di import Provide
 
 from callmeback.domain.passwords import Hasher
 from callmeback.settings import Settings
-from callmeback.web import documentation, pages, problems, routes, session
+from callmeback.web import documentation, heads, pages, problems, routes, session
 from callmeback.web.bodies import StrictRequest
+from callmeback.web.identity import Identity
 from callmeback.web.metrics import Metrics
 from callmeback.web.services import Services
 
@@ -52,6 +53,7 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None) -> Litestar:
     )
     app.state.services = services
     # Outside of everything, so that refusals of the router are counted too.
-    app.asgi_handler = metrics.wrap(app.asgi_handler)
+    counted = metrics.wrap(heads.wrap(app.asgi_handler))
+    app.asgi_handler = Identity(believes=settings.public_url is not None).wrap(counted)
 
     return app

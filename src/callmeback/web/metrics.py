@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from callmeback.providers.observed import ASKED
 from callmeback.web.services import Services
 
 # The framework adds the charset to a text.
@@ -39,6 +40,7 @@ class Metrics:
             registry=self.registry,
         )
         self.registry.register(_State(services))
+        self.registry.register(ASKED)
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
         """The application with its requests counted; WebSockets pass unseen."""

@@ -31,7 +31,7 @@ STATUSES: Final[dict[type[errors.CallMeBackError], int]] = {
     errors.RecurrenceNever: 400,
     errors.UnknownTimezone: 400,
     errors.TimePast: 400,
-    errors.ScheduleTooDense: 400,
+    errors.CalendarInvalid: 400,
     errors.Unauthorized: 401,
     errors.InvalidCredentials: 401,
     errors.InsufficientCredits: 402,

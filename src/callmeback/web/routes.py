@@ -6,7 +6,7 @@ from litestar import Response, Router
 
 from callmeback.simulator import routes as simulator_routes
 from callmeback.web import health, media, metrics, pages, payment_webhook, problems, webhooks
-from callmeback.web.api import admin, auth, billing, calls, money, personas, phones, scenarios
+from callmeback.web.api import admin, auth, billing, calendars, calls, money, personas, phones, scenarios, schedules
 from callmeback.web.services import Services
 
 
@@ -22,6 +22,8 @@ def handlers(services: Services) -> list[Any]:
         money,
         billing,
         calls,
+        schedules,
+        calendars,
         admin,
         webhooks,
         payment_webhook,

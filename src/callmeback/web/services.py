@@ -21,6 +21,7 @@ from callmeback.simulator import PaymentsConfig, Simulator, SimulatorConfig
 from callmeback.voice import accounts
 from callmeback.voice.accounts import Staff
 from callmeback.voice.dialler import Dialler
+from callmeback.web.clinic import Clinic
 from callmeback.web.voice_host import VoiceHost
 from callmeback.web.watch import Watchers
 
@@ -58,6 +59,7 @@ class Services:
         name = f"web {socket.gethostname()} {os.getpid()}"
         self.dialler = Dialler(self.voice, self.carrier, settings.base_url, name, self.host.room)
         self.watchers = Watchers()
+        self.clinic = Clinic(settings, self.readonly)
         self.is_priced = False
         self._has_schema = False
         self._loops: list[asyncio.Task[None]] = []

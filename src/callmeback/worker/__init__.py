@@ -1,19 +1,25 @@
-"""What happens without a request: the reaper, clean-up, partitions. `run` until a signal.
+"""What happens without a request: schedules that ring, the reaper, and the house's periodic jobs. `run` until a signal.
 
-Each kind of work has its own loop, so that a slow carrier never delays the clean-up, nor a failure of one another.
+What must not wait (the heart, calls that stopped, money that was set aside, calls that are due) has a loop of its own
+in each worker. The rest are jobs: many workers share them, see `jobs.py`.
 """
 
 import asyncio
+import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+import socket
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import timedelta
+from typing import Any, Final
 
 import msgspec
+import structlog
 import uvloop
 
-from callmeback import errors, logs
-from callmeback.domain import reaping, upkeep
-from callmeback.ops import notify
+from callmeback import errors, logs, traces
+from callmeback.domain import planning, reaping, upkeep
+from callmeback.ops import books, notify
 from callmeback.payments import events as payment_events
 from callmeback.payments import upkeep as payments_upkeep
 from callmeback.payments import warnings as budget_warnings
@@ -26,20 +32,16 @@ from callmeback.providers.twilio import Carrier
 from callmeback.settings import Settings
 from callmeback.voice import accounts
 from callmeback.worker.backups import Backups
+from callmeback.worker.figures import LOOK_EVERY_S, Figures, open_to
+from callmeback.worker.jobs import Job, JobRunner
+from callmeback.worker.ringing import Ringer
 from callmeback.worker.witness import Witness
 
-POOL_MAX: Final = 4
+# The heart, the reaper, settlement, ringing, tending, a look for jobs and some of them hold a connection for moments.
+POOL_MAX: Final = 8
 BEAT_EVERY_S: Final = 1.0
 REAP_EVERY_S: Final = 2.0
-SWEEP_EVERY_S: Final = 600.0
-PARTITIONS_EVERY_S: Final = 86_400.0
-RETRY_EVENTS_EVERY_S: Final = 2.0
 SETTLE_EVERY_S: Final = 1.0
-PLANS_EVERY_S: Final = 10.0
-ACCOUNTS_EVERY_S: Final = 10.0
-# Lost webhooks are found by this look at the provider's own list.
-CATCH_UP_EVERY_S: Final = 300.0
-BUDGETS_EVERY_S: Final = 60.0
 # A lost disk costs what was not shipped yet: at most this and archive_timeout.
 SHIP_EVERY_S: Final = 1.0
 NOTE_ERASURES_EVERY_S: Final = 5.0
@@ -52,7 +54,7 @@ _log = logs.get_logger(__name__)
 
 
 class Duty(msgspec.Struct, frozen=True):
-    """Work to be done again and again, the first time at once."""
+    """Work that each worker does again and again, the first time at once."""
 
     name: str
     every_s: float
@@ -75,17 +77,24 @@ async def serve(settings: Settings, stopping: asyncio.Event | None = None) -> No
     carrier = Carrier(accounts.carrier_config(settings))
     cashier = Cashier(stripe_account(settings))
     mailer = Mailer(accounts.mail_config(settings))
+    name = f"{socket.gethostname()} {os.getpid()}"
     try:
         async with Database.open(dsn, name="worker", max_size=POOL_MAX, wait_s=settings.pool_wait_s) as db:
-            await keep(duties(settings, db, carrier, cashier, mailer), stopping)
+            ringer = Ringer(db, carrier, cashier, settings, name)
+            runner = JobRunner(db, jobs_of(settings, db, carrier, cashier, mailer), name)
+            shown = Figures(db, settings.home)
+            figures = Duty("figures", LOOK_EVERY_S, shown.look)
+            work = [*duties(settings, db, carrier, cashier), figures]
+            async with open_to(settings, shown):
+                await keep(work, stopping, ringer.ring, ringer.tend, runner.run, shown=shown)
     finally:
         await carrier.aclose()
         await cashier.aclose()
         home.stop_beating(settings.home, "worker")
 
 
-def duties(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier, mailer: Mailer) -> Sequence[Duty]:
-    """What this worker does."""
+def duties(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier) -> Sequence[Duty]:
+    """What each worker does by itself."""
 
     async def beat() -> None:
         await db.ping()
@@ -95,39 +104,8 @@ def duties(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier,
     async def reap() -> None:
         await reaping.reap(db, Witness(carrier))
 
-    async def sweep() -> None:
-        async with db.transaction() as tx:
-            await upkeep.sweep(tx)
-
-    async def partitions() -> None:
-        async with db.transaction() as tx:
-            await upkeep.keep_partitions(tx)
-
-    async def retry_events() -> None:
-        await payment_events.retry(db)
-
     async def settle() -> None:
         await payments_upkeep.settle(db, cashier)
-
-    async def look_after_plans() -> None:
-        await payments_upkeep.look_after_plans(db, cashier)
-
-    async def keep_accounts() -> None:
-        await payments_upkeep.keep_accounts(db)
-
-    async def catch_up() -> None:
-        try:
-            await payment_events.catch_up(db, cashier)
-        except errors.VendorFailed as exc:
-            # A look beside the webhooks: it waits for its turn, and doesn't ask a vendor that is down every second.
-            _log.warning("catch_up_failed", error=exc.code)
-
-    async def warn_of_budgets() -> None:
-        try:
-            await budget_warnings.warn(db, mailer, carrier, settings.base_url)
-        except errors.VendorFailed as exc:
-            # The lease brings it again: a mail server that is down isn't asked every second.
-            _log.warning("budget_warning_failed", error=exc.code)
 
     backups = Backups(settings, db)
     safety = (
@@ -139,21 +117,67 @@ def duties(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier,
     return (
         Duty("beat", BEAT_EVERY_S, beat),
         Duty("reap", REAP_EVERY_S, reap),
-        Duty("sweep", SWEEP_EVERY_S, sweep),
-        Duty("partitions", PARTITIONS_EVERY_S, partitions),
-        Duty("payment events", RETRY_EVENTS_EVERY_S, retry_events),
         Duty("settle", SETTLE_EVERY_S, settle),
-        Duty("plans", PLANS_EVERY_S, look_after_plans),
-        Duty("accounts", ACCOUNTS_EVERY_S, keep_accounts),
-        Duty("catch up", CATCH_UP_EVERY_S, catch_up),
-        Duty("budget warnings", BUDGETS_EVERY_S, warn_of_budgets),
         *(safety if settings.backup_schedule else ()),
     )
 
 
-async def keep(work: Sequence[Duty], stopping: asyncio.Event) -> None:
-    """Do every duty in its rhythm until `stopping`; then let what runs finish, within its bound."""
-    tasks = [asyncio.create_task(_keep(duty, stopping), name=duty.name) for duty in work]
+def jobs_of(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier, mailer: Mailer) -> Sequence[Job]:
+    """What the workers share."""
+
+    async def sweep() -> int:
+        async with db.transaction() as tx:
+            return await upkeep.sweep(tx)
+
+    async def partitions() -> int:
+        async with db.transaction() as tx:
+            return await upkeep.keep_partitions(tx)
+
+    async def payment_retries() -> int:
+        return await payment_events.retry(db)
+
+    async def plans() -> int:
+        return await payments_upkeep.look_after_plans(db, cashier)
+
+    async def keep_accounts() -> int:
+        return await payments_upkeep.keep_accounts(db)
+
+    async def catch_up() -> int:
+        return await payment_events.catch_up(db, cashier)
+
+    async def warn_of_budgets() -> int:
+        return await budget_warnings.warn(db, mailer, carrier, settings.base_url)
+
+    async def time_zones() -> int:
+        return await planning.follow_tzdata(db)
+
+    async def close_day() -> int:
+        return await books.close_yesterday(db, settings.home / books.FOLDER, "worker", asyncio.sleep)
+
+    return (
+        Job("sweep", timedelta(minutes=10), sweep),
+        Job("partitions", timedelta(days=1), partitions),
+        Job("payment_events", timedelta(seconds=2), payment_retries),
+        Job("plans", timedelta(seconds=10), plans),
+        Job("accounts", timedelta(seconds=10), keep_accounts),
+        # Lost webhooks are found by this look at the provider's own list.
+        Job("catch_up", timedelta(minutes=5), catch_up),
+        Job("budget_warnings", timedelta(minutes=1), warn_of_budgets),
+        Job("close_day", timedelta(hours=1), close_day),
+        # New data of a zone move what nobody has claimed yet.
+        Job("time_zones", timedelta(hours=1), time_zones),
+    )
+
+
+async def keep(
+    work: Sequence[Duty],
+    stopping: asyncio.Event,
+    *loops: Callable[[asyncio.Event], Coroutine[Any, Any, None]],
+    shown: Figures | None = None,
+) -> None:
+    """Do every duty in its rhythm, and run these loops, until `stopping`; then let what runs finish, within bounds."""
+    tasks = [asyncio.create_task(_keep(duty, stopping, shown), name=duty.name) for duty in work]
+    tasks += [asyncio.create_task(loop(stopping), name=loop.__name__) for loop in loops]
     await stopping.wait()
     _, late = await asyncio.wait(tasks, timeout=STOP_WITHIN_S)
     for task in late:
@@ -162,17 +186,22 @@ async def keep(work: Sequence[Duty], stopping: asyncio.Event) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _keep(duty: Duty, stopping: asyncio.Event) -> None:
+async def _keep(duty: Duty, stopping: asyncio.Event, shown: Figures | None) -> None:
+    structlog.contextvars.bind_contextvars(duty=duty.name)
     while not stopping.is_set():
-        pause = duty.every_s
+        pause, begun, failed = duty.every_s, time.monotonic(), True
         try:
-            await duty.work()
+            with traces.span(duty.name):
+                await duty.work()
+            failed = False
         except (errors.CallMeBackError, OSError) as exc:
             _log.warning("duty_failed", duty=duty.name, error=type(exc).__name__)
             pause = min(pause, RETRY_S)
         except Exception:
             # A fault in one duty must not end the others; it is loud in the log, and tried again.
             _log.exception("duty_broke", duty=duty.name)
+        if shown is not None:
+            shown.note(duty.name, time.monotonic() - begun, failed=failed)
         try:
             await asyncio.wait_for(stopping.wait(), pause)
         except TimeoutError:

@@ -4,14 +4,13 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from callmeback.ops import doctor
 from callmeback.ops.doctor import Mended, Verdict
+from callmeback.ops.doctor.verdicts import Check
 from callmeback.settings import Settings
 
 NOWHERE = Path("/nonexistent")
@@ -39,6 +38,11 @@ def mend(dsn: str, verdict: Verdict) -> list[Mended]:
     return asyncio.run(doctor.mend(dsn, [verdict]))
 
 
+def check(area: str, name: str) -> Check:
+    """One of the checks."""
+    return next(each for each in doctor.AREAS[area] if each.name == name)
+
+
 def named(verdict: Verdict) -> list[str]:
     """The objects of a verdict."""
     return [symptom.object for symptom in verdict.objects]
@@ -59,8 +63,3 @@ def run(*arguments: str, within_s: float = 60, **environ: str) -> "subprocess.Co
         timeout=within_s,
         check=False,
     )
-
-
-def names(verdicts: Sequence[Any]) -> list[str]:
-    """The names of checks."""
-    return [verdict.name for verdict in verdicts]

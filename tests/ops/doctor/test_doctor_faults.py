@@ -9,11 +9,10 @@ import msgspec
 import psycopg
 import pytest
 from tests.conftest import Cluster
-from tests.ops.doctor.patients import NOWHERE, named, said, superuser_of
+from tests.ops.doctor.patients import NOWHERE, check, named, said, superuser_of
 
 from callmeback.ops import doctor
 from callmeback.ops.doctor import Patient, Verdict
-from callmeback.ops.doctor.verdicts import Check
 from callmeback.settings import Settings
 
 Connection = psycopg.Connection[Any]
@@ -260,32 +259,6 @@ FAULTS = {
         ),
         "vendor_failed", "ended 4 of 4 calls", "red", NO_CALL, (NOBODY,),
     ),
-    "money set aside for too long": Fault(
-        "calls", "no hold on a card is past its time",
-        (
-            PERSON,
-            "INSERT INTO payment_authorizations (user_id, id, stripe_customer_id, credits, cents_per_credit,"
-            " authorized_cents, currency, state, created_at) VALUES ('user_x', 'auth_1', 'cus_1', 5, 50, 250, 'usd',"
-            " 'authorized', now() - interval '8 days')",
-        ),
-        "auth_1", "authorized since", "red", "DELETE FROM payment_authorizations", (NOBODY,),
-    ),
-    "payment event that contradicts": Fault(
-        "calls", "payment events are understood",
-        (
-            "INSERT INTO payment_events (id, type, created_at, state, effect)"
-            " VALUES ('evt_1', 'invoice.paid', now(), 'refused', 'other_amount')",
-        ),
-        "evt_1", "other_amount", "red", "DELETE FROM payment_events",
-    ),
-    "payment event without its object": Fault(
-        "calls", "payment events are understood",
-        (
-            "INSERT INTO payment_events (id, type, created_at, received_at, state)"
-            " VALUES ('evt_1', 'invoice.paid', now(), now() - interval '2 hours', 'unmatched')",
-        ),
-        "evt_1", "unmatched", "warning", "DELETE FROM payment_events",
-    ),
     "key without its role": Fault(
         "services", "keys are good",
         (
@@ -310,15 +283,11 @@ FAULTS = {
 }  # fmt: skip
 
 
-def check_of(fault: Fault) -> Check:
-    return next(check for check in doctor.AREAS[fault.area] if check.name == fault.check)
-
-
 async def seen(patient: Patient, fault: Fault) -> Verdict:
     """The verdict, once the counters of other sessions have arrived, which takes up to a second."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        verdict = await doctor.consult(patient, fault.area, check_of(fault))
+        verdict = await doctor.consult(patient, fault.area, check(fault.area, fault.check))
         if verdict.verdict != "green" or time.monotonic() > deadline:
             return verdict
         await asyncio.sleep(0.1)
@@ -328,14 +297,14 @@ async def seen(patient: Patient, fault: Fault) -> Verdict:
 @pytest.mark.parametrize("name", FAULTS)
 async def test_each_fault_is_seen_named_and_mended(hand: Connection, patient: Patient, superuser_url: str, name: str):
     fault = FAULTS[name]
-    before = await doctor.consult(patient, fault.area, check_of(fault))
+    before = await doctor.consult(patient, fault.area, check(fault.area, fault.check))
     for statement in fault.cause:
         hand.execute(statement)
     verdict = await seen(patient, fault)
     mended = await doctor.mend(superuser_url, [verdict]) if fault.undo is None else []
     if fault.undo is not None:
         hand.execute(fault.undo)
-    after = await doctor.consult(patient, fault.area, check_of(fault))
+    after = await doctor.consult(patient, fault.area, check(fault.area, fault.check))
     for statement in fault.tidy:
         hand.execute(statement)
 

@@ -198,6 +198,6 @@ async def test_a_hundred_rude_clients_leave_nothing(room: Room):
         await asyncio.gather(*(one(number) for number in range(start, start + 4)))
     await room.until_gone()
 
-    assert room.sockets._strangers == 0
+    assert not room.sockets._strangers
     async with room.client(key) as client:
         assert await client.value("SELECT 1") == "1"

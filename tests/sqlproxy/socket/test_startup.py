@@ -153,6 +153,30 @@ async def test_strangers_are_bounded(room: Room, monkeypatch: pytest.MonkeyPatch
             pass
 
 
+async def test_silent_sockets_of_one_address_leave_places_to_others(room: Room, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(socket, "STRANGERS_PER_ADDRESS_MAX", 2)
+    async with Speaker(room.url), Speaker(room.url) as second, Speaker(room.url) as third:
+        assert (await third.ending())["C"] == "53300"
+        room.sockets._strangers["192.0.2.1"] = socket.STRANGERS_MAX - 3
+        await second.begin(await room.key())
+        del room.sockets._strangers["192.0.2.1"]
+
+
+@pytest.mark.parametrize(
+    ("address", "counted_for"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("forwarded", "forwarded"),
+        ("", ""),
+    ],
+)
+def test_a_network_of_ipv6_counts_as_one_address(address: str, counted_for: str):
+    assert socket._neighbourhood(address) == counted_for
+
+
 async def test_nobody_begins_while_the_proxy_is_being_stopped(room: Room):
     room.services.is_draining = True
 
@@ -165,7 +189,7 @@ async def test_a_client_that_leaves_during_its_start_up_leaves_nothing(room: Roo
             await client.say(stream)
     await room.until_gone()
 
-    assert room.sockets._strangers == 0
+    assert not room.sockets._strangers
 
 
 # Cancel requests

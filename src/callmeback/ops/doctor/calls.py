@@ -10,12 +10,8 @@ SQL: Final = statements.load("callmeback.ops.doctor", "calls.sql")
 
 # Workers look every second; a restart of one takes seconds.
 LATE_AFTER: Final = timedelta(minutes=2)
-# The provider keeps money set aside on a card for seven days; the worker goes on with it every few seconds.
-AUTHORIZATION_KEPT: Final = timedelta(days=6)
 # The carrier repeats a webhook that failed within seconds.
 WEBHOOKS_WITHIN: Final = timedelta(hours=1)
-EVENT_LATE_AFTER: Final = timedelta(hours=1)
-REFUSED_SHOWN: Final = timedelta(days=7)
 FAILURES_MIN: Final = 3
 FAILURES_SHARE: Final = 0.2
 
@@ -42,26 +38,12 @@ CHECKS: Final = (
         parameters={"late_after": LATE_AFTER},
     ),
     Check(
-        "no hold on a card is past its time",
-        "Is the worker running, and does the provider answer? `callmeback logs --service worker`.",
-        SQL.stale_authorizations,
-        shape=Finding,
-        parameters={"kept": AUTHORIZATION_KEPT, "late_after": EVENT_LATE_AFTER},
-    ),
-    Check(
         "the carrier's webhooks arrive",
         "CALLMEBACK_PUBLIC_URL must be the address that the carrier reaches, and what signatures are made over: a "
         "forged or misdirected one is answered 403.",
         SQL.silent_carrier,
         shape=Finding,
         parameters={"within": WEBHOOKS_WITHIN, "late_after": LATE_AFTER},
-    ),
-    Check(
-        "payment events are understood",
-        "Compare the object at the provider with our row; correct by `callmeback users adjust`. Shown for a week.",
-        SQL.payment_events,
-        shape=Finding,
-        parameters={"looked_at_within": REFUSED_SHOWN, "late_after": EVENT_LATE_AFTER},
     ),
     Check(
         "calls don't fail for the house's sake",

@@ -47,26 +47,6 @@ WHERE c.answered_at + make_interval(secs => c.granted_seconds) < clock_timestamp
 ORDER BY c.answered_at
 LIMIT %(most)s;
 
--- name: stale_authorizations
--- Money set aside on a card past the time that the provider keeps it, or that waits for its next step.
--- returns: Finding
-SELECT
-    z.id AS object,
-    format(
-        '%%s since %%s, %%s attempts', z.state, to_char(z.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), z.attempts
-    ) AS detail,
-    z.created_at < clock_timestamp() - %(kept)s::interval AS is_red,
-    NULL::text AS mend
-FROM payment_authorizations AS z
-WHERE
-    z.state IN ('authorizing', 'authorized', 'calling', 'capturing', 'releasing')
-    AND (
-        z.created_at < clock_timestamp() - %(kept)s::interval
-        OR z.retry_at < clock_timestamp() - %(late_after)s::interval
-    )
-ORDER BY z.created_at
-LIMIT %(most)s;
-
 -- name: silent_carrier
 -- Calls that the carrier took lately and told nothing of: its webhooks don't reach us, or are refused.
 -- returns: Finding
@@ -85,21 +65,6 @@ WHERE
         WHERE e.user_id = c.user_id AND e.call_id = c.id AND e.kind IN ('status', 'voice')
     )
 ORDER BY c.created_at DESC
-LIMIT %(most)s;
-
--- name: payment_events
--- Events of the payment provider that contradict our rows, or whose object never became known.
--- returns: Finding
-SELECT
-    e.id AS object,
-    format('%%s, %%s (%%s), %%s attempts', e.type, e.state, coalesce(e.effect, 'no word'), e.attempts) AS detail,
-    e.state = 'refused' AS is_red,
-    NULL::text AS mend
-FROM payment_events AS e
-WHERE
-    (e.state = 'refused' AND e.received_at > clock_timestamp() - %(looked_at_within)s::interval)
-    OR (e.state = 'unmatched' AND e.received_at < clock_timestamp() - %(late_after)s::interval)
-ORDER BY e.received_at DESC
 LIMIT %(most)s;
 
 -- name: failing_vendors

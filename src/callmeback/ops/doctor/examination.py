@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -17,9 +18,8 @@ from callmeback.pg.pool import Database
 from callmeback.settings import Settings
 
 CONNECTIONS_MAX: Final = 3
-# Checks wait for one another here, never for a service.
-WAIT_S: Final = 600.0
-WAITING_MAX: Final = 1_000
+# Of the three that a full server still has for superusers.
+SUPERUSER_CONNECTIONS_MAX: Final = 2
 HISTORY_MIN: Final = timedelta(days=7)
 # SQLSTATEs of what the schema doesn't have: a table, a column, a function, an object.
 _ABSENT: Final = frozenset({"42P01", "42703", "42883", "42704"})
@@ -37,18 +37,16 @@ async def visit(settings: Settings, dsn: str, superuser_dsn: str | None = None) 
     superuser = db = None
     async with AsyncExitStack() as stack:
         if superuser_dsn is not None and (closed is None or closed.kind == "full"):
-            superuser = db = await stack.enter_async_context(_pool(superuser_dsn))
+            superuser = db = await stack.enter_async_context(_pool(superuser_dsn, SUPERUSER_CONNECTIONS_MAX))
         if closed is None:
             db = await stack.enter_async_context(_pool(dsn))
         # A pool that was never opened answers like a database that is away.
-        patient = Patient(settings=settings, dsn=dsn, db=db or _pool(dsn), superuser=superuser)
+        patient = Patient(settings=settings, dsn=dsn, db=db or _pool(dsn), superuser=superuser, closed=closed)
         yield patient if db is None else await acquainted(patient)
 
 
-def _pool(dsn: str) -> Database:
-    return Database.open(
-        dsn, name="doctor", max_size=CONNECTIONS_MAX, min_size=0, wait_s=WAIT_S, max_waiting=WAITING_MAX
-    )
+def _pool(dsn: str, most: int = CONNECTIONS_MAX) -> Database:
+    return Database.open(dsn, name="doctor", max_size=most, min_size=0)
 
 
 async def acquainted(patient: Patient) -> Patient:
@@ -66,11 +64,21 @@ async def acquainted(patient: Patient) -> Patient:
     return msgspec.structs.replace(patient, facts=facts, age=age)
 
 
+async def prove(db: Database, areas: Sequence[str]) -> list[Verdict]:
+    """The verdicts of areas that look at nothing but the database."""
+    return await examine(await acquainted(Patient(settings=Settings(home=Path()), dsn="", db=db)), areas)
+
+
 async def examine(patient: Patient, areas: Sequence[str], seconds_max: float | None = None) -> list[Verdict]:
     """The verdicts of all checks of these areas, in their order; `seconds_max` bounds each further."""
-    return await asyncio.gather(
-        *(consult(patient, area, check, seconds_max) for area in areas for check in AREAS[area])
-    )
+    # As many at a time as there are connections: who waits in the pool's queue may be shed.
+    slots = asyncio.Semaphore(patient.db.stats().max_size)
+
+    async def in_turn(area: str, check: Check) -> Verdict:
+        async with slots:
+            return await consult(patient, area, check, seconds_max)
+
+    return await asyncio.gather(*(in_turn(area, check) for area in areas for check in AREAS[area]))
 
 
 async def consult(patient: Patient, area: str, check: Check, seconds_max: float | None = None) -> Verdict:

@@ -23,23 +23,23 @@ def _proof(name: str, question: Statement, advice: str, parameters: Mapping[str,
     return Check(name, advice, question, shape=Symptom, parameters=parameters or {}, seconds_max=PROOF_SECONDS_MAX)
 
 
-_STOP: Final = "Stop the services and keep a copy (`callmeback psql`, pg_dump) before anything else is written. "
+STOP: Final = "Stop the services and keep a copy (`callmeback psql`, pg_dump) before anything else is written. "
 
 CHECKS: Final = (
     _proof(
         "ledger equals balance",
         SQL.ledger_differs,
-        _STOP + "Compare the account with its rows of credit_transactions; correct it by `callmeback users adjust`.",
+        STOP + "Compare the account with its rows of credit_transactions; correct it by `callmeback users adjust`.",
     ),
     _proof(
         "ledger without gaps",
         SQL.ledger_has_gaps,
-        _STOP + "A row was removed past the triggers: restore the account's ledger from a backup.",
+        STOP + "A row was removed past the triggers: restore the account's ledger from a backup.",
     ),
     _proof(
         "ledger without breaks",
         SQL.ledger_is_broken,
-        _STOP + "A row was changed past the triggers: restore it from a backup.",
+        STOP + "A row was changed past the triggers: restore it from a backup.",
     ),
     _proof(
         "deducted at most once",
@@ -76,7 +76,7 @@ CHECKS: Final = (
     _proof(
         "nothing is negative",
         SQL.negative,
-        _STOP + "A constraint was switched off: see who did, and switch it on again.",
+        STOP + "A constraint was switched off: see who did, and switch it on again.",
     ),
     _proof(
         "months equal their calls",

@@ -1,8 +1,9 @@
-"""Money that comes in: what was said and not understood, set aside and not settled, sealed and changed."""
+"""Money that comes in: events of the provider, what is set aside on cards, plans, sealed days, warnings."""
 
 from datetime import timedelta
 from typing import Final
 
+from callmeback.ops.doctor.money import PROOF_SECONDS_MAX, STOP
 from callmeback.ops.doctor.verdicts import Check, Symptom
 from callmeback.pg import statements
 
@@ -38,11 +39,10 @@ CHECKS: Final = (
     ),
     Check(
         "sealed days are intact",
-        "Stop the services and keep a copy before anything else is written: a closed ledger was changed past the "
-        "triggers. Compare with a backup and the published hashes.",
+        STOP + "A closed ledger was changed past the triggers: compare with a backup and the published hashes.",
         SQL.day_broken,
         shape=Symptom,
-        seconds_max=300.0,
+        seconds_max=PROOF_SECONDS_MAX,
     ),
     Check(
         "plans are heard of",

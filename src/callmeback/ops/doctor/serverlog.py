@@ -8,7 +8,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,9 @@ from typing import Final
 import msgspec
 
 from callmeback import logs
+from callmeback.ops import loglines
 from callmeback.ops.doctor.verdicts import Check, Facts, Finding, Patient, Skip
+from callmeback.ops.loglines import ServerLine
 from callmeback.pg import statements
 
 SQL: Final = statements.load("callmeback.ops.doctor", "serverlog.sql")
@@ -29,11 +31,6 @@ FINDINGS_MAX: Final = 20
 SAID_LENGTH_MAX: Final = 200
 RUNNER: Final = "callmeback migrate"
 
-# As log_line_prefix of configuration.py has it; lines of the server's own processes lack the middle.
-_LINE: Final = re.compile(
-    r"(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)? UTC \[\d+\] (?:\S*@(?P<database>\S+) (?P<program>.*?) )?"
-    r"(?P<level>ERROR|FATAL|PANIC|LOG|WARNING):  (?P<text>.*)"
-)
 _FOREIGN_KEY: Final = re.compile(r'violates foreign key constraint "(?P<name>[^"]+)"')
 
 
@@ -96,16 +93,6 @@ _KINDS: Final = (
 )
 
 
-class Line(msgspec.Struct, frozen=True):
-    """A line of the log that begins with a time."""
-
-    at: datetime
-    database: str | None
-    program: str
-    level: str
-    text: str
-
-
 class ForeignKey(msgspec.Struct, frozen=True):
     """Which columns of which tables a foreign key ties together."""
 
@@ -164,7 +151,7 @@ async def failed_migrations(patient: Patient) -> Sequence[Finding]:
     ][-FINDINGS_MAX:]
 
 
-async def recent(patient: Patient) -> list[Line]:
+async def recent(patient: Patient) -> list[ServerLine]:
     """Lines of the last hour that concern this database or the whole server; raises Skip where they can't be read."""
     facts = patient.facts
     if facts is None or facts.log_directory is None or facts.data_directory is None:
@@ -173,13 +160,13 @@ async def recent(patient: Patient) -> list[Line]:
     return await asyncio.to_thread(_read, facts)
 
 
-def _read(facts: Facts) -> list[Line]:
+def _read(facts: Facts) -> list[ServerLine]:
     assert facts.log_directory is not None and facts.data_directory is not None, "looked at before"
     folder = Path(facts.data_directory) / facts.log_directory
     try:
         files = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)[-FILES_MAX:]
         since = time.time() - WINDOW.total_seconds()
-        texts = [_tail(path) for path in files if path.stat().st_mtime >= since]
+        texts = [loglines.tail(path, TAIL_BYTES_MAX) for path in files if path.stat().st_mtime >= since]
     except OSError as exc:
         raise Skip(f"The server's log can't be read from here ({exc.strerror}).") from exc
     if not files:
@@ -187,27 +174,14 @@ def _read(facts: Facts) -> list[Line]:
     begin = datetime.now(UTC) - WINDOW
 
     return [
-        line for text in texts for line in _lines(text) if line.at >= begin and line.database in (None, facts.database)
+        line
+        for text in texts
+        for line in loglines.server_lines(text)
+        if line.at >= begin and line.database in (None, facts.database)
     ]
 
 
-def _tail(path: Path) -> str:
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - TAIL_BYTES_MAX))
-
-        return file.read().decode("utf-8", "replace")
-
-
-def _lines(text: str) -> Iterator[Line]:
-    for raw in text.splitlines():
-        match = _LINE.match(raw)
-        if match is not None:
-            at = datetime.strptime(match["at"], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
-            yield Line(at, match["database"], match["program"] or "", match["level"], match["text"])
-
-
-def _meaning(line: Line) -> tuple[str, str, bool] | None:
+def _meaning(line: ServerLine) -> tuple[str, str, bool] | None:
     """What a line is about, what it means and whether that is bad; None for what is of no concern."""
     if line.level == "PANIC":
         return "PANIC", "the server gave up and restarted; the lines before it say why", True

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from callmeback.ops import loglines
 from callmeback.ops.doctor.verdicts import Check, Finding, Patient, Skip
+from callmeback.ops.loglines import Entry, Wanted
 from callmeback.pg import home, reach, roles, statements
 from callmeback.settings import Settings
 
@@ -21,6 +23,11 @@ PROBE_WITHIN_S: Final = 2.0
 KEY_ENDS_SOON: Final = timedelta(days=7)
 CERTIFICATE_ENDS_SOON: Final = timedelta(days=14)
 HTTPS_PORT: Final = 443
+UNAUTHORIZED: Final = 401
+WRONG_KEYS_WITHIN: Final = timedelta(hours=1)
+# The doctor itself comes with a wrong key, to see it refused.
+WRONG_KEYS_MIN: Final = 20
+AUDIT_BYTES_MAX: Final = 8 << 20
 # In the form of a key, and none: the keyring must have been asked to say so.
 NO_KEY: Final = "cmb_0000000000000000_" + "A" * 43
 ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to reach what listens there
@@ -72,6 +79,32 @@ async def logins(patient: Patient) -> Sequence[Finding]:
         for name, problem in zip(names, problems, strict=True)
         if problem is not None and problem.kind in ("password", "other")
     ]
+
+
+async def wrong_keys(patient: Patient) -> Sequence[Finding]:
+    """Requests of the last hour whose key the proxy didn't know, by its audit."""
+    path = loglines.file_of(patient.settings.home, "proxy")
+    wanted = Wanted(services=("proxy",), since=datetime.now(UTC) - WRONG_KEYS_WITHIN)
+
+    def count() -> int:
+        entries = loglines.entries("proxy", loglines.tail(path, AUDIT_BYTES_MAX))
+        return sum(_is_unauthorized(entry) for entry in entries if wanted(entry))
+
+    try:
+        number = await asyncio.to_thread(count)
+    except OSError as exc:
+        raise Skip("The proxy of this home keeps no log here.") from exc
+
+    if number < WRONG_KEYS_MIN:
+        return ()
+
+    return [Finding("SQL proxy", f"{number} requests of the last hour came with a key that isn't good", False)]
+
+
+def _is_unauthorized(entry: Entry) -> bool:
+    audit = entry.facts.get("sql")
+
+    return isinstance(audit, dict) and audit.get("status") == UNAUTHORIZED
 
 
 async def certificate(patient: Patient) -> Sequence[Finding]:
@@ -166,6 +199,13 @@ CHECKS: Final = (
         "`callmeback keys rotate` or `create` for one that ends; `callmeback keys sync` makes a missing role.",
         SQL.keys,
         parameters={"soon": KEY_ENDS_SOON},
+    ),
+    Check(
+        "keys that come are known",
+        "Somebody's key was rotated, has ended or is mistyped, or somebody guesses: `callmeback logs --service proxy` "
+        "has the times. `callmeback keys list --all` tells what ended.",
+        probe=wrong_keys,
+        is_beside=True,
     ),
     Check(
         "the certificate holds",

@@ -7,6 +7,7 @@ from typing import Final, Literal
 import msgspec
 
 from callmeback.pg.pool import Database
+from callmeback.pg.reach import Closed
 from callmeback.pg.statements import Statement
 from callmeback.settings import Settings
 
@@ -53,14 +54,15 @@ class Facts(msgspec.Struct, frozen=True):
 class Patient(msgspec.Struct, frozen=True, kw_only=True):
     """What is examined: a database by its owner, and, where it is ours, by the superuser; the services around it.
 
-    `facts` is None when the database can't be asked; then only what stands beside it is looked at. `age` is how long
-    ago the installation was made.
+    `closed` is why no new connection gets in. `facts` is None when the database can't be asked; then only what stands
+    beside it is looked at. `age` is how long ago the installation was made.
     """
 
     settings: Settings
     dsn: str
     db: Database
     superuser: Database | None = None
+    closed: Closed | None = None
     facts: Facts | None = None
     age: timedelta | None = None
 

@@ -65,7 +65,7 @@ DECLARE
 BEGIN
     IF TG_OP = 'UPDATE' THEN
         IF OLD.status <> 'scheduled' THEN
-            RAISE EXCEPTION 'the call no longer waits' USING ERRCODE = 'CM032';
+            RAISE EXCEPTION 'the call no longer waits' USING ERRCODE = 'CM031';
         ELSIF NEW.latest_start_at IS NOT DISTINCT FROM OLD.latest_start_at THEN
             NEW.latest_start_at := NEW.scheduled_time + (OLD.latest_start_at - OLD.scheduled_time);
         END IF;
@@ -120,6 +120,8 @@ AS $$
 DECLARE
     c_least_distance CONSTANT interval := '5 minutes';
     v call_schedules;
+    v_status text := p_status;
+    v_outcome text := p_outcome;
     v_is_new boolean;
 BEGIN
     IF NOT acts_for(p_user_id) THEN
@@ -143,8 +145,10 @@ BEGIN
     WHERE o.user_id = p_user_id AND o.schedule_id = p_schedule_id
         AND o.occurrence > p_occurrence - c_least_distance AND o.occurrence < p_occurrence + c_least_distance
         AND o.occurrence <> p_occurrence AND o.status <> 'canceled';
-    IF FOUND THEN
-        RAISE EXCEPTION 'two calls of a schedule are % apart at least', c_least_distance USING ERRCODE = 'CM031';
+    -- Where a zone's clock goes back by half an hour, say. It is seen, and not rung.
+    IF FOUND AND p_status = 'scheduled' THEN
+        v_status := 'canceled';
+        v_outcome := 'too_close';
     END IF;
     INSERT INTO scheduled_calls (
         id, user_id, persona_id, phone_number, scheduled_time, status, outcome, schedule_id, occurrence,
@@ -152,7 +156,7 @@ BEGIN
         retries_max, retry_after_minutes, retry_within_minutes, retry_on_busy, retry_on_no_answer,
         quiet_from, quiet_until, timezone
     ) VALUES (
-        p_id, p_user_id, v.persona_id, v.phone_number, p_occurrence, p_status, p_outcome, p_schedule_id, p_occurrence,
+        p_id, p_user_id, v.persona_id, v.phone_number, p_occurrence, v_status, v_outcome, p_schedule_id, p_occurrence,
         p_occurrence + make_interval(mins => v.grace_minutes), v.call_pretext, v.call_scenario, v.requested_seconds,
         v.reminder_minutes, v.retries_max, v.retry_after_minutes, v.retry_within_minutes, v.retry_on_busy,
         v.retry_on_no_answer, v.quiet_from, v.quiet_until, v.timezone
@@ -172,7 +176,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION add_occurrence(text, text, text, timestamptz, text, text) IS
-'Gives an occurrence of a schedule its row, once; NULL, or one past the end, ends the schedule. True when the row is new.';
+'Gives an occurrence of a schedule its row, once; NULL, or one past the end, ends the schedule. One within five minutes of another is canceled. True when the row is new.';
 
 CREATE OR REPLACE FUNCTION cancel_scheduled_call(p_user_id text, p_id text, p_outcome text DEFAULT 'by_user')
 RETURNS text

@@ -86,8 +86,11 @@ BEGIN
         failures = CASE WHEN p_error IS NULL THEN 0 ELSE j.failures + 1 END,
         -- A success keeps its phase and skips what was missed meanwhile; a failure is tried again before its next turn.
         next_run_at = CASE
+            -- Asked for once more while it ran.
+            WHEN j.next_run_at > j.last_started_at THEN j.next_run_at
             WHEN p_error IS NOT NULL THEN v_now + least(j.every, p_again_within)
-            ELSE j.next_run_at + j.every * (1 + floor(greatest(0, extract(EPOCH FROM v_now - j.next_run_at)) / extract(EPOCH FROM j.every)))
+            ELSE j.next_run_at
+            + j.every * (1 + floor(greatest(0, extract(EPOCH FROM v_now - j.next_run_at)) / extract(EPOCH FROM j.every)))
         END
     WHERE j.name = p_name AND j.runs = p_run AND j.claimed_by IS NOT NULL;
     RETURN FOUND;
@@ -106,7 +109,10 @@ DECLARE
     v_runs bigint;
 BEGIN
     UPDATE jobs AS j
-    SET next_run_at = least(j.next_run_at, clock_timestamp())
+    SET next_run_at = CASE
+        WHEN j.claimed_by IS NULL THEN least(j.next_run_at, clock_timestamp())
+        ELSE clock_timestamp()
+    END
     WHERE j.name = p_name
     RETURNING j.runs INTO v_runs;
     IF NOT FOUND THEN

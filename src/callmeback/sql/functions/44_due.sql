@@ -301,7 +301,7 @@ COMMENT ON FUNCTION add_retry(text, text, text, timestamptz) IS
 CREATE OR REPLACE FUNCTION claim_schedules(p_limit integer)
 RETURNS TABLE (
     user_id text, id text, rrule text, starts_at_local text, timezone text, materialised_until timestamptz,
-    grace_minutes integer
+    grace_minutes integer, asked_at timestamptz
 )
 LANGUAGE plpgsql
 SECURITY DEFINER
@@ -311,7 +311,8 @@ AS $$
 BEGIN
     RETURN QUERY
     SELECT
-        s.user_id::text, s.id::text, s.rrule, s.starts_at_local, s.timezone, s.materialised_until, s.grace_minutes
+        s.user_id::text, s.id::text, s.rrule, s.starts_at_local, s.timezone, s.materialised_until, s.grace_minutes,
+        clock_timestamp()
     FROM call_schedules AS s
     WHERE s.materialised_until <= clock_timestamp() AND s.paused_at IS NULL
     ORDER BY s.materialised_until

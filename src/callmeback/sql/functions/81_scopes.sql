@@ -99,8 +99,8 @@ DECLARE
         'add_retry', 'calendar_feed_user', 'claim_due', 'claim_jobs', 'claim_reminders', 'claim_schedules', 'ensure_jobs',
         'extend_job', 'finish_due', 'finish_job', 'halt_schedule', 'place_due', 'refusal_code', 'request_job', 'settle_due',
         'keep_answer', 'key_functions', 'key_relations', 'learn_statement', 'make_key_view', 'make_key_views',
-        'price_whole_usage', 'proxy_keys', 'proxy_statements', 'proxy_version', 'refresh_card', 'require_card_in_force',
-        'statement_statistics', 'take_scope'
+        'price_whole_usage', 'proxy_keys', 'proxy_statements', 'proxy_version', 'recompute_schedule', 'refresh_card',
+        'require_card_in_force', 'statement_statistics', 'take_scope'
     ];
 BEGIN
     RETURN QUERY
@@ -145,6 +145,10 @@ BEGIN
                 WHEN r.is_view THEN 'view'
                 WHEN r.is_written_by_functions THEN 'by_functions'
                 WHEN p_as_user_id IS NOT NULL AND r.written_by IS NULL THEN 'not_personal'
+                WHEN p_as_user_id IS NOT NULL AND NOT (
+                    has_any_column_privilege('callmeback_api', r.relation, 'INSERT, UPDATE')
+                    OR has_table_privilege('callmeback_api', r.relation, 'DELETE')
+                ) THEN 'not_theirs'
             END AS problem
         FROM unnest(p_writes) AS a (name)
         LEFT JOIN key_relations() AS r ON a.name = r.name

@@ -70,7 +70,7 @@ BEGIN
         END IF;
 
         IF v_writes THEN
-            -- A person's key writes no column of a table that the person could not write through the API.
+            -- A person's key writes no column, and deletes nothing, that the person could not through the API.
             SELECT
                 string_agg(quote_ident(a.attname), ', ') FILTER (WHERE b.is_free OR b.may_insert),
                 string_agg(quote_ident(a.attname), ', ') FILTER (WHERE b.is_free OR b.may_update)
@@ -78,14 +78,15 @@ BEGIN
             FROM pg_attribute AS a
             CROSS JOIN LATERAL (
                 SELECT
-                    v_scope.as_user_id IS NULL
-                    OR NOT has_any_column_privilege('callmeback_api', a.attrelid, 'INSERT, UPDATE') AS is_free,
+                    v_scope.as_user_id IS NULL AS is_free,
                     has_column_privilege('callmeback_api', a.attrelid, a.attnum, 'INSERT') AS may_insert,
                     has_column_privilege('callmeback_api', a.attrelid, a.attnum, 'UPDATE') AS may_update
             ) AS b
             WHERE a.attrelid = v.relation AND a.attnum > 0 AND NOT a.attisdropped
                 AND coalesce(col_description(a.attrelid, a.attnum), '') !~ '^secret';
-            EXECUTE format('GRANT DELETE ON public.%I TO %I', v.name, v_role);
+            IF v_scope.as_user_id IS NULL OR has_table_privilege('callmeback_api', v.relation, 'DELETE') THEN
+                EXECUTE format('GRANT DELETE ON public.%I TO %I', v.name, v_role);
+            END IF;
             IF v_insert IS NOT NULL THEN
                 EXECUTE format('GRANT INSERT (%s) ON public.%I TO %I', v_insert, v.name, v_role);
             END IF;

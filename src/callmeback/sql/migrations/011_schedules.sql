@@ -12,7 +12,7 @@ CONSTRAINT call_schedules_requested CHECK (requested_seconds BETWEEN 60 AND 1440
 ADD COLUMN grace_minutes integer NOT NULL DEFAULT 15
 CONSTRAINT call_schedules_grace CHECK (grace_minutes BETWEEN 1 AND 1440),
 ADD COLUMN reminder_minutes integer
-CONSTRAINT call_schedules_reminder CHECK (reminder_minutes BETWEEN 1 AND 1440),
+CONSTRAINT call_schedules_reminder CHECK (reminder_minutes BETWEEN 0 AND 1440),
 ADD COLUMN retries_max integer NOT NULL DEFAULT 0
 CONSTRAINT call_schedules_retries CHECK (retries_max BETWEEN 0 AND 5),
 ADD COLUMN retry_after_minutes integer NOT NULL DEFAULT 10
@@ -34,7 +34,7 @@ WHERE materialised_until IS NOT NULL AND paused_at IS NULL;
 COMMENT ON COLUMN call_schedules.call_scenario IS 'pii:content. Scenario layer of the prompt.';
 COMMENT ON COLUMN call_schedules.requested_seconds IS 'Longest talk that was asked for; NULL is as long as may be.';
 COMMENT ON COLUMN call_schedules.grace_minutes IS 'So long after its time a call may still begin; then it is missed.';
-COMMENT ON COLUMN call_schedules.reminder_minutes IS 'A text so long before the call; NULL is none.';
+COMMENT ON COLUMN call_schedules.reminder_minutes IS 'A text so long before the call; 0 is none, NULL is what the person prefers.';
 COMMENT ON COLUMN call_schedules.retries_max IS 'How often a busy or unanswered call is tried again.';
 COMMENT ON COLUMN call_schedules.retry_within_minutes IS 'No retry begins later than so long after the time that was promised.';
 COMMENT ON COLUMN call_schedules.follows_user_zone IS 'Whether timezone moves along with the person''s own.';
@@ -65,7 +65,7 @@ ADD COLUMN requested_seconds integer
 CONSTRAINT scheduled_calls_requested CHECK (requested_seconds BETWEEN 60 AND 14400),
 ADD COLUMN remind_at timestamptz,
 ADD COLUMN reminder_minutes integer
-CONSTRAINT scheduled_calls_reminder CHECK (reminder_minutes BETWEEN 1 AND 1440),
+CONSTRAINT scheduled_calls_reminder CHECK (reminder_minutes BETWEEN 0 AND 1440),
 ADD COLUMN retries_max integer NOT NULL DEFAULT 0
 CONSTRAINT scheduled_calls_retries CHECK (retries_max BETWEEN 0 AND 5),
 ADD COLUMN retry_after_minutes integer NOT NULL DEFAULT 10

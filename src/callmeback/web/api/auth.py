@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import UNSET, Meta, UnsetType
 
-from callmeback.domain import auth, phones, tokens
+from callmeback.domain import auth, phones, planning, tokens
 from callmeback.domain.auth import Registration, User
 from callmeback.web import accounts
 from callmeback.web.problems import documented
@@ -124,7 +124,10 @@ async def show_me(caller: NamedDependency[Caller]) -> User:
 
 @patch("/api/auth/me", tags=TAG, responses=documented(401, 403))
 async def change_me(caller: NamedDependency[Caller], data: JSONBody[ProfileBody]) -> User:
-    """Change name, zone or locale. The zone decides which day and month the next call belongs to."""
+    """Change name, zone or locale. The zone decides which day and month the next call belongs to.
+
+    Schedules without a zone of their own move along.
+    """
     name = None if data.name is UNSET else auth.check_name(data.name)
     timezone = None if data.timezone is UNSET else auth.check_timezone(data.timezone)
     locale = None if data.locale is UNSET else auth.check_locale(data.locale)
@@ -132,6 +135,8 @@ async def change_me(caller: NamedDependency[Caller], data: JSONBody[ProfileBody]
         await auth.update_profile(
             tx, caller.user_id, set_name=data.name is not UNSET, name=name, timezone=timezone, locale=locale
         )
+        if timezone is not None:
+            await planning.follow_person(tx, caller.user_id, timezone)
         caller.person = await auth.check_session(tx, caller.claims)
 
     return caller.user

@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from callmeback import errors
-from callmeback.domain import auth, preferences
+from callmeback.domain import auth, planning, preferences
 from callmeback.domain.preferences import Preferences
 from callmeback.web import accounts, problems, session
 from callmeback.web.pages import frame, mailbox, surroundings
@@ -51,6 +51,7 @@ async def change_profile(
         zone = auth.check_timezone(given.get("timezone", "").strip())
         async with caller.transaction() as tx:
             await auth.update_profile(tx, caller.user_id, set_name=True, name=name, timezone=zone, locale=None)
+            await planning.follow_person(tx, caller.user_id, zone)
     except errors.ValidationFailed as exc:
         form.refuse(exc, ("name", "timezone"))
         return await _account(request, caller, services, form=form, status=problems.status_of(exc))

@@ -1,0 +1,38 @@
+-- What zones' data decided is decided anew when they change.
+
+CREATE OR REPLACE FUNCTION recompute_schedule(
+    p_user_id text, p_schedule_id text, p_tzdata_version text, p_id text, p_occurrence timestamptz
+)
+RETURNS boolean
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = public, pg_temp
+AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_rows integer;
+BEGIN
+    UPDATE call_schedules AS s
+    SET tzdata_version = p_tzdata_version
+    WHERE s.user_id = p_user_id AND s.id = p_schedule_id AND s.materialised_until IS NOT NULL;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    -- One whose time has come, was moved by its owner, or is taken by a worker stays as it is.
+    DELETE FROM scheduled_calls AS o
+    WHERE o.user_id = p_user_id AND o.schedule_id = p_schedule_id AND o.status = 'scheduled'
+        AND o.occurrence > v_now AND o.scheduled_time = o.occurrence
+        AND o.occurrence IS DISTINCT FROM p_occurrence;
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    IF v_rows = 0 THEN
+        RETURN false;
+    END IF;
+    UPDATE call_schedules AS s
+    SET remaining_count = s.remaining_count + v_rows, materialised_until = v_now
+    WHERE s.user_id = p_user_id AND s.id = p_schedule_id;
+    PERFORM add_occurrence(p_user_id, p_schedule_id, p_id, p_occurrence);
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION recompute_schedule(text, text, text, text, timestamptz) IS
+'Puts a schedule''s next occurrence where the new data of its zone have it. True when that is another instant.';
