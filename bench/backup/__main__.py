@@ -53,7 +53,8 @@ def fill(dsn: str) -> None:
         connection.execute("CREATE TABLE talks (id integer PRIMARY KEY, at timestamptz NOT NULL, said text NOT NULL)")
         connection.execute(
             "INSERT INTO talks SELECT n, now(), (SELECT string_agg(md5((random() * 4000000)::integer::text), ' ')"
-            f" FROM generate_series(1, 22) AS k) FROM generate_series(1, {ROWS}) AS n"
+            " FROM generate_series(1, 22 + n %% 2)) FROM generate_series(1, %s) AS n",
+            (ROWS,),
         )
         connection.execute("VACUUM ANALYZE talks")
         connection.execute("CHECKPOINT")

@@ -144,6 +144,7 @@ def test_a_backup_that_was_killed_leaves_nothing_that_counts(house: House) -> No
     assert not list(drafts.glob(".*"))
 
 
+@pytest.mark.proof
 def test_a_restore_that_was_killed_is_simply_made_again(house: House) -> None:
     target = house.home / "restored"
     command = [sys.executable, "-m", "callmeback", "restore", "--into", str(target)]
@@ -176,6 +177,7 @@ def refuse_damaged(house: House) -> None:
     assert not list(site.place.state.glob(".restore-*/part0"))
 
 
+@pytest.mark.proof
 def test_two_backups_at_once_wait_for_each_other(house: House) -> None:
     command = [sys.executable, "-m", "callmeback", "backup", "now", "--logical"]
     both = [subprocess.Popen(command, env=house.environ, stdout=subprocess.DEVNULL) for _ in range(2)]

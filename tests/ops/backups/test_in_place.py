@@ -70,7 +70,7 @@ def test_a_server_that_was_killed_lost_nothing(house: House) -> None:
     assert last_written(house) == last
 
 
-@pytest.mark.parametrize("seconds", [14, pytest.param(60, marks=pytest.mark.proof)])
+@pytest.mark.parametrize("seconds", [12, pytest.param(60, marks=pytest.mark.proof)])
 def test_a_lost_data_folder_costs_ten_seconds_at_most_from_the_first_minute_on(house: House, seconds: float) -> None:
     house.stop()
     house.start()

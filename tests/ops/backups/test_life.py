@@ -153,6 +153,7 @@ def test_a_drill_finds_books_that_do_not_agree(house: House) -> None:
     assert house.sql("SELECT state, detail FROM backups WHERE kind = 'drill'") == [("failed", "ledger equals balance")]
 
 
+@pytest.mark.proof
 def test_the_second_place_gets_everything_and_a_new_machine_restores_from_it(house: House, tmp_path: Path) -> None:
     with bucket.running() as shelf:
         aws = {

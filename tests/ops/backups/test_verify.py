@@ -112,6 +112,7 @@ def test_the_command_names_the_file_and_ends_with_1(house: House, copied: Path) 
     assert [each["file"] for each in json.loads(answer.stdout)["items"]] == [str(path.relative_to(copied))]
 
 
+@pytest.mark.proof
 def test_what_the_second_place_lacks_is_found(house: House, copied: Path, tmp_path: Path) -> None:
     site = house.site(backup_dir=copied, backup_mirror=str(tmp_path / "mirror"))
     backup.now(site, "incremental")
