@@ -1,35 +1,33 @@
 """From the time that was promised to the carrier: workers, diallers and a simulated carrier, with real calls.
 
 Every person has one call. Nobody picks up, so that no conversation takes the machine: a call is over when the carrier
-has taken it. Lateness is when the carrier was asked, less the time that was promised.
+has taken it. Lateness is when the call was begun (its commit), and when the carrier was asked, less the time that was
+promised.
 """
 
 import asyncio
 import contextlib
 import itertools
 import statistics
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import psycopg
+from bench.schedules.crew import Config
 
-from callmeback.domain import costs
 from callmeback.pg import migrate, roles
-from callmeback.pg.pool import Database
-from callmeback.providers.twilio import Carrier, CarrierConfig
-from callmeback.settings import Settings
 from callmeback.simulator import Simulator, SimulatorConfig, create
 from callmeback.simulator.alone import serving
-from callmeback.voice.dialler import Dialler
-from callmeback.worker.ringing import Ringer
 
 WORKERS = 2
 RUSH_PER_SECOND = 100
-RUSH_SECONDS = 15
+RUSH_SECONDS = 10
 SLOW_CALLS = 12
 SOON = timedelta(seconds=2)
-PATIENCE_S = 60.0
-NOWHERE = "http://127.0.0.1:9"
+PATIENCE_S = 40.0
 
 PEOPLE = """
 WITH people AS (
@@ -66,13 +64,28 @@ async def _rush(books: psycopg.Connection, dsn: str, role_secret: str, calls: in
         apart = timedelta(seconds=1 / RUSH_PER_SECOND)
         promised = _plan(books, 1, calls, begin, apart)
         asked = await _asked(sim, calls)
-    late = sorted((at - promised[number]).total_seconds() for number, at in asked)
+    begun = [
+        row[0]
+        for row in books.execute(
+            "SELECT extract(EPOCH FROM executed_at - scheduled_time)::float FROM scheduled_calls"
+            " WHERE status = 'executed'"
+        ).fetchall()
+    ]
 
     return {
-        "rush_calls": len(late),
-        "rush_twice": len(late) - len({number for number, _ in asked}),
-        "lateness_p50_ms": round(statistics.median(late) * 1_000, 1),
-        "lateness_p99_ms": round(late[int(len(late) * 0.99)] * 1_000, 1),
+        "rush_calls": len(begun),
+        "rush_at_the_carrier": len(asked),
+        "rush_twice": len(asked) - len({number for number, _ in asked}),
+        **_late("lateness", begun),
+        **_late("lateness_at_the_carrier", [(at - promised[number]).total_seconds() for number, at in asked]),
+    }
+
+
+def _late(name: str, seconds: list[float]) -> dict[str, object]:
+    ordered = sorted(seconds)
+    return {
+        f"{name}_p50_ms": round(statistics.median(ordered) * 1_000, 1),
+        f"{name}_p99_ms": round(ordered[int(len(ordered) * 0.99)] * 1_000, 1),
     }
 
 
@@ -80,6 +93,8 @@ async def _slow(books: psycopg.Connection, dsn: str, role_secret: str, before: i
     books.execute(
         "UPDATE dial_buckets SET calls_per_second = 1, burst = 1, tokens = 1, refilled_at = clock_timestamp()"
     )
+    # What of the rush still waits for the carrier.
+    books.execute("DELETE FROM open_calls")
     async with _house(dsn, role_secret) as sim:
         # All due at once, the later ones planned first.
         promised = _plan(books, before + 1, before + SLOW_CALLS, datetime.now(UTC), -timedelta(milliseconds=10))
@@ -111,47 +126,39 @@ def _plan(books: psycopg.Connection, first: int, last: int, begin: datetime, apa
 
 @contextlib.asynccontextmanager
 async def _house(dsn: str, role_secret: str) -> AsyncIterator[Simulator]:
-    """Two workers and two diallers, as many processes have them, and the carrier that they ask."""
+    """Two processes that ring and dial, and the carrier that they ask."""
     sim = Simulator(SimulatorConfig(unanswered_seconds=3_600))
-    settings = Settings.from_env({})
-    stopping = asyncio.Event()
-    async with contextlib.AsyncExitStack() as stack:
-        port = await stack.enter_async_context(serving(create(sim=sim)))
-        config = CarrierConfig(
+    async with serving(create(sim=sim)) as port:
+        config = Config(
+            worker_dsn=roles.dsn_for(roles.WORKER, role_secret, dsn),
+            voice_dsn=roles.dsn_for(roles.VOICE, role_secret, dsn),
+            carrier_url=f"http://127.0.0.1:{port}/simulator/carrier",
             account_sid=sim.config.account_sid,
             auth_token=sim.config.auth_token,
             number=sim.config.number,
-            base_url=f"http://127.0.0.1:{port}/simulator/carrier",
         )
-        tasks = []
-        for number in range(WORKERS):
-            worker = await stack.enter_async_context(_database(dsn, roles.WORKER, role_secret))
-            voice = await stack.enter_async_context(_database(dsn, roles.VOICE, role_secret))
-            carrier = Carrier(config)
-            stack.push_async_callback(carrier.aclose)
-            async with worker.transaction() as tx:
-                await costs.ensure_card(tx, settings)
-            ringer = Ringer(worker, carrier, None, settings, f"worker {number}")  # type: ignore[arg-type]  # no cards
-            dialler = Dialler(voice, carrier, NOWHERE, f"dialler {number}")
-            tasks += [asyncio.create_task(ringer.ring(stopping)), asyncio.create_task(dialler.run())]
+        command = [sys.executable, "-m", "bench.schedules.crew", msgspec.json.encode(config).decode()]
+        crew = [await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE) for _ in range(WORKERS)]
         try:
+            for member in crew:
+                assert member.stdout is not None
+                if not await member.stdout.readline():
+                    raise SystemExit("a process that rings and dials ended by itself")
             yield sim
         finally:
-            stopping.set()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for member in crew:
+                with contextlib.suppress(ProcessLookupError):
+                    member.kill()
+                await member.wait()
     await sim.aclose()
-
-
-def _database(dsn: str, role: str, role_secret: str) -> Database:
-    return Database.open(roles.dsn_for(role, role_secret, dsn), name=role, max_size=8, wait_s=10.0)
 
 
 async def _asked(sim: Simulator, calls: int) -> list[tuple[str, datetime]]:
     """Who was called when, in order, once all were."""
-    async with asyncio.timeout(PATIENCE_S):
-        while len(sim.calls) < calls:  # noqa: ASYNC110 - the simulator sends no event
-            await asyncio.sleep(0.05)
+    # On a machine that is busy with other work the simulated carrier is slower than what asks it.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_S):
+            while len(sim.calls) < calls:  # noqa: ASYNC110 - the simulator sends no event
+                await asyncio.sleep(0.05)
 
     return sorted(((call.to, call.created_at) for call in sim.calls.values()), key=lambda one: one[1])

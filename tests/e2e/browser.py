@@ -24,6 +24,10 @@ FLAGS = [
 ]  # fmt: skip
 WIDE = {"width": 1280, "height": 820}
 SMALL = {"width": 360, "height": 760}
+PHONE_SIZED: dict[str, Any] = {
+    "viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True, "is_mobile": True,
+    "device_scale_factor": 1,
+}  # fmt: skip
 
 # Counts what is really played: the ring and the voice both end in a source that is started.
 COUNT_SOUNDS = """

@@ -13,16 +13,12 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from psycopg.rows import dict_row
 from tests.cli.test_up import Installation
-from tests.e2e.browser import WIDE, no_sideways, opened, picture, sign_up, verify_phone
+from tests.e2e.browser import PHONE_SIZED, WIDE, no_sideways, opened, picture, sign_up, verify_phone
 from tests.payments.till import CARD
 
 pytestmark = pytest.mark.slow
 
 EMAIL = "mia@example.org"
-PHONE_SIZED: dict[str, Any] = {
-    "viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True, "is_mobile": True,
-    "device_scale_factor": 1,
-}  # fmt: skip
 DECLINED, GOOD = "4000 0000 0000 0002", "4242 4242 4242 4242"
 # Minutes of talk by days ago, with whom.
 TALKS = (

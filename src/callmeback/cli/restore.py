@@ -63,7 +63,11 @@ def command(
             words = f"{target} is the database of backup {made.id}, recovered. Open it with PostgreSQL {made.major}."
         elif in_place:
             replaced = restore_in_place.in_place(site, until, report=report)
-            answer = replaced
+            answer = {
+                "backup_id": replaced.backup.id,
+                "kept": str(replaced.kept) if replaced.kept else None,
+                "waiting_erasures": replaced.waiting_erasures,
+            }
             kept = f" The old folder is {replaced.kept}: remove it when all is well." if replaced.kept else ""
             words = f"The database is restored from backup {replaced.backup.id}. Start `callmeback up`.{kept}"
         else:

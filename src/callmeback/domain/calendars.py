@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from callmeback import money
+from callmeback import errors, money
 from callmeback.domain import icalendar_text, recurrence, tokens, zones
 from callmeback.domain.icalendar_text import Event, Wanted
 from callmeback.domain.wishes import ScheduleOrder
@@ -36,7 +36,9 @@ class ComingCall(msgspec.Struct, frozen=True):
     scheduled_time: datetime
     updated_at: datetime
     requested_seconds: int | None
+    attempt: int
     persona_name: str
+    avatar_url: str | None
 
 
 class ActiveSchedule(msgspec.Struct, frozen=True):
@@ -52,6 +54,7 @@ class ActiveSchedule(msgspec.Struct, frozen=True):
     requested_seconds: int | None
     materialised_until: datetime | None
     persona_name: str
+    avatar_url: str | None
 
 
 class SkippedOccurrence(msgspec.Struct, frozen=True):
@@ -68,9 +71,11 @@ class Coming(msgspec.Struct, frozen=True):
     schedule_id: str | None
     at: datetime
     persona_name: str
+    avatar_url: str | None
     uid: str
     changed_at: datetime
     minutes: int
+    attempt: int = 1
 
 
 class Feed(msgspec.Struct, frozen=True):
@@ -86,7 +91,7 @@ class FeedLink(msgspec.Struct, frozen=True):
 
 
 async def coming(tx: Session, user_id: str, until: datetime | None = None) -> list[Coming]:
-    """What rings until then, in order; SHOWN_AHEAD of now at the most."""
+    """What rings until then, in order; SHOWN_AHEAD of now at the most, but for single calls, which are all there."""
     now = datetime.now(UTC)
     last = now + SHOWN_AHEAD if until is None else min(until, now + SHOWN_AHEAD)
     since = now - JUST_NOW
@@ -96,7 +101,7 @@ async def coming(tx: Session, user_id: str, until: datetime | None = None) -> li
         (row.schedule_id, row.occurrence)
         for row in await tx.all(SQL.skipped, SkippedOccurrence, user_id=user_id, since=since)
     }
-    found = [_of_row(call) for call in calls if call.scheduled_time <= last]
+    found = [_of_row(call) for call in calls if call.schedule_id is None or call.scheduled_time <= last]
     for schedule in schedules:
         found += [_of_rule(schedule, at) for at in _beyond(schedule, now, last) if (schedule.id, at) not in skipped]
 
@@ -170,7 +175,11 @@ def order_of(wanted: Wanted, persona_id: str, timezone: str) -> ScheduleOrder:
 
 def _beyond(schedule: ActiveSchedule, now: datetime, last: datetime) -> list[datetime]:
     """The times after the newest one that has its row."""
-    start, zone = recurrence.local_time(schedule.starts_at_local), zones.zone(schedule.timezone).info
+    try:
+        start, zone = recurrence.local_time(schedule.starts_at_local), zones.zone(schedule.timezone).info
+    except errors.UnknownTimezone:
+        # Gone since it was planned by; the worker lets such a schedule rest, and one of them must not hide the others.
+        return []
     most = SHOWN_MAX if schedule.remaining_count is None else min(SHOWN_MAX, schedule.remaining_count)
     end = last if schedule.ends_at is None else min(last, schedule.ends_at)
     found: list[datetime] = []
@@ -192,9 +201,11 @@ def _of_row(call: ComingCall) -> Coming:
         schedule_id=call.schedule_id,
         at=call.scheduled_time,
         persona_name=call.persona_name,
+        avatar_url=call.avatar_url,
         uid=f"{named}@callmeback",
         changed_at=call.updated_at,
         minutes=_minutes(call.requested_seconds),
+        attempt=call.attempt,
     )
 
 
@@ -204,6 +215,7 @@ def _of_rule(schedule: ActiveSchedule, at: datetime) -> Coming:
         schedule_id=schedule.id,
         at=at,
         persona_name=schedule.persona_name,
+        avatar_url=schedule.avatar_url,
         uid=f"{_uid(schedule.id, at)}@callmeback",
         changed_at=schedule.updated_at,
         minutes=_minutes(schedule.requested_seconds),

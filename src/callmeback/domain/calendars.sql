@@ -32,7 +32,9 @@ SELECT
     o.scheduled_time,
     o.updated_at,
     o.requested_seconds,
-    p.name AS persona_name
+    o.attempt,
+    p.name AS persona_name,
+    p.avatar_url
 FROM scheduled_calls AS o
 INNER JOIN personas AS p ON o.persona_id = p.id
 LEFT JOIN call_schedules AS r ON o.user_id = r.user_id AND o.schedule_id = r.id
@@ -55,7 +57,8 @@ SELECT
     r.updated_at,
     r.requested_seconds,
     r.materialised_until,
-    p.name AS persona_name
+    p.name AS persona_name,
+    p.avatar_url
 FROM call_schedules AS r
 INNER JOIN personas AS p ON r.persona_id = p.id
 WHERE r.user_id = %(user_id)s AND r.materialised_until IS NOT NULL AND r.paused_at IS NULL

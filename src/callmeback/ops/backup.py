@@ -98,7 +98,7 @@ def listed(site: Site) -> list[Line]:
             table=m.table,
             is_mirrored=f"backups/{m.id}/{MANIFEST}" in there,
         )
-        for m in reversed(site.repository.manifests())
+        for m in reversed(site.manifests())
     ]
 
 

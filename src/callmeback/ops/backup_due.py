@@ -53,7 +53,7 @@ def due(runs: Mapping[str, Last], made_at: datetime, at: datetime, *, has_increm
     if whole is None:
         wanted: list[RunKind] = ["full"]
     else:
-        wanted = [kind for kind, slot in SCHEDULE.items() if _is_missed(runs, kind, slot.last(at), made_at, whole)]
+        wanted = [kind for kind, slot in SCHEDULE.items() if _is_missed(runs, kind, slot, at, made_at, whole)]
         if "full" in wanted and "base" in wanted:
             wanted.remove("base")
         newest = max(whole, _done_at(runs, "incremental") or whole)
@@ -64,14 +64,20 @@ def due(runs: Mapping[str, Last], made_at: datetime, at: datetime, *, has_increm
     return [kind for kind in wanted if not _failed_lately(runs, kind, at)]
 
 
-def _is_missed(runs: Mapping[str, Last], kind: RunKind, slot: datetime, made_at: datetime, whole: datetime) -> bool:
-    if slot < made_at:
+def _is_missed(
+    runs: Mapping[str, Last], kind: RunKind, slot: Slot, at: datetime, made_at: datetime, whole: datetime
+) -> bool:
+    done = _done_at(runs, kind)
+    if kind == "drill" and done is None:
+        # The first one isn't waited for until Sunday: a backup that was never restored is a hope.
+        slot = msgspec.structs.replace(slot, weekday=None)
+    moment = slot.last(at)
+    if moment < made_at:
         return False
     if kind == "base":
-        return whole < slot - BASE_STANDS_FOR
-    done = _done_at(runs, kind)
+        return whole < moment - BASE_STANDS_FOR
 
-    return done is None or done < slot
+    return done is None or done < moment
 
 
 def _done_at(runs: Mapping[str, Last], kind: str) -> datetime | None:

@@ -63,11 +63,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     first_segment: str | None = None
     last_segment: str | None = None
     table: str | None = None
+    # Of a backup that another program keeps: its size there, and whether that program marked it as faulty.
+    stored_elsewhere_bytes: int = 0
+    is_marked: bool = False
 
     @property
     def stored_bytes(self) -> int:
         """On disk."""
-        return sum(part.stored_bytes for part in self.parts)
+        return self.stored_elsewhere_bytes + sum(part.stored_bytes for part in self.parts)
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

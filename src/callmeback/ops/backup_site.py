@@ -9,7 +9,8 @@ import msgspec
 from callmeback import errors
 from callmeback.ops import backup_mirror
 from callmeback.ops.backup_mirror import Mirror
-from callmeback.ops.backup_repository import FACTS, Repository, open_repository
+from callmeback.ops.backup_pgbackrest import Stanza
+from callmeback.ops.backup_repository import FACTS, Manifest, Repository, open_repository
 from callmeback.pg import binaries, home, place, server, transfer
 from callmeback.pg.binaries import Binaries
 from callmeback.pg.place import Place
@@ -55,6 +56,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     mirror: Mirror | None
     place: Place
     source: Source | None
+    stanza: Stanza | None = None
 
     def running(self) -> Source:
         """The server; raises ConfigurationError when none runs."""
@@ -62,6 +64,12 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
             raise errors.ConfigurationError("There is no database: start `callmeback up`, or set DATABASE_URL.")
 
         return self.source
+
+    def manifests(self) -> list[Manifest]:
+        """All backups, ours and those of the stanza, the oldest first. Raises BackupDamaged, BackupFailed."""
+        found = self.repository.manifests() + (self.stanza.backups() if self.stanza else [])
+
+        return sorted(found, key=lambda manifest: (manifest.started_at, manifest.id))
 
     def bring(self, name: str) -> None:
         """Make sure that a file of the repository is here, from the second place if need be."""
@@ -87,6 +95,7 @@ def open_site(settings: Settings, *, make: bool) -> Site:
         mirror=mirror,
         place=place.find(real_home),
         source=_source(settings),
+        stanza=Stanza.named(settings.backup_stanza) if settings.backup_stanza else None,
     )
 
 

@@ -45,6 +45,9 @@ def take(site: Site, kind: Kind, *, report: Report = silent) -> Manifest:
     """
     source = site.running()
     with site.repository.locked():
+        if site.stanza is not None:
+            report("pgBackRest copies the cluster", 0, None)
+            return site.stanza.backup(kind)
         if source.is_ours:
             transfer.check_archiving(source.dsn)
         parent = _parent(site) if kind == "incremental" else None

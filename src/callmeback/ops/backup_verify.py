@@ -44,6 +44,8 @@ def verify(site: Site, *, every: bool = False, report: Report = silent) -> list[
             report(f"Backup {manifest.id}", number, len(manifests))
             _verify_backup(site, manifest, findings, as_a_whole=manifest in chosen)
         _verify_wal(site, manifests, findings, report)
+        if site.stanza is not None:
+            findings += [Finding(f"pgBackRest {site.stanza.name}", problem) for problem in site.stanza.problems()]
         if site.mirror is not None:
             _verify_mirror(site, findings, report, every=every)
 

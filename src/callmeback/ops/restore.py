@@ -19,6 +19,7 @@ import zstandard
 
 from callmeback import errors, logs
 from callmeback.ops import backup_wal, erasures
+from callmeback.ops.backup_pgbackrest import ENGINE
 from callmeback.ops.backup_repository import COMPLETE, PHYSICAL, Manifest
 from callmeback.ops.backup_site import Report, Site, programs_for, silent
 from callmeback.ops.backup_take import CLUSTER
@@ -110,7 +111,7 @@ def unpacked(site: Site, until: datetime | None, where: Path, *, report: Report 
             wal = stage_wal(site, names, room, report)
             if chain[-1].first_segment is not None and until is not None:
                 check_reached(site, programs, wal, until)
-            data = _unpack(site, programs, chain, room, report)
+            data = _unpack(site, programs, chain, room, until, report)
             yield Unpacked(data=data, wal=wal, backup=chain[-1], programs=programs, until=until)
         finally:
             shutil.rmtree(room, ignore_errors=True)
@@ -129,7 +130,11 @@ def archive_up_to_now(site: Site, until: datetime | None) -> None:
     except errors.CallMeBackError as exc:
         # What is to be restored may be too broken to be asked. The worker wrote the list every few seconds until now.
         log.warning("the database can't say who was erased; the list beside the backups is used", error=exc.code)
-    if source.is_ours:
+    if site.stanza is not None:
+        # Its check ends a segment, but only what was committed before ends a recovery.
+        transfer.commit_mark(source.dsn)
+        site.stanza.archive_now()
+    elif source.is_ours:
         backup_wal.ship_up_to(site, transfer.mark(source.dsn))
 
 
@@ -138,7 +143,9 @@ def choose(site: Site, until: datetime | None) -> list[Manifest]:
 
     Raises RestoreRefused that says from when on there is one.
     """
-    known = {m.id: m for m in site.repository.manifests() if m.kind in PHYSICAL}
+    known = {m.id: m for m in site.manifests() if m.kind in PHYSICAL}
+    if site.stanza is not None:
+        known = {m.id: m for m in known.values() if m.engine == ENGINE}
     left = {system: backup_wal.lineage(site, system) for system in {m.system or "" for m in known.values()}}
     known = {m.id: m for m in known.values() if backup_wal.is_on_line(m, left[m.system or ""])}
     fitting = [m for m in known.values() if until is None or m.finished_at <= until]
@@ -151,6 +158,8 @@ def choose(site: Site, until: datetime | None) -> list[Manifest]:
             f"The oldest backup was finished at {_said(first)}: nothing before can be restored."
         )
     newest = max(whole, key=lambda m: m.started_at)
+    if newest.engine == ENGINE:
+        return [newest]
     if until is not None and newest.first_segment is None:
         raise errors.RestoreRefused(
             f"This server's WAL isn't archived here, so only the moment of a backup can be restored: leave out --to "
@@ -232,7 +241,15 @@ def check_reached(site: Site, programs: Binaries, wal: Path, until: datetime) ->
         return
 
 
-def _unpack(site: Site, programs: Binaries, chain: list[Manifest], room: Path, report: Report) -> Path:
+def _unpack(
+    site: Site, programs: Binaries, chain: list[Manifest], room: Path, until: datetime | None, report: Report
+) -> Path:
+    if site.stanza is not None and chain[-1].engine == ENGINE:
+        report("pgBackRest restores", 0, None)
+        data = room / "data"
+        site.place.make_folder(data)
+        site.stanza.restore(data, until, chain[-1].id)
+        return data
     folders: list[Path] = []
     for manifest in chain:
         folder = room / f"part{len(folders)}"

@@ -63,6 +63,12 @@ def facts(dsn: str) -> Facts:
     return Facts(found.at, found.version // 10_000, found.system, int(size))
 
 
+def commit_mark(dsn: str) -> None:
+    """Commit a mark: a commit after every moment up to now."""
+    with connected(dsn) as connection:
+        _row(connection, SQL.mark)
+
+
 def mark(dsn: str) -> str:
     """Commit a mark, end the segment that holds it, and name that segment. For a superuser."""
     with connected(dsn) as connection:

@@ -6,6 +6,7 @@ missed call beats two.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlencode
@@ -17,7 +18,7 @@ from callmeback.pg.pool import Database
 from callmeback.providers.failures import VendorRefused, VendorUnavailable
 from callmeback.providers.twilio import Carrier, Order
 
-POLL_SECONDS: Final = 0.5
+POLL_SECONDS: Final = 0.25
 CLAIM_MAX: Final = 10
 RING_SECONDS: Final = 40
 PLACE_ATTEMPTS_MAX: Final = 3
@@ -59,21 +60,27 @@ class Dialler:
         try:
             while True:
                 self._kicked.clear()
-                claimed = await self._claim()
+                most = min(CLAIM_MAX - len(self._dialling), self._room())
+                claimed = await self._claim(most)
                 for call in claimed:
                     task = asyncio.create_task(self._guarded(call), name=f"dial {call.call_id}")
                     self._dialling.add(task)
                     task.add_done_callback(self._dialling.discard)
-                try:
-                    await asyncio.wait_for(self._kicked.wait(), POLL_SECONDS)
-                except TimeoutError:
-                    continue
+                # Without a hand or a place for one more call, nothing was asked for.
+                await self._pause(has_more=len(claimed) == max(0, most))
         finally:
             if self._dialling:
                 await asyncio.wait(self._dialling, timeout=STOP_SECONDS_MAX)
 
-    async def _claim(self) -> list[Claimed]:
-        most = min(CLAIM_MAX - len(self._dialling), self._room())
+    async def _pause(self, *, has_more: bool) -> None:
+        """Until the next look, or a kick; where more may wait than could be taken, until one is dialled."""
+        if has_more and self._dialling:
+            await asyncio.wait(self._dialling, timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._kicked.wait(), POLL_SECONDS)
+
+    async def _claim(self, most: int) -> list[Claimed]:
         if most <= 0:
             return []
         try:

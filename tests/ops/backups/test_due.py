@@ -75,15 +75,17 @@ def test_the_night_brings_base_dump_and_verify_in_local_time() -> None:
 
 
 def test_sunday_brings_a_full_one_that_stands_for_the_base() -> None:
-    night = (
-        FIRST,
-        ran("base", "2026-11-21 03:00"),
-        ran("logical", "2026-11-21 03:00"),
-        ran("verify", "2026-11-21 04:00"),
-    )
-    assert asked("2026-11-22 02:00", *night) == ["full"]
+    night = [ran("logical", "2026-11-21 03:00"), ran("verify", "2026-11-21 04:00"), ran("drill", "2026-11-20 05:00")]
+    assert asked("2026-11-22 02:00", ran("base", "2026-11-21 03:00"), *night) == ["full"]
     full = ran("full", "2026-11-22 02:00")
-    assert asked("2026-11-22 03:00", *night, full) == ["incremental", "logical"]
+    assert asked("2026-11-22 03:00", full, *night) == ["incremental", "logical"]
+
+
+def test_the_first_drill_is_held_the_next_morning_and_then_on_sundays() -> None:
+    done = [ran("base", "2026-11-20 05:00"), ran("logical", "2026-11-20 03:00"), ran("verify", "2026-11-20 04:00")]
+    assert asked("2026-11-20 04:59", FIRST, *done) == []
+    assert asked("2026-11-20 05:00", FIRST, *done) == ["drill"]
+    assert asked("2026-11-20 05:30", FIRST, *done, ran("drill", "2026-11-20 05:00")) == []
 
 
 def test_the_drill_is_held_once_a_week() -> None:

@@ -156,31 +156,6 @@ def noted(folder: Path, **runs: tuple[str, float]) -> None:
     (folder / "backups.json").write_text(json.dumps(known))
 
 
-async def test_backups_must_be_of_today_and_drills_of_this_week(tmp_path: Path):
-    young = msgspec.structs.replace(patient_at(tmp_path), age=timedelta(hours=3))
-    old = msgspec.structs.replace(patient_at(tmp_path), age=timedelta(days=40))
-    names = ["there is a backup of today", "a backup was restored lately", "no backup is damaged"]
-
-    async def verdicts(patient: Patient) -> list[str]:
-        return [(await verdict_of(patient, check("backups", name))).verdict for name in names]
-
-    without = await verdicts(young), await verdicts(old)
-    noted(tmp_path, base=("done", 5), drill=("done", 70))
-    good = await verdicts(old)
-    noted(tmp_path, full=("done", 40), drill=("done", 300))
-    late = await verdicts(old)
-    noted(tmp_path, base=("done", 5), drill=("done", 5), verify=("failed", 1), logical=("failed", 1))
-    damaged = await verdict_of(old, check("backups", names[2]))
-    (tmp_path / "backups.json").write_text("{")
-    unreadable = await verdicts(old)
-
-    assert without == (["warning", "warning", "green"], ["red", "red", "green"])
-    assert good == ["green", "green", "green"]
-    assert late == ["red", "red", "green"]
-    assert (damaged.verdict, sorted(named(damaged))) == ("red", ["logical", "verify"])
-    assert unreadable == ["red", "red", "green"]
-
-
 def certificate(folder: Path, begins: str, ends: str) -> tuple[Path, Path]:
     """A key and a certificate of 127.0.0.1 between these times (YYYYMMDDHHMMSSZ), which signs itself."""
     folder.mkdir()

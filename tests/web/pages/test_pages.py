@@ -14,13 +14,15 @@ from callmeback.web.pages import frame
 
 pytestmark = pytest.mark.anyio
 
-IDS = {"call": "call_x", "persona": "per_x", "scenario": "scn_x"}
+IDS = {"call": "call_x", "persona": "per_x", "scenario": "scn_x", "schedule": "sch_x"}
 FORMS = (
     "/logout", "/phones", "/phones/verify", "/phones/remove", "/calls", "/calls/call_x/hangup", "/personas",
     "/personas/per_x", "/personas/per_x/favourite", "/personas/per_x/edit", "/personas/per_x/retire", "/scenarios",
     "/scenarios/scn_x", "/scenarios/scn_x/remove", "/budget", "/credits/checkout", "/plans",
-    "/paying", "/paying/portal", "/account", "/account/preferences", "/account/confirm",
-    "/account/logout-everywhere", "/account/erase",
+    "/calendar", "/calendar/soon", "/calendar/feed", "/calendar/feed/remove", "/calendar/import",
+    "/calendar/calls/sch_x", "/calendar/calls/sch_x/move", "/calendar/calls/sch_x/pause",
+    "/calendar/calls/sch_x/skip", "/calendar/calls/sch_x/end", "/paying", "/paying/portal", "/account",
+    "/account/preferences", "/account/confirm", "/account/logout-everywhere", "/account/erase",
 )  # fmt: skip
 FORMS_BEFORE_A_SESSION = ("/signup", "/login", "/forgot-password", "/reset-password")
 

@@ -7,9 +7,25 @@ import { hearVoices } from "./voices.js";
 const announce = document.getElementById("announce");
 const offline = document.getElementById("offline");
 
+// A button that copies shows itself only where there is a clipboard to copy to.
+function offerCopies() {
+  if (!navigator.clipboard) return;
+  for (const button of document.querySelectorAll("[data-copy]")) {
+    button.hidden = false;
+    button.onclick = async () => {
+      const field = document.getElementById(button.dataset.copy);
+      field.select();
+      await navigator.clipboard.writeText(field.value);
+      button.textContent = "Copied";
+      announce.textContent = "Copied";
+    };
+  }
+}
+
 function awaken() {
   watchCall();
   hearVoices();
+  offerCopies();
   for (const field of document.querySelectorAll("[data-zone]")) {
     if (!field.value) field.value = Intl.DateTimeFormat().resolvedOptions().timeZone || "";
   }

@@ -11,10 +11,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from callmeback import errors
-from callmeback.domain import budgets, costs, credits, forecasts, receipts
+from callmeback.domain import budgets, costs, credits, receipts
 from callmeback.domain.budgets import Budget, BudgetChange
 from callmeback.domain.costs import CostGroup, card_name
-from callmeback.domain.forecasts import Forecast
 from callmeback.web import problems
 from callmeback.web.pages import charts, frame, surroundings, words
 from callmeback.web.pages.forms import Form, read_form
@@ -116,9 +115,8 @@ async def _budget(
         around = await surroundings.of(tx, caller, services)
         budget = await budgets.budget(tx, caller.user_id, caller.user.timezone)
         worst = await receipts.worst_cents_a_minute(tx, card_name(services.settings))
-        outlook = await forecasts.forecast(tx, caller.user_id)
-        today = credits.local_day(caller.user.timezone)
-        days = costs.period(caller.user.timezone, outlook.month, today)
+        today = max(credits.local_day(caller.user.timezone), budget.month)
+        days = costs.period(caller.user.timezone, budget.month, today)
         by_day, _ = await costs.report(tx, caller.user_id, caller.user.timezone, days, "day")
     spent, most = Decimal(budget.spent_this_month_cents), Decimal(budget.max_monthly_spend_cents)
 
@@ -136,20 +134,21 @@ async def _budget(
         most_cents=most,
         spent_percent=_share(spent, most),
         minutes_of_call=_minutes(Decimal(budget.max_cost_per_call_cents), worst),
-        outlook=outlook,
-        is_over=most > 0 and outlook.forecast_cents > most,
-        chart=_chart(outlook, by_day, today),
+        month=budget.month,
+        forecast_cents=Decimal(budget.forecast_cents),
+        is_over=most > 0 and Decimal(budget.forecast_cents) > most,
+        chart=_chart(budget, by_day, today),
         days=_days(by_day),
     )
 
 
-def _chart(outlook: Forecast, by_day: list[CostGroup], today: date) -> charts.MonthChart:
+def _chart(budget: Budget, by_day: list[CostGroup], today: date) -> charts.MonthChart:
     return charts.month(
-        outlook.month,
+        budget.month,
         {date.fromisoformat(line.key): Decimal(line.cost_cents) for line in by_day},
         today=today,
-        forecast_cents=outlook.forecast_cents,
-        limit_cents=outlook.limit_cents,
+        forecast_cents=Decimal(budget.forecast_cents),
+        limit_cents=Decimal(budget.max_monthly_spend_cents),
     )
 
 

@@ -15,7 +15,7 @@ from callmeback.domain import tokens
 from callmeback.domain.auth import User
 from callmeback.settings import VENDORS
 from callmeback.web import problems, session
-from callmeback.web.pages import assets, guard, words
+from callmeback.web.pages import assets, guard, rule_words, words
 from callmeback.web.services import Services
 from callmeback.web.session import Caller
 
@@ -48,7 +48,7 @@ _templates: Final = jinja2.Environment(
     lstrip_blocks=True,
 )
 _templates.globals["asset"] = assets.url
-_templates.filters.update(words.FILTERS)
+_templates.filters.update(words.FILTERS | rule_words.FILTERS)
 
 
 def page(

@@ -4,14 +4,13 @@ import zlib
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from zoneinfo import ZoneInfo
 
 import msgspec
 import phonenumbers
 
 from callmeback import money
-from callmeback.domain.calls import Call
 
 HUES: Final = 6
 CENTS_IN_A_DOLLAR: Final = 100
@@ -106,9 +105,19 @@ class Face(msgspec.Struct, frozen=True):
     avatar_url: str | None
 
 
-def caller_face(call: Call) -> Face:
-    """Who called."""
-    return Face(call.persona_name, call.avatar_url)
+class Named(Protocol):
+    """What names a persona and its picture."""
+
+    @property
+    def persona_name(self) -> str: ...
+
+    @property
+    def avatar_url(self) -> str | None: ...
+
+
+def persona_face(one: Named) -> Face:
+    """Who calls, or called."""
+    return Face(one.persona_name, one.avatar_url)
 
 
 def clock(seconds: int | None) -> str:
@@ -193,6 +202,13 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def ordinal(count: int) -> str:
+    """`1st`, `12th`, `23rd`."""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(count % 10, "th")
+
+    return f"{count}{'th' if 10 < count % 100 < 14 else ending}"
+
+
 def phone(e164: str) -> str:
     """A number as it is written in its country's international form."""
     try:
@@ -221,6 +237,32 @@ def day(at: datetime, zone: str) -> str:
     return f"{here.day} {here:%B %Y}"
 
 
+def day_to_come(at: datetime, zone: str) -> str:
+    """`Today`, `Tomorrow`, `Monday 3 November` or, in another year, `3 November 2027`."""
+    here, today = local(at, zone).date(), datetime.now(ZoneInfo(zone)).date()
+    if here == today + timedelta(days=1):
+        return "Tomorrow"
+
+    return day(at, zone)
+
+
+def offset(at: datetime) -> str:
+    """`UTC+2`, `UTC-3:30`, of the zone that a time is in."""
+    shift = at.utcoffset() or timedelta()
+    minutes = int(shift.total_seconds()) // 60
+    hours, rest = divmod(abs(minutes), 60)
+
+    return f"UTC{'-' if minutes < 0 else '+'}{hours}{f':{rest:02}' if rest else ''}"
+
+
+def shifted(shift: timedelta) -> str:
+    """`forward an hour`, `back 30 min`."""
+    minutes = abs(int(shift.total_seconds())) // 60
+    length = "an hour" if minutes == 60 else duration(minutes * 60)
+
+    return f"{'forward' if shift > timedelta() else 'back'} {length}"
+
+
 def hour(at: datetime, zone: str) -> str:
     """`14:05` on the person's clock."""
     return f"{local(at, zone):%H:%M}"
@@ -231,6 +273,13 @@ def when(at: datetime, zone: str) -> str:
     return f"{day(at, zone)}, {hour(at, zone)}"
 
 
+def when_inside(at: datetime, zone: str) -> str:
+    """Day and hour in the middle of a sentence: names of days keep their capital."""
+    text = when(at, zone)
+
+    return lower_first(text) if text.startswith(("Today", "Yesterday")) else text
+
+
 def _word(table: dict[str, str]) -> Callable[[str | None], str]:
     return lambda key: table.get(key or "", (key or "").replace("_", " "))
 
@@ -239,7 +288,7 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "listed": listed,
     "lower_first": lower_first,
     "upper_first": upper_first,
-    "caller_face": caller_face,
+    "persona_face": persona_face,
     "hue": hue,
     "own_picture": own_picture,
     "clock": clock,
@@ -257,8 +306,12 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "plural": plural,
     "phone": phone,
     "day": day,
+    "day_to_come": day_to_come,
+    "offset": offset,
+    "shifted": shifted,
     "hour": hour,
     "when": when,
+    "when_inside": when_inside,
     "status_word": _word(STATUSES),
     "end_word": _word(END_REASONS),
     "limit_word": _word(LIMITED_BY),

@@ -1,0 +1,100 @@
+"""`up` and its backups: the first one comes by itself, and one command puts yesterday in the place of today."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+PATIENCE_S = 90.0
+SOURCES = Path(__file__).parents[3] / "src"
+
+
+class Installation:
+    """A home on which `up` runs, and commands are given."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCES), "CALLMEBACK_HOME": str(home)}
+        for name in ("CALLMEBACK_PORT", "CALLMEBACK_PROXY_PORT"):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.environ[name] = str(probe.getsockname()[1])
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def up(self) -> None:
+        with (self.home.parent / f"{self.home.name}.log").open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "callmeback", "up"], env=self.environ, stdout=output, stderr=output
+            )
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "callmeback", *arguments],
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S * 2,
+            check=False,
+        )
+
+    def sql(self, text: str) -> str:
+        answer = self.command("psql", "-qtAc", text)
+        assert answer.returncode == 0, answer.stderr
+
+        return answer.stdout.strip()
+
+    def backups(self) -> list[Any]:
+        answer = self.command("backup", "list", "--json")
+
+        return list(json.loads(answer.stdout)["items"]) if answer.returncode == 0 else []
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(PATIENCE_S)
+
+
+@pytest.fixture
+def installation() -> Iterator[Installation]:
+    home = Path(tempfile.mkdtemp(prefix="callmeback-backups-"))
+    home.chmod(0o711)
+    made = Installation(home)
+    yield made
+    made.stop()
+    shutil.rmtree(home)
+    Path(f"{home}.log").unlink()
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s until {what}"
+        time.sleep(0.3)
+
+
+def test_d10_the_first_backup_comes_by_itself_and_one_command_goes_back(installation: Installation) -> None:
+    installation.up()
+    wait_until(installation.backups, "the worker has made the first backup")
+    before = installation.sql("SELECT clock_timestamp()")
+    installation.sql("DELETE FROM personas WHERE id = 'brad'")
+    answer = installation.command("restore", "--in-place", "--to", before, "--json")
+    assert answer.returncode == 0, answer.stderr
+    assert installation.process is not None
+    assert installation.process.wait(PATIENCE_S) == 0
+    installation.up()
+    wait_until(lambda: installation.command("psql", "-qc", "SELECT 1").returncode == 0, "it answers again")
+
+    assert installation.sql("SELECT count(*) FROM personas WHERE id = 'brad'") == "1"
+    assert (Path(json.loads(answer.stdout)["kept"]) / "PG_VERSION").exists()

@@ -1,0 +1,68 @@
+"""What the doctor says of backups: none, old ones, failed runs, a second place without them. Each mended and green."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+from tests.ops.doctor.patients import look, named, said
+
+from callmeback.settings import Settings
+
+MIRRORED = Settings(home=Path("/nonexistent"), backup_mirror="s3://elsewhere")
+
+
+def note(dsn: str, kind: str, *, ago: str = "1 hour", state: str = "done", mirrored: bool = True) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO backups (id, kind, state, started_at, finished_at, is_mirrored, detail)"
+            " SELECT 'backup-' || gen_random_uuid(), %s, %s, now() - %s::interval, now() - %s::interval, %s, 'why'",
+            (kind, state, ago, ago, mirrored),
+        )
+
+
+def grow_old(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("UPDATE schema_migrations SET applied_at = applied_at - interval '3 days'")
+
+
+def test_a_new_installation_without_backups_is_warned(database_url: str) -> None:
+    found = look(database_url, "backups")
+
+    assert [verdict.verdict for verdict in found.values()] == ["warning", "green", "warning", "skipped"]
+
+
+def test_an_old_installation_without_backups_is_red_until_there_is_one(database_url: str) -> None:
+    grow_old(database_url)
+    assert look(database_url, "backups")["there is a fresh backup"].verdict == "red"
+    note(database_url, "base", ago="27 hours")
+    assert look(database_url, "backups")["there is a fresh backup"].verdict == "red"
+    note(database_url, "full")
+    assert look(database_url, "backups")["there is a fresh backup"].verdict == "green"
+
+
+def test_a_restore_that_was_never_tried_is_red_until_it_was(database_url: str) -> None:
+    grow_old(database_url)
+    note(database_url, "drill", ago="9 days")
+    assert look(database_url, "backups")["a restore was tried"].verdict == "red"
+    note(database_url, "drill")
+    assert look(database_url, "backups")["a restore was tried"].verdict == "green"
+
+
+@pytest.mark.parametrize("kind", ["full", "logical", "verify", "drill"])
+def test_a_failed_run_is_red_with_its_reason_until_one_goes_well(database_url: str, kind: str) -> None:
+    note(database_url, kind, ago="2 hours", state="failed")
+    verdict = look(database_url, "backups")["the last runs went well"]
+    assert (verdict.verdict, named(verdict)) == ("red", [kind])
+    assert "why" in said(verdict)
+    note(database_url, kind)
+
+    assert look(database_url, "backups")["the last runs went well"].verdict == "green"
+
+
+def test_a_second_place_that_lacks_the_newest_is_a_warning(database_url: str) -> None:
+    note(database_url, "full", ago="2 hours")
+    note(database_url, "base", mirrored=False)
+    assert look(database_url, "backups", settings=MIRRORED)["the second place has it"].verdict == "warning"
+    note(database_url, "full", ago="1 minute")
+
+    assert look(database_url, "backups", settings=MIRRORED)["the second place has it"].verdict == "green"
