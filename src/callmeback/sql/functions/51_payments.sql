@@ -325,7 +325,7 @@ BEGIN
         UPDATE subscriptions AS s
         SET suspended_at = CASE WHEN v_cents >= v.amount_cents THEN clock_timestamp() END, updated_at = clock_timestamp()
         WHERE s.user_id = p_user_id AND s.id = v.subscription_id AND s.current_period_start = v.period_start
-            AND (s.suspended_at IS NULL) = (v_cents >= v.amount_cents);
+            AND s.tier = v.tier AND (s.suspended_at IS NULL) = (v_cents >= v.amount_cents);
         IF FOUND THEN
             PERFORM follow_subscription(p_user_id);
         END IF;
