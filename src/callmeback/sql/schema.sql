@@ -3355,13 +3355,14 @@ CREATE FUNCTION public.note_checkout(p_user_id text, p_purchase_id text, p_sessi
 BEGIN
     PERFORM require_self(p_user_id);
     UPDATE purchases AS x
-    SET stripe_session_id = p_session_id, checkout_url = p_url
-    WHERE x.user_id = p_user_id AND x.id = p_purchase_id AND coalesce(x.stripe_session_id, p_session_id) = p_session_id;
+    SET stripe_session_id = p_session_id, checkout_url = CASE WHEN x.status = 'pending' THEN p_url END
+    WHERE x.user_id = p_user_id AND x.id = p_purchase_id AND x.status <> 'failed'
+        AND coalesce(x.stripe_session_id, p_session_id) = p_session_id;
     RETURN FOUND;
 END
 $$;
 
-COMMENT ON FUNCTION public.note_checkout(p_user_id text, p_purchase_id text, p_session_id text, p_url text) IS 'The provider''s page for a purchase; the event that it is paid may have been faster.';
+COMMENT ON FUNCTION public.note_checkout(p_user_id text, p_purchase_id text, p_session_id text, p_url text) IS 'The provider''s page for a purchase; the event that it is paid may have been faster. False for one that was given up: its page must go.';
 
 CREATE FUNCTION public.note_customer(p_user_id text, p_customer_id text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3437,7 +3438,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION public.note_subscription_checkout(p_user_id text, p_subscription_id text, p_session_id text, p_url text) IS 'The provider''s page for a plan.';
+COMMENT ON FUNCTION public.note_subscription_checkout(p_user_id text, p_subscription_id text, p_session_id text, p_url text) IS 'The provider''s page for a plan; false for one that was given up, or paid, meanwhile.';
 
 CREATE FUNCTION public.notice_budgets(p_limit integer DEFAULT 100) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER

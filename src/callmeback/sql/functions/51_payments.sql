@@ -116,12 +116,14 @@ AS $$
 BEGIN
     PERFORM require_self(p_user_id);
     UPDATE purchases AS x
-    SET stripe_session_id = p_session_id, checkout_url = p_url
-    WHERE x.user_id = p_user_id AND x.id = p_purchase_id AND coalesce(x.stripe_session_id, p_session_id) = p_session_id;
+    SET stripe_session_id = p_session_id, checkout_url = CASE WHEN x.status = 'pending' THEN p_url END
+    WHERE x.user_id = p_user_id AND x.id = p_purchase_id AND x.status <> 'failed'
+        AND coalesce(x.stripe_session_id, p_session_id) = p_session_id;
     RETURN FOUND;
 END
 $$;
-COMMENT ON FUNCTION note_checkout(text, text, text, text) IS 'The provider''s page for a purchase; the event that it is paid may have been faster.';
+COMMENT ON FUNCTION note_checkout(text, text, text, text) IS
+'The provider''s page for a purchase; the event that it is paid may have been faster. False for one that was given up: its page must go.';
 
 CREATE OR REPLACE FUNCTION fail_purchase(p_user_id text, p_purchase_id text)
 RETURNS boolean

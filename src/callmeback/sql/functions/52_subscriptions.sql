@@ -85,7 +85,8 @@ BEGIN
     RETURN FOUND;
 END
 $$;
-COMMENT ON FUNCTION note_subscription_checkout(text, text, text, text) IS 'The provider''s page for a plan.';
+COMMENT ON FUNCTION note_subscription_checkout(text, text, text, text) IS
+'The provider''s page for a plan; false for one that was given up, or paid, meanwhile.';
 
 CREATE OR REPLACE FUNCTION expire_checkout(p_user_id text, p_subscription_id text)
 RETURNS boolean
