@@ -1440,7 +1440,7 @@ BEGIN
     IF p_facts ->> 'reference' IS NULL OR p_facts ->> 'purpose' IS DISTINCT FROM 'call' THEN
         RETURN outcome('ignored', 'not_of_a_call', NULL);
     END IF;
-    PERFORM lock_account(p_facts ->> 'user_id');
+    PERFORM lock_paid_call(p_facts ->> 'user_id', p_facts ->> 'reference');
     UPDATE payment_authorizations AS x
     SET payment_intent_id = p_facts ->> 'id'
     WHERE x.user_id = p_facts ->> 'user_id' AND x.id = p_facts ->> 'reference'
@@ -1450,6 +1450,8 @@ BEGIN
         RETURN outcome('unmatched', 'unknown_authorization', NULL);
     ELSIF p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN
         RETURN outcome('refused', 'wrong_currency', v.user_id);
+    ELSIF p_type = 'payment_intent.amount_capturable_updated' AND let_go_after_all(v.user_id, v.id, v.payment_intent_id) THEN
+        RETURN outcome('applied', 'let_go_after_all', v.user_id);
     ELSIF p_type NOT IN ('payment_intent.succeeded', 'payment_intent.canceled') THEN
         RETURN outcome('ignored', 'nothing_to_settle', v.user_id);
     ELSIF v.state IN ('authorizing', 'authorized', 'calling') THEN
@@ -1831,7 +1833,7 @@ DECLARE
     v_payment payments;
     v_state text;
 BEGIN
-    PERFORM lock_account(p_user_id);
+    PERFORM lock_paid_call(p_user_id, p_authorization_id);
     SELECT x.* INTO v
     FROM payment_authorizations AS x
     WHERE x.user_id = p_user_id AND x.id = p_authorization_id
@@ -2804,8 +2806,8 @@ DECLARE
         'close_stale_checkouts', 'count_reversals', 'effect_of_dispute', 'effect_of_intent', 'effect_of_invoice',
         'effect_of_invoice_payment', 'effect_of_purchase_session', 'effect_of_refund', 'effect_of_subscription',
         'effect_of_subscription_session', 'end_authorization', 'end_grace', 'expire_checkout', 'expire_grants',
-        'fail_purchase', 'follow_subscription', 'forget_customer', 'grant_credits', 'hash_of_day', 'lock_account',
-        'note_authorization', 'note_budget_told', 'note_cancellation', 'note_checkout', 'note_customer', 'note_subscription_checkout',
+        'fail_purchase', 'follow_subscription', 'forget_customer', 'grant_credits', 'hash_of_day',
+        'let_go_after_all', 'lock_account', 'lock_paid_call', 'note_authorization', 'note_budget_told', 'note_cancellation', 'note_checkout', 'note_customer', 'note_subscription_checkout',
         'notice_budgets', 'objects_of', 'outcome', 'payment_effect', 'payment_of', 'receive_payment',
         'release_authorization', 'repeat_payment_event', 'request_tier', 'require_self', 'rest_of_grants',
         'retry_payment_events', 'seal_day', 'set_rate', 'settle_authorization', 'start_paid_call', 'subscription_of',
@@ -2976,6 +2978,23 @@ $$;
 
 COMMENT ON FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval) IS 'Open calls that stopped moving, each to one reaper at a time, with what is wrong: never_dialled, dial_unknown, ringing_too_long, silent.';
 
+CREATE FUNCTION public.let_go_after_all(p_user_id text, p_authorization_id text, p_payment_intent_id text) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    UPDATE payment_authorizations AS x
+    SET
+        state = 'releasing', payment_intent_id = coalesce(x.payment_intent_id, p_payment_intent_id),
+        retry_at = clock_timestamp(), updated_at = clock_timestamp()
+    WHERE x.user_id = p_user_id AND x.id = p_authorization_id AND x.call_id IS NULL
+        AND x.state IN ('releasing', 'released', 'declined');
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION public.let_go_after_all(p_user_id text, p_authorization_id text, p_payment_intent_id text) IS 'Money was set aside after its authorization was given up, or refused: the worker releases it now, not the bank in a week.';
+
 CREATE FUNCTION public.limit_plans() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -3022,6 +3041,23 @@ END
 $$;
 
 COMMENT ON FUNCTION public.lock_account(p_user_id text) IS 'Waits for the account''s row and keeps it; false for nobody''s.';
+
+CREATE FUNCTION public.lock_paid_call(p_user_id text, p_authorization_id text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM
+    FROM calls AS c
+    WHERE c.user_id = p_user_id AND c.id = (
+        SELECT x.call_id FROM payment_authorizations AS x WHERE x.user_id = p_user_id AND x.id = p_authorization_id
+    )
+    FOR NO KEY UPDATE;
+    PERFORM lock_account(p_user_id);
+END
+$$;
+
+COMMENT ON FUNCTION public.lock_paid_call(p_user_id text, p_authorization_id text) IS 'The call before the account, as finish_call has it: late usage of a call may be told while its money is taken.';
 
 CREATE FUNCTION public.login_lookup(p_email text, OUT user_id text, OUT password_hash text, OUT is_blocked boolean) RETURNS record
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -3312,11 +3348,17 @@ BEGIN
         retry_at = CASE WHEN p_is_authorized THEN x.retry_at END,
         updated_at = v_now
     WHERE x.user_id = p_user_id AND x.id = p_authorization_id AND x.state = 'authorizing';
-    RETURN FOUND;
+    IF FOUND THEN
+        RETURN true;
+    END IF;
+    IF p_is_authorized THEN
+        PERFORM let_go_after_all(p_user_id, p_authorization_id, p_payment_intent_id);
+    END IF;
+    RETURN false;
 END
 $$;
 
-COMMENT ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) IS 'What the card said; false where the worker has given it up meanwhile.';
+COMMENT ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) IS 'What the card said; false where the worker has given it up meanwhile, and lets go of what was set aside all the same.';
 
 CREATE FUNCTION public.note_budget_told(p_user_id text, p_month date, p_percent integer) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -9041,9 +9083,13 @@ GRANT ALL ON FUNCTION public.learn_statement(p_key_id text, p_statement text) TO
 REVOKE ALL ON FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval) TO callmeback_worker;
 
+REVOKE ALL ON FUNCTION public.let_go_after_all(p_user_id text, p_authorization_id text, p_payment_intent_id text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.limit_plans() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.lock_account(p_user_id text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.lock_paid_call(p_user_id text, p_authorization_id text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.login_lookup(p_email text, OUT user_id text, OUT password_hash text, OUT is_blocked boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.login_lookup(p_email text, OUT user_id text, OUT password_hash text, OUT is_blocked boolean) TO callmeback_api;
