@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from callmeback.domain import agenda
+from callmeback.domain import agenda, recurrence
 
 WINTER = datetime(2026, 11, 26, tzinfo=UTC)
 MONDAY = datetime(2026, 1, 5, 7)
@@ -61,8 +61,8 @@ def test_what_rings_every_five_minutes_is_not_walked_through_for_a_month(monkeyp
         asked.append(given)
         return known(*given)
 
-    known = agenda.recurrence.next_after
-    monkeypatch.setattr(agenda.recurrence, "next_after", counted)
+    known = recurrence.next_after
+    monkeypatch.setattr(recurrence, "next_after", counted)
     rule = f"FREQ=HOURLY;BYMINUTE={','.join(map(str, range(0, 60, 5)))}"
     forward, back = changes(rule, MONDAY, "Europe/Paris")
 
