@@ -68,11 +68,24 @@ def test_every_variable_reaches_its_field() -> None:
         ("DATABASE_URL", "garbage"),
         ("DATABASE_URL", "http://u:p@h/d"),
         ("DATABASE_URL", "postgresql://u:p@h:port/d"),
+        ("DATABASE_URL", "postgresql://u:p@a:5432,b:port/d"),
+        ("DATABASE_URL", "postgresql://u:p@a:5432,b:0/d"),
+        ("DATABASE_READ_URL", "postgresql://u:p@a:5432,b:70000/d"),
     ],
 )
 def test_nonsense_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(errors.ConfigurationError, match=name):
         Settings.from_env({name: value})
+
+
+@pytest.mark.parametrize(
+    "hosts", ["a:5432,b:5433,c:5434", "a,b:5433", "[::1]:5432,127.0.0.1:5433", "u@x:p@a:1,b:2", "u:p,q@a:1,b:2", ""]
+)
+def test_a_cluster_is_named_by_several_hosts(hosts: str) -> None:
+    url = f"postgresql://{hosts}/callmeback?target_session_attrs=read-write"
+    settings = Settings.from_env({"DATABASE_URL": url, "DATABASE_READ_URL": url})
+
+    assert (settings.database_url, settings.database_read_url) == (url, url)
 
 
 def test_an_empty_variable_is_not_set() -> None:

@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     home: Path
     database_url: str | None = None
+    database_read_url: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000
     proxy_port: int = PROXY_PORT
@@ -130,12 +131,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings(home={str(self.home)!r}, host={self.host!r}, port={self.port}, env={self.env!r}, …)"
 
 
-_VENDOR_FIELDS: Final = ("twilio_", "deepgram_", "cerebras_", "elevenlabs_", "stripe_", "aws_")
+# The names that everybody knows are without our prefix.
+_PLAIN_FIELDS: Final = ("database_", "twilio_", "deepgram_", "cerebras_", "elevenlabs_", "stripe_", "aws_")
 
 
 def variable(field: str) -> str:
     """The environment variable of a field: the vendor's own name, or ours with the prefix."""
-    if field == "database_url" or field.startswith(_VENDOR_FIELDS):
+    if field.startswith(_PLAIN_FIELDS):
         return field.upper()
 
     return f"CALLMEBACK_{field.upper()}"
@@ -162,8 +164,8 @@ def _parse(field: str, raw: str) -> object:
         raise errors.ConfigurationError(f"{variable(field)} must be one of {', '.join(ENVIRONMENTS)}")
     if field == "host":
         return _host(raw)
-    if field == "database_url":
-        return _database_url(raw)
+    if field in ("database_url", "database_read_url"):
+        return _database_url(field, raw)
 
     return raw
 
@@ -212,15 +214,19 @@ def _host(raw: str) -> str:
     return raw
 
 
-def _database_url(raw: str) -> str:
-    """The address as it is; its parts are the driver's to read. It is never repeated: it may hold a password."""
+def _database_url(field: str, raw: str) -> str:
+    """The address as it is; its parts are the driver's to read. It is never repeated: it may hold a password.
+
+    Several hosts, each with its port, are libpq's way to name the members of a cluster; `urlsplit` knows only one.
+    """
     try:
         parts = urlsplit(raw)
-        is_one = parts.scheme in ("postgresql", "postgres") and parts.port != 0
+        ports = [urlsplit(f"//{host}").port for host in parts.netloc.rpartition("@")[2].split(",")]
+        is_one = parts.scheme in ("postgresql", "postgres") and 0 not in ports
     except ValueError:
         is_one = False
     if not is_one:
-        raise errors.ConfigurationError("DATABASE_URL must be postgresql://user:password@host:port/database")
+        raise errors.ConfigurationError(f"{variable(field)} must be postgresql://user:password@host:port/database")
 
     return raw
 

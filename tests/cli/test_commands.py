@@ -105,6 +105,7 @@ def test_psql_answers_with_the_exit_code_of_psql(database_url: str) -> None:
     [
         ("postgresql://u:p%40w@h:1/d?sslmode=require", "postgresql://u@h:1/d?sslmode=require", "p@w"),
         ("postgresql://u@h/d", "postgresql://u@h/d", None),
+        ("postgresql://u:p@a:1,b:2/d", "postgresql://u@a:1,b:2/d", "p"),
         ("host=h dbname=d", "host=h dbname=d", None),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.conftest import Cluster
 
 from callmeback import errors
@@ -84,6 +84,18 @@ def test_a_role_logs_in_with_its_own_password_only(cluster: Cluster, database_ur
     assert can_log_in(right)
     assert not can_log_in(roles.dsn_for(role, cluster.role_secret + "x", database_url))
     assert conninfo_to_dict(right)["dbname"] == conninfo_to_dict(database_url)["dbname"]
+
+
+@pytest.mark.parametrize("role", roles.ROLES)
+def test_every_role_finds_the_primary_of_a_cluster(cluster: Cluster, database_url: str, role: str):
+    several = make_conninfo(
+        database_url,
+        host="127.0.0.1,127.0.0.1",
+        port=f"1,{conninfo_to_dict(database_url)['port']}",
+        target_session_attrs="read-write",
+    )
+
+    assert can_log_in(roles.dsn_for(role, cluster.role_secret, several))
 
 
 def test_passwords_differ_by_role_and_secret():

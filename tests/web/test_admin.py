@@ -1,7 +1,7 @@
 """What admins may see, and that nobody else does."""
 
 import pytest
-from tests.web.house import House, Person, problem
+from tests.web.house import Build, House, Person, problem
 
 pytestmark = pytest.mark.anyio
 
@@ -96,3 +96,25 @@ async def test_low_credits_lists_those_who_pay_by_credits(house: House, admin: P
     items = (await admin.client.get("/api/admin/reports/low_credits")).json()["items"]
 
     assert [(row["user_id"], row["available_credits"]) for row in items] == [(ann.id, 3)]
+
+
+async def test_reports_come_from_the_replica_and_nothing_else_does(build: Build):
+    house = await build(database_read_url="postgresql://a:b@127.0.0.1:1/nowhere")
+    admin = await house.person("root@example.org")
+    house.books.execute("INSERT INTO admin_users (user_id, granted_by) VALUES (%s, 'test')", (admin.id,))
+    report = await admin.client.get("/api/admin/reports/balances")
+
+    assert problem(report) == (503, "database_unavailable")
+    assert int(report.headers["retry-after"]) > 0
+    assert (await admin.client.get("/api/credits")).status_code == 200
+    assert (await house.client().get("/ready")).status_code == 200
+    assert 'callmeback_pool_connections{pool="reports",state="limit"}' in (await house.client().get("/metrics")).text
+
+
+async def test_reports_of_a_replica_are_those_of_the_database(build: Build, database_url: str):
+    house = await build(database_read_url=f"{database_url}?target_session_attrs=prefer-standby")
+    admin = await house.person("root@example.org")
+    house.books.execute("INSERT INTO admin_users (user_id, granted_by) VALUES (%s, 'test')", (admin.id,))
+    report = await admin.client.get("/api/admin/reports/balances")
+
+    assert [row["user_id"] for row in report.json()["items"]] == [admin.id]

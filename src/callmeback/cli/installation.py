@@ -1,14 +1,13 @@
 """Which installation a command works on: DATABASE_URL, or the running `up` of CALLMEBACK_HOME."""
 
 import sys
-from urllib.parse import urlsplit
 
 import msgspec
 
 from callmeback import errors, logs
 from callmeback.ops import loglines
 from callmeback.ops.scopes import Workshop
-from callmeback.pg import home, server
+from callmeback.pg import home, reach, server
 from callmeback.settings import Settings
 
 
@@ -28,8 +27,8 @@ def workshop(settings: Settings) -> Workshop:
     role_secret = home.complete(settings).role_secret
     assert role_secret is not None
     running = server.find(settings.home)
-    given = urlsplit(settings.database_url or "")
-    if running is not None and (not given.scheme or (given.hostname, given.port) == ("127.0.0.1", running.port)):
+    given = settings.database_url
+    if running is not None and (given is None or reach.hosts(given) == [("127.0.0.1", str(running.port))]):
         return Workshop(running.superuser_dsn, role_secret)
 
     return Workshop(owner_dsn(settings), role_secret)

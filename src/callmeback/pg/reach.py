@@ -16,6 +16,8 @@ SQL: Final = statements.load("callmeback.pg", "session.sql")
 
 KNOCK_WITHIN_S: Final = 5
 SAID_LENGTH_MAX: Final = 200
+DEFAULT_HOST: Final = "localhost"
+DEFAULT_PORT: Final = "5432"
 
 Kind = Literal["refused", "silent", "full", "password", "database", "starting", "other"]
 # Parts of what libpq or the server says, the first that fits.
@@ -61,11 +63,22 @@ async def knock(dsn: str, within_s: int = KNOCK_WITHIN_S) -> Closed | None:
     return None
 
 
-def address(dsn: str) -> str:
-    """Host, port and database, without the login."""
+def hosts(dsn: str) -> list[tuple[str, str]]:
+    """Host and port of each server that the DSN names; one port may be that of all."""
     parts = conninfo_to_dict(dsn)
+    names = str(parts.get("host") or parts.get("hostaddr") or DEFAULT_HOST).split(",")
+    ports = str(parts.get("port") or DEFAULT_PORT).split(",")
+    if len(ports) == 1:
+        ports *= len(names)
 
-    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+    return [(name, port or DEFAULT_PORT) for name, port in zip(names, ports, strict=True)]
+
+
+def address(dsn: str) -> str:
+    """Hosts, ports and database, without the login."""
+    places = ",".join(f"{name}:{port}" for name, port in hosts(dsn))
+
+    return f"{places}/{conninfo_to_dict(dsn).get('dbname', '')}"
 
 
 def _closed(text: str, within_s: int) -> Closed:

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 import psycopg
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from callmeback import errors
 from callmeback.pg import parameters, rows, statements
@@ -112,9 +112,14 @@ def password(secret: str, role: str) -> str:
 
 
 def dsn_for(role: str, secret: str, dsn: str) -> str:
-    """The same server and database as `dsn`, as `role`."""
+    """The same servers and database as `dsn`, as `role`."""
     assert role in SETTINGS or role.startswith(KEY_PREFIX), f"{role} is none of ours"
-    return make_conninfo(dsn, user=role, password=password(secret, role))
+    more: dict[str, str] = {}
+    if role == READONLY and conninfo_to_dict(dsn).get("target_session_attrs") == "read-write":
+        # Its sessions are read only on the primary too, where libpq would therefore never let it in.
+        more["target_session_attrs"] = "primary"
+
+    return make_conninfo(dsn, user=role, password=password(secret, role), **more)
 
 
 async def ensure(dsn: str, secret: str, wanted: Mapping[str, Settings] = SETTINGS) -> list[str]:

@@ -46,8 +46,15 @@ INDIFFERENT: Final = {
     "sslnegotiation": ("postgres", "direct"),
     "ssl_min_protocol_version": ("", "TLSv1.2"),
     "ssl_max_protocol_version": ("",),
-    "target_session_attrs": ("any",),
+    "target_session_attrs": ("any", "primary", "read-write"),
 }
+# What the server has to say of itself at the login (it does since PostgreSQL 14) for each of these.
+WANTED: Final = {
+    "primary": {"in_hot_standby": "off"},
+    "read-write": {"in_hot_standby": "off", "default_transaction_read_only": "off"},
+}
+# A server that is starting, stopping or becoming another's primary: the next one may be ready.
+CANNOT_CONNECT_NOW: Final = "57P03"
 AUTHENTICATED: Final = 0
 SASL: Final = 10
 SASL_CONTINUE: Final = 11
@@ -63,6 +70,7 @@ class Place(msgspec.Struct, frozen=True):
 
     hosts: tuple[tuple[str, str, int], ...]  # name, address (the name where none is given), port
     database: str
+    session: str
     sslmode: str
     sslnegotiation: str
     channel_binding: str
@@ -162,6 +170,7 @@ def place_of(dsn: str) -> Place:
     return Place(
         hosts=hosts,
         database=options.get("dbname", ""),
+        session=options.get("target_session_attrs") or "any",
         sslmode=mode,
         sslnegotiation=options.get("sslnegotiation") or "postgres",
         channel_binding=options.get("channel_binding") or "prefer",
@@ -202,8 +211,10 @@ async def log_in(dsn: str) -> Upstream:
         async with asyncio.timeout(LOGIN_S):
             for host in place.hosts:
                 try:
-                    return await _log_in_at(place, host, role, password)
-                except (OSError, EOFError) as exc:
+                    # A host that swallows everything must not use up the time of those that are well.
+                    async with asyncio.timeout(LOGIN_S / len(place.hosts)):
+                        return await _log_in_at(place, host, role, password)
+                except (OSError, EOFError, TimeoutError) as exc:
                     failure = exc
     except (TimeoutError, Violation, ScramException) as exc:
         failure = exc
@@ -217,11 +228,20 @@ async def _log_in_at(place: Place, host: tuple[str, str, int], role: str, passwo
     try:
         upstream = Upstream(stream, place, host)
         await _converse(upstream, stream, place, role, password)
+        _check_session(upstream, place)
     except BaseException:
         stream.writer.transport.abort()
         raise
 
     return upstream
+
+
+def _check_session(upstream: Upstream, place: Place) -> None:
+    """Raise ConnectionError where the DSN wants another kind of server: a standby would take no writes."""
+    said = dict(frames.read_setting(raw[frames.HEADER_BYTES :]) for raw in upstream.settings)
+    wanted = WANTED.get(place.session, {})
+    if any(said.get(name) != value for name, value in wanted.items()):
+        raise ConnectionError(f"the server isn't {place.session}")
 
 
 async def _open(place: Place, host: tuple[str, str, int]) -> Stream:
@@ -347,8 +367,10 @@ def _first(stream: Stream, place: Place, offered: list[str], password: str) -> t
     return client, frames.sasl_initial(mechanism, client.get_client_first())
 
 
-def _refused(fields: frames.Fields, role: str) -> errors.CallMeBackError:
+def _refused(fields: frames.Fields, role: str) -> Exception:
     sqlstate = fields.get("C", "")
+    if sqlstate == CANNOT_CONNECT_NOW:
+        return ConnectionError("the server takes no connections now")
     log.warning("upstream_refused", role=role, sqlstate=sqlstate)
     if sqlstate.startswith("53"):
         return errors.Overloaded()

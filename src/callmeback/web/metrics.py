@@ -81,6 +81,8 @@ class _State(Collector):
             "voice": services.voice.stats(),
             "readonly": services.readonly.stats(),
         }
+        if services.reports is not services.readonly:
+            pools["reports"] = services.reports.stats()
         for name, stats in pools.items():
             connections.add_metric((name, "idle"), stats.idle)
             connections.add_metric((name, "busy"), stats.size - stats.idle)

@@ -50,6 +50,7 @@ class Services:
         self.readonly = _database(
             settings, settings.role_secret, settings.database_url, roles.READONLY, READONLY_POOL_MAX
         )
+        self.reports = _reports(settings, settings.role_secret) or self.readonly
         self.carrier = Carrier(accounts.carrier_config(settings))
         self.cashier = Cashier(stripe_account(settings))
         self.simulator = _simulator(settings, self.carrier)
@@ -76,7 +77,7 @@ class Services:
 
     async def open(self) -> None:
         """Open the pools and start the loops; the database may still be on its way up."""
-        for database in (self.api, self.voice, self.readonly):
+        for database in self._databases():
             await database
         if not await self._ensure_card():
             self._start("card", self._card_loop())
@@ -123,7 +124,7 @@ class Services:
         await self.cashier.aclose()
         if self.simulator is not None:
             await self.simulator.aclose()
-        for database in (self.readonly, self.voice, self.api):
+        for database in reversed(self._databases()):
             await database.close()
         self.hasher.close()
 
@@ -138,6 +139,10 @@ class Services:
         task.add_done_callback(self._background.discard)
 
         return task
+
+    def _databases(self) -> list[Database]:
+        """Each pool once: reports share the one of the readers unless they go to replicas."""
+        return list(dict.fromkeys((self.api, self.voice, self.readonly, self.reports)))
 
     def _stop_dialling(self) -> list[asyncio.Task[None]]:
         loops = [loop for loop in self._loops if loop.get_name() == "dialler"]
@@ -208,6 +213,14 @@ def _database(settings: Settings, role_secret: str, dsn: str, role: str, size: i
         wait_s=settings.pool_wait_s,
         idle_s=settings.pool_idle_s,
     )
+
+
+def _reports(settings: Settings, role_secret: str) -> Database | None:
+    """The pool of what may be some seconds old; None where it goes where everything goes."""
+    if settings.database_read_url is None:
+        return None
+
+    return _database(settings, role_secret, settings.database_read_url, roles.READONLY, READONLY_POOL_MAX)
 
 
 async def _guarded(name: str, work: Coroutine[Any, Any, None]) -> None:

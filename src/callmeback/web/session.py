@@ -31,14 +31,14 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 class Caller:
     """The person of a request. `person` is known once a transaction was opened."""
 
-    __slots__ = ("_api", "_readonly", "by_cookie", "claims", "person")
+    __slots__ = ("_api", "_reports", "by_cookie", "claims", "person")
 
-    def __init__(self, claims: Claims, api: Database, readonly: Database, *, by_cookie: bool) -> None:
+    def __init__(self, claims: Claims, api: Database, reports: Database, *, by_cookie: bool) -> None:
         self.claims = claims
         self.by_cookie = by_cookie
         self.person: Person | None = None
         self._api = api
-        self._readonly = readonly
+        self._reports = reports
 
     @property
     def user_id(self) -> str:
@@ -60,12 +60,15 @@ class Caller:
 
     @asynccontextmanager
     async def admin_transaction(self) -> AsyncIterator[Session]:
-        """A transaction that sees everybody and changes nothing; raises Forbidden for who isn't an admin."""
+        """A transaction that sees everybody and changes nothing; raises Forbidden for who isn't an admin.
+
+        What it sees may be some seconds old (DATABASE_READ_URL); whether this is an admin may not.
+        """
         async with self.transaction(read_only=True):
             assert self.person is not None
             if not self.person.is_admin:
                 raise errors.Forbidden()
-        async with self._readonly.transaction(read_only=True) as tx:
+        async with self._reports.transaction(read_only=True) as tx:
             yield tx
 
 
@@ -78,7 +81,7 @@ async def current_user(request: Request[Any, Any, State], services: NamedDepende
     if by_cookie and request.method not in SAFE_METHODS:
         require_csrf(services.keys, claims, request.headers)
 
-    return Caller(claims, services.api, services.readonly, by_cookie=by_cookie)
+    return Caller(claims, services.api, services.reports, by_cookie=by_cookie)
 
 
 async def optional_user(request: Request[Any, Any, State], services: NamedDependency[Services]) -> Caller | None:

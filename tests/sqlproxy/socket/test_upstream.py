@@ -69,6 +69,28 @@ async def test_the_first_host_that_answers_is_taken(dsn: str):
     assert await value(several, "SELECT current_user") == roles.READONLY
 
 
+async def test_only_a_server_that_takes_writes_is_taken_where_the_dsn_says_so(cluster: Cluster, dsn: str):
+    writer = roles.dsn_for(roles.API, cluster.role_secret, dsn)
+
+    assert await value(make_conninfo(writer, target_session_attrs="read-write"), "SELECT current_user") == roles.API
+    assert await value(make_conninfo(dsn, target_session_attrs="primary"), "SELECT current_user") == roles.READONLY
+    # Its sessions are read only, on the primary too.
+    with pytest.raises(errors.DatabaseUnavailable):
+        await upstream.log_in(make_conninfo(dsn, target_session_attrs="read-write"))
+
+
+@pytest.mark.parametrize("first", [frames.error({"S": "FATAL", "C": "57P03", "M": "starting up"}), b""])
+async def test_a_member_that_is_not_ready_or_silent_is_passed_over(
+    dsn: str, first: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(upstream, "LOGIN_S", 4.0)
+    async with answering(first) as port:
+        ports = f"{port},{conninfo_to_dict(dsn)['port']}"
+        several = make_conninfo(dsn, host="127.0.0.1,127.0.0.1", port=ports, sslmode="disable")
+
+        assert await value(several, "SELECT current_user") == roles.READONLY
+
+
 async def test_a_unix_socket_is_found_by_its_folder(dsn: str, cluster: Cluster):
     with psycopg.connect(cluster.superuser_dsn) as connection:
         folders = connection.execute("SELECT current_setting('unix_socket_directories')").fetchone()
@@ -100,7 +122,7 @@ async def test_a_login_that_fails_is_a_database_that_is_not_there(dsn: str, opti
     "options",
     [
         {"gssencmode": "require"},
-        {"target_session_attrs": "read-write"},
+        {"target_session_attrs": "standby"},
         {"sslcrl": "/etc/a.crl"},
         {"requirepeer": "postgres"},
         {"require_auth": "none"},

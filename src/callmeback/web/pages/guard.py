@@ -36,7 +36,7 @@ async def page_caller(request: Request[Any, Any, State], services: NamedDependen
     if request.method not in SAFE_METHODS:
         await _require(request, session.csrf_token(services.keys, claims))
 
-    return Caller(claims, services.api, services.readonly, by_cookie=True)
+    return Caller(claims, services.api, services.reports, by_cookie=True)
 
 
 async def page_visitor(request: Request[Any, Any, State], services: NamedDependency[Services]) -> Caller | None:
@@ -45,7 +45,7 @@ async def page_visitor(request: Request[Any, Any, State], services: NamedDepende
     if not token:
         return None
     try:
-        caller = Caller(tokens.read(services.keys.secret, token), services.api, services.readonly, by_cookie=True)
+        caller = Caller(tokens.read(services.keys.secret, token), services.api, services.reports, by_cookie=True)
         async with caller.transaction(read_only=True):
             return caller
     except errors.Unauthorized:
