@@ -70,9 +70,11 @@ def into(site: Site, until: datetime | None, target: Path, *, report: Report = s
 
     Raises RestoreRefused when `target` is something already, or can't be reached by the server's account.
     """
-    target = target.absolute()
+    target = target.resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise errors.RestoreRefused(f"{target} is not empty.")
+    if target.is_mount():
+        raise errors.RestoreRefused(f"A disk is mounted at {target}: choose a folder on it.")
     _check_reachable(site, target.parent)
     with unpacked(site, until, target.parent, report=report) as found:
         report("Recovering", 0, None)
@@ -102,9 +104,7 @@ def unpacked(site: Site, until: datetime | None, where: Path, *, report: Report 
     if site.source is not None:
         archive_up_to_now(site, until)
     with site.repository.shared():
-        chain = choose(site, until)
-        names = needed_wal(site, chain[-1], until)
-        _check_space(where, chain)
+        chain, names = planned(site, until, where)
         _sweep(where)
         room = _room(site, where)
         try:
@@ -116,6 +116,15 @@ def unpacked(site: Site, until: datetime | None, where: Path, *, report: Report 
             yield Unpacked(data=data, wal=wal, backup=chain[-1], programs=programs, until=until)
         finally:
             shutil.rmtree(room, ignore_errors=True)
+
+
+def planned(site: Site, until: datetime | None, where: Path) -> tuple[list[Manifest], dict[str, str | Path]]:
+    """The backups and the WAL that it takes. Raises RestoreRefused when they, or room in `where`, are missing."""
+    chain = choose(site, until)
+    names = needed_wal(site, chain[-1], until)
+    _check_space(where, chain)
+
+    return chain, names
 
 
 def archive_up_to_now(site: Site, until: datetime | None) -> None:

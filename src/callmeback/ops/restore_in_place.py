@@ -21,7 +21,7 @@ from callmeback.ops.backup_repository import Manifest
 from callmeback.ops.backup_site import Report, Site, silent
 from callmeback.ops.backup_take import HOUSE, Kept
 from callmeback.ops.restore import Unpacked
-from callmeback.pg import home, recovery, segments, server
+from callmeback.pg import home, recovery, remains, segments, server
 
 # `up` lets live calls end for 30 s, then stops the proxy, the worker and the database.
 STOP_WAIT_S: Final = 240.0
@@ -43,8 +43,10 @@ class Replaced(msgspec.Struct, frozen=True, kw_only=True):
 def in_place(site: Site, until: datetime | None, *, report: Report = silent) -> Replaced:
     """Put the database of `until` (None: everything that there is) in the place of the living one.
 
-    Stops the `up` of this home if one runs. Everything that can be refused is refused before the old folder is moved;
-    it is kept beside the new one. Raises RestoreRefused, BackupDamaged, ConfigurationError.
+    Stops the `up` of this home if one runs, and not for what can't be done. Everything that can be refused is refused
+    before the old folder is moved; it is kept beside the new one.
+
+    Raises RestoreRefused, BackupDamaged, ConfigurationError.
     """
     if site.settings.database_url is not None and (site.source is None or not site.source.is_ours):
         raise errors.RestoreRefused(
@@ -54,6 +56,8 @@ def in_place(site: Site, until: datetime | None, *, report: Report = silent) -> 
         # While it lives it can still bring everything up to now into the archive; a broken one can't, and needn't.
         with contextlib.suppress(errors.BackupFailed, errors.DatabaseUnavailable):
             restore.archive_up_to_now(site, until)
+        with site.repository.shared():
+            restore.planned(site, until, site.place.state)
         report("Stopping the services", 0, None)
         _stop(site)
     held = _take_home(site)
@@ -62,6 +66,8 @@ def in_place(site: Site, until: datetime | None, *, report: Report = silent) -> 
         with contextlib.suppress(errors.BackupFailed):
             backup_wal.ship(offline)
         _remember_house(offline, until)
+        # The server of an `up` that was killed may still be ending.
+        remains.clear(site.place.data, site.place.state)
         with restore.unpacked(offline, until, site.place.state, report=report) as found:
             if until is None:
                 _take_over_unarchived(offline, found)
@@ -117,10 +123,19 @@ def _take_over_unarchived(site: Site, found: Unpacked) -> None:
         return
     for path in sorted((site.place.data / "pg_wal").glob("*")):
         target = found.wal / f"{path.name}.gz"
-        if (segments.is_segment(path.name) or segments.is_history(path.name)) and not target.exists():
-            with contextlib.suppress(OSError), path.open("rb") as file, gzip.open(target, "wb", 1) as packed:
-                shutil.copyfileobj(file, packed)
-            site.place.own(target)
+        if not (segments.is_segment(path.name) or segments.is_history(path.name)) or target.exists():
+            continue
+        try:
+            content = path.read_bytes()
+        except OSError as exc:
+            # The disk may be the very thing that broke.
+            log.warning("WAL can't be read; what was committed last is lost", file=path.name, reason=exc.strerror)
+            continue
+        try:
+            target.write_bytes(gzip.compress(content, 1))
+        except OSError as exc:
+            raise errors.RestoreRefused(f"WAL can't be written in {found.wal}: {exc.strerror}.") from exc
+        site.place.own(target)
 
 
 def _exchange(site: Site, found: Unpacked) -> Path | None:
@@ -138,10 +153,11 @@ def _exchange(site: Site, found: Unpacked) -> Path | None:
 
 
 def _put_back(site: Site, kept: Path | None) -> None:
+    """The old folder again; without one none, since half a restored one would be started as if it were whole."""
+    shutil.rmtree(site.place.data, ignore_errors=True)
     if kept is not None:
-        shutil.rmtree(site.place.data, ignore_errors=True)
         kept.rename(site.place.data)
-        fsync_folder(site.place.state)
+    fsync_folder(site.place.state)
 
 
 def _recover(site: Site, found: Unpacked, kept: Path | None, held: int, report: Report) -> Replaced:

@@ -140,10 +140,11 @@ def usable(binaries: Binaries, place: Place) -> Binaries:
 
 
 class Memory(msgspec.Struct):
-    """What a server remembers between its runs: the superuser's password and its port."""
+    """What a server remembers between its runs: the superuser's password, its port, and that there are data."""
 
     superuser_password: str
     port: int = 0
+    has_data: bool = False
 
 
 def recall(place: Place) -> Memory:

@@ -154,7 +154,11 @@ def start(
         binaries = places.usable(choose(place.data_major(), candidates), place)
         memory = places.recall(place)
         if not place.data.exists():
+            _refuse_emptiness(place, memory)
             _initialise(place, binaries, memory)
+        if not memory.has_data:
+            memory.has_data = True
+            places.remember(place, memory)
         launch = functools.partial(_launch, place, binaries, memory, durable=durable, archive=archive)
         process = launch()
     except BaseException:
@@ -207,6 +211,15 @@ def _endpoint(place: Place, binaries: Binaries, memory: Memory, secret: str) -> 
         data=place.data,
         archive=place.archive,
     )
+
+
+def _refuse_emptiness(place: Place, memory: Memory) -> None:
+    """Where data were, an empty database would be taken for them, and its backups for newer ones."""
+    if memory.has_data:
+        raise errors.ConfigurationError(
+            f"The data folder {place.data} is gone. `callmeback restore --in-place` brings the database back; to begin "
+            f"with an empty one, remove {place.state / 'server.json'} too."
+        )
 
 
 def _initialise(place: Place, binaries: Binaries, memory: Memory) -> None:

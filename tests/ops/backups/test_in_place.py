@@ -1,5 +1,6 @@
 """The data folder is lost: one command brings everything back, and what is lost is counted in seconds."""
 
+import gzip
 import os
 import shutil
 import signal
@@ -126,3 +127,55 @@ def test_a_home_of_another_key_is_refused(house: House) -> None:
 
     with pytest.raises(errors.ConfigurationError, match=r"sealed with another key: put its backup\.key"):
         house.site()
+
+
+def test_what_cannot_be_restored_stops_nobody(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[object] = []
+    monkeypatch.setattr(restore_in_place, "_stop", stopped.append)
+
+    with pytest.raises(errors.RestoreRefused, match="The oldest backup was finished at"):
+        restore_in_place.in_place(house.site(), house.clock() - timedelta(days=400))
+    assert stopped == []
+
+
+def test_a_data_folder_that_is_gone_is_never_replaced_by_an_empty_one(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by `up`, and not by a restore that is broken off, whose half would pass for the whole."""
+
+    def broken_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    last = write_for(house, 0.3)
+    backup.now(house.site(), "incremental")
+    kill(house)
+    data = house.home / "postgres" / "data"
+    shutil.rmtree(data)
+
+    with pytest.raises(errors.ConfigurationError, match="is gone"):
+        house.start()
+    with monkeypatch.context() as patched:
+        patched.setattr(restore_in_place, "_recover", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            restore_in_place.in_place(house.site(), None)
+    assert not data.exists()
+    restore_in_place.in_place(house.site(), None)
+    house.start()
+    assert last_written(house) == last
+
+
+def test_wal_that_cannot_be_taken_over_for_want_of_room_refuses_the_restore(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    last = write_for(house, 0.3)
+    kill(house)
+    with monkeypatch.context() as patched:
+        patched.setattr(gzip, "compress", full)
+        with pytest.raises(errors.RestoreRefused, match="No space left on device"):
+            restore_in_place.in_place(house.site(), None)
+    house.start()
+
+    assert last_written(house) == last
