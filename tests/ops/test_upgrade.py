@@ -249,13 +249,13 @@ def test_a_copy_that_differs_is_refused_and_nothing_is_changed(house: House, mon
     assert house.sql("SELECT count(*) FROM charts.notes") == [(1000,)]
 
 
-@needs_old
-def test_while_up_runs_it_is_refused(house: House) -> None:
-    house.start()
-    answer = run(house, "upgrade")
-
-    assert answer.returncode == 1
-    assert "already running" in answer.stderr
+def test_while_up_runs_it_is_refused(empty: House) -> None:
+    held = home.lock(empty.home)
+    try:
+        with pytest.raises(errors.AlreadyRunning):
+            upgrade.upgrade(empty.site())
+    finally:
+        os.close(held)
 
 
 def test_what_cannot_be_moved_is_refused(empty: House) -> None:
