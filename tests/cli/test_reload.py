@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.cli.test_up import Installation, installation, is_alive, wait_until
+from tests.cli.test_up import SOURCES, Installation, installation, is_alive, wait_until
 
 from callmeback.cli import reload, up
 from callmeback.pg import home, roles
@@ -105,6 +106,45 @@ def test_migrations_that_fail_leave_everything_as_it_was(installation: Installat
     assert installation.is_ready()
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
+
+
+# Each on tables that the visitors' requests read and write; the second can't be in a transaction and waits for theirs.
+NEW_MIGRATIONS = {
+    "add_a_nickname": "ALTER TABLE users ADD COLUMN nickname text;\nALTER TABLE personas ADD COLUMN nickname text;\n",
+    "index_nicknames": (
+        "-- callmeback: no-transaction\nCREATE INDEX CONCURRENTLY users_nickname_idx ON users (nickname);\n"
+    ),
+}
+
+
+def test_migrations_apply_while_people_use_everything(installation: Installation, tmp_path: Path) -> None:
+    """New code and a new schema in one go: each request is answered by the old code or by the new one."""
+    shutil.copytree(SOURCES / "callmeback", tmp_path / "callmeback", ignore=shutil.ignore_patterns("__pycache__"))
+    migrations = tmp_path / "callmeback" / "sql" / "migrations"
+    installation.up(PYTHONPATH=str(tmp_path))
+    installation.wait_ready()
+    wait_until(lambda: "is ready" in installation.log.read_text(), "it is up")
+    number = len(list(migrations.iterdir()))
+    for step, (name, text) in enumerate(NEW_MIGRATIONS.items(), 1):
+        (migrations / f"{number + step:03}_{name}.sql").write_text(f"-- New here.\n{text}")
+    visitors = Visitors()
+
+    with visitors.come(installation):
+        wait_until(lambda: 200 in visitors.answers and 401 in visitors.answers, "people use it")
+        answer = installation.run("reload")
+        asked = len(visitors.answers)
+        wait_until(lambda: len(visitors.answers) > asked + 10, "the new ones answer")
+
+    assert (answer.returncode, answer.stdout.strip()) == (0, "Reloaded."), installation.log.read_text()
+    assert set(visitors.answers) <= {200, 401, 429}, [found for found in visitors.answers if isinstance(found, str)]
+    applied = f"SELECT name, state FROM schema_migrations WHERE version > {number} ORDER BY version"
+    assert asked_of(installation, applied).splitlines() == [f"{name}|applied" for name in NEW_MIGRATIONS]
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'users_nickname_idx'::regclass"
+    assert asked_of(installation, valid) == "t"
+
+
+def asked_of(installation: Installation, query: str) -> str:
+    return installation.run("psql", "-qtAc", query).stdout.strip()
 
 
 def test_without_an_up_it_says_so(installation: Installation) -> None:

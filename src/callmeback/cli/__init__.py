@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "report": "Balances, volume, personas, margin, vendors' costs, dearest calls.",
     "backup": "Backups: now, list, verify, drill.",
     "restore": "Restore: into a folder, rows, in place, a dump.",
+    "upgrade": "The data to the installed major version of PostgreSQL.",
     "doctor": "What is wrong, and what to do about it.",
     "inspect": "Inside the database: statements, tables, indexes, locks, memory, sessions.",
     "logs": "What the services wrote: followed, filtered.",

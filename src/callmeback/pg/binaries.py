@@ -82,8 +82,16 @@ def choose(data_major: int | None, candidates: list[Binaries] | None = None) -> 
 
     raise errors.ConfigurationError(
         f"The data were written by PostgreSQL {data_major}, and only that version can open them; found here: {there}. "
-        f"Install PostgreSQL {data_major}, or move the data with a dump."
+        f"Install PostgreSQL {data_major}; with it there, `callmeback upgrade` moves the data to a newer version."
     )
+
+
+def given(folder: Path) -> Binaries:
+    """The programs in a folder that an operator names. Raises ConfigurationError when there are none."""
+    if not (folder / "postgres").is_file():
+        raise errors.ConfigurationError(f"There is no PostgreSQL in {folder}: its `postgres` must be in it.")
+
+    return Binaries(folder, _major(folder))
 
 
 @functools.cache

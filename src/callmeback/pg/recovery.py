@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -90,8 +91,10 @@ def forget(place: Place, data: Path) -> None:
 class Side:
     """A server beside the living one, on a restored folder. `stop` shuts it down; so does the end of the process."""
 
-    def __init__(self, place: Place, programs: Path, data: Path, *, durable: bool = False) -> None:
-        """Start it and wait until it has recovered; `durable` where the folder is to be kept.
+    def __init__(
+        self, place: Place, programs: Path, data: Path, *, durable: bool = False, more: Mapping[str, str] | None = None
+    ) -> None:
+        """Start it and wait until it has recovered; `durable` where the folder is to be kept, `more` its own settings.
 
         Call it from the main thread. Raises RestoreRefused when the archive ends before the target, BackupDamaged when
         it doesn't get that far.
@@ -99,7 +102,7 @@ class Side:
         self._data = data
         self._room = Path(tempfile.mkdtemp(prefix="callmeback-side-"))
         place.own(self._room)
-        _write_room(place, self._room, durable)
+        _write_room(place, self._room, durable, more or {})
         with (self._room / "log").open("wb") as output:
             self._process = subprocess.Popen(
                 [programs / "postgres", "-D", data, "-c", f"config_file={self._room}/postgresql.conf"],
@@ -161,8 +164,10 @@ class Side:
         return "\n".join(text.splitlines()[-LOG_TAIL_LINES:])
 
 
-def _write_room(place: Place, room: Path, durable: bool) -> None:
-    settings = SIDE_SETTINGS | {
+def _write_room(place: Place, room: Path, durable: bool, more: Mapping[str, str]) -> None:
+    settings = {
+        **SIDE_SETTINGS,
+        **more,
         "unix_socket_directories": str(room),
         "hba_file": str(room / "hba.conf"),
         "ident_file": str(room / "ident.conf"),

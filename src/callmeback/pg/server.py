@@ -34,6 +34,7 @@ SQL: Final = statements.load("callmeback.pg", "server.sql")
 
 DATABASE: Final = "callmeback"
 SUPERUSER: Final = "postgres"
+STATISTICS: Final = "pg_stat_statements"
 # Crash recovery replays up to max_wal_size and may take far longer than a start; it is bounded all the same.
 START_TIMEOUT_S: Final = 600.0
 SLOW_START_S: Final = 5.0
@@ -153,9 +154,10 @@ def start(
         place = places.find(home)
         binaries = places.usable(choose(place.data_major(), candidates), place)
         memory = places.recall(place)
+        places.refuse_interrupted(place)
         if not place.data.exists():
             _refuse_emptiness(place, memory)
-            _initialise(place, binaries, memory)
+            initialise(place, binaries, memory)
         if not memory.has_data:
             memory.has_data = True
             places.remember(place, memory)
@@ -167,7 +169,7 @@ def start(
     secret = role_secret or homes.generated_secrets(home)["role_secret"]
     server = Server(place, launch, process, _endpoint(place, binaries, memory, secret), lock)
     try:
-        _prepare(server.endpoint, secret, binaries)
+        furnish(server.endpoint.superuser_dsn, secret, binaries)
         homes.write_run(home, **msgspec.to_builtins(server.endpoint, enc_hook=str))
     except BaseException:
         server.stop()
@@ -222,7 +224,7 @@ def _refuse_emptiness(place: Place, memory: Memory) -> None:
         )
 
 
-def _initialise(place: Place, binaries: Binaries, memory: Memory) -> None:
+def initialise(place: Place, binaries: Binaries, memory: Memory) -> None:
     """Make the data folder beside its place and move it there, so that half a one is never taken for a whole."""
     draft = place.state / "data.draft"
     remains.remove_tree(draft)
@@ -308,35 +310,47 @@ def _wait_ready(place: Place, process: Postmaster) -> bool:
     raise errors.ServerFailed(f"PostgreSQL was not ready after {START_TIMEOUT_S:.0f} s:\n{_tail(place)}")
 
 
-def _prepare(endpoint: Endpoint, secret: str, binaries: Binaries) -> None:
-    """What must be there before migrations; cheap when it is."""
-    maintenance = f"{endpoint.superuser_dsn.removesuffix(DATABASE)}postgres"
+def furnish(superuser_dsn: str, secret: str, binaries: Binaries) -> None:
+    """What must be there before migrations; cheap when it is. Raises ServerFailed."""
     try:
-        with _connect(maintenance) as connection:
-            password = roles.password(secret, roles.OWNER).encode()
-            verifier = connection.pgconn.encrypt_password(password, roles.OWNER.encode(), b"scram-sha-256").decode()
-            found = connection.execute(SQL.owner_to_make.text.encode(), {"verifier": verifier}).fetchone()
-            if found is not None:
-                connection.execute(found[0])
-                connection.execute(SQL.watch_itself.text.encode())
-            has_database = connection.execute(SQL.has_database.text.encode()).fetchone()
-            if has_database != (True,):
-                with _connect(f"{endpoint.superuser_dsn.removesuffix(DATABASE)}template1") as template:
-                    template.execute(SQL.close_large_objects.text.encode())
-                connection.execute(SQL.make_database.text.encode())
-                connection.execute(SQL.close_postgres.text.encode())
-                connection.execute(SQL.close_template.text.encode())
-            connection.execute(SQL.checkpoint.text.encode())
-        if has_database != (True,) and binaries.has_library("pg_stat_statements"):
-            with _connect(endpoint.superuser_dsn) as connection:
-                for statement in (SQL.make_monitoring, SQL.open_monitoring, SQL.keep_statistics):
-                    connection.execute(statement.text.encode())
+        if make_database(superuser_dsn, secret) and binaries.has_library(STATISTICS):
+            keep_statistics(superuser_dsn)
     except psycopg.Error as exc:
         raise errors.ServerFailed(f"PostgreSQL runs, but could not be set up ({exc.sqlstate}).") from exc
 
 
-def _connect(dsn: str) -> psycopg.Connection:
-    return psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name="callmeback up")
+def make_database(superuser_dsn: str, secret: str) -> bool:
+    """The owner and the empty database, closed to everybody else; whether the database had to be made."""
+    with _connect(superuser_dsn, "postgres") as connection:
+        password = roles.password(secret, roles.OWNER).encode()
+        verifier = connection.pgconn.encrypt_password(password, roles.OWNER.encode(), b"scram-sha-256").decode()
+        found = connection.execute(SQL.owner_to_make.text.encode(), {"verifier": verifier}).fetchone()
+        if found is not None:
+            connection.execute(found[0])
+            connection.execute(SQL.watch_itself.text.encode())
+        is_there = connection.execute(SQL.has_database.text.encode()).fetchone() == (True,)
+        if not is_there:
+            with _connect(superuser_dsn, "template1") as template:
+                template.execute(SQL.close_large_objects.text.encode())
+            connection.execute(SQL.make_database.text.encode())
+            connection.execute(SQL.close_postgres.text.encode())
+            connection.execute(SQL.close_template.text.encode())
+        connection.execute(SQL.checkpoint.text.encode())
+
+    return not is_there
+
+
+def keep_statistics(superuser_dsn: str) -> None:
+    """The statistics of statements, if they aren't there."""
+    with _connect(superuser_dsn, DATABASE) as connection:
+        for statement in (SQL.make_monitoring, SQL.open_monitoring, SQL.keep_statistics):
+            connection.execute(statement.text.encode())
+
+
+def _connect(dsn: str, database: str) -> psycopg.Connection:
+    return psycopg.connect(
+        dsn, dbname=database, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name="callmeback up"
+    )
 
 
 def _end(process: Postmaster) -> None:
