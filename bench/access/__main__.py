@@ -32,8 +32,8 @@ from callmeback.pg.server import DATABASE
 CALLS: Final = 10_000_000
 SMALLEST: Final = 100_000
 STEP: Final = 10
-# Without an argument the largest size is cut to what is loaded by then, reckoned from the size before it: a history that
-# fits no longer into memory takes longer for each call.
+# Without an argument the largest is cut to what is loaded by then, reckoned from the size before it. A history that
+# no longer fits into memory takes longer for each call.
 LOADED_BY_S: Final = 570.0
 SLOWER: Final = 1.3
 ROUND_CALLS: Final = 1_000_000
@@ -147,7 +147,7 @@ def size_mb(dsn: str) -> float:
         row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
     assert row is not None
 
-    return round(row[0] / 1e6)
+    return float(round(row[0] / 1e6))
 
 
 def ask(dsn: str, secret: str, scale: Scale, every: list[Question]) -> Answers:
