@@ -210,6 +210,7 @@ def house(home: Path) -> Iterator[tuple[Process, str]]:
     environ = {
         **os.environ,
         "CALLMEBACK_HOME": str(home),
+        "CALLMEBACK_BACKUP_SCHEDULE": "no",
         "CALLMEBACK_PORT": str(port),
         "CALLMEBACK_JWT_SECRET": SECRET,
         "CALLMEBACK_ROLE_SECRET": ROLE_SECRET,

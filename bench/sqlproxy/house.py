@@ -169,7 +169,12 @@ def command(*words: str) -> list[str]:
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    environ = {**os.environ, "CALLMEBACK_HOME": str(home), "PYTHONPATH": str(ROOT / "src")}
+    environ = {
+        **os.environ,
+        "CALLMEBACK_HOME": str(home),
+        "CALLMEBACK_BACKUP_SCHEDULE": "no",
+        "PYTHONPATH": str(ROOT / "src"),
+    }
     environ.pop("DATABASE_URL", None)
     return {**environ, **more}
 

@@ -2,14 +2,21 @@
 
 import http.client
 import json
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from tests.cli.test_up import Installation, installation, is_alive, wait_until
+
+from callmeback.cli import reload, up
+from callmeback.pg import home, roles
+from callmeback.settings import Settings
 
 __all__ = ["installation"]
 
@@ -105,3 +112,38 @@ def test_without_an_up_it_says_so(installation: Installation) -> None:
 
     assert answer.returncode == 1
     assert "No `callmeback up` is running" in answer.stderr
+
+
+def test_a_wish_during_a_reload_waits_for_one_of_its_own(tmp_path: Path) -> None:
+    held = home.lock(tmp_path)
+    home.write_run(tmp_path, pid=os.getpid(), reloads=4, is_reloading=True)
+    threads = []
+
+    def go_on(*_: object) -> None:
+        home.write_run(tmp_path, reloads=5, reload_failed=[])
+        threads.append(threading.Timer(0.5, home.write_run, (tmp_path,), {"reloads": 6, "reload_failed": ["serve"]}))
+        threads[0].start()
+
+    before = signal.signal(up.RELOAD, go_on)
+    try:
+        answer = CliRunner().invoke(reload.command, env={"CALLMEBACK_HOME": str(tmp_path)})
+    finally:
+        signal.signal(up.RELOAD, before)
+        threads[0].join()
+        os.close(held)
+
+    # What the first one said is not what became of the second.
+    assert "Not replaced: serve." in str(answer.exception)
+
+
+def test_the_note_of_a_killed_up_is_gone_before_anybody_believes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(roles, "ensure", nothing)
+    home.write_run(tmp_path, pid=1, url="http://127.0.0.1:1")
+
+    with up.database(Settings(home=tmp_path, database_url="postgresql://db/x", role_secret="r" * 32)):
+        assert home.read_run(tmp_path) == {}

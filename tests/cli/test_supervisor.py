@@ -228,3 +228,35 @@ async def test_what_was_replaced_may_finish_and_is_stopped_with_the_rest(
 
     await supervisor.stop()
     assert words(notes) == ["busy began"] * 2 + ["busy ended"] * 2
+
+
+async def test_a_stop_in_the_middle_of_a_replacement_still_ends_all_in_order(
+    started: Callable[..., Supervisor], notes: Path
+) -> None:
+    """As `up` does it: who wished for the replacement is cancelled, then all is stopped."""
+    supervisor = started(service("one", notes), service("two", notes))
+    await until(lambda: len(words(notes)) == 2)
+    rolling = asyncio.create_task(supervisor.roll())
+    await until(lambda: len(words(notes)) == 3)
+
+    rolling.cancel()
+    await supervisor.stop()
+
+    assert words(notes)[3:] == ["one ended", "one ended", "two ended"]
+
+
+async def test_a_service_that_dies_while_it_is_replaced_is_followed_by_its_successor(
+    started: Callable[..., Supervisor], notes: Path
+) -> None:
+    slow = SPEAKING.replace("import socket", "import socket; time.sleep(0.5)")
+    supervisor = started(service("one", notes, script=slow))
+    await until(lambda: len(words(notes)) == 1)
+    await asyncio.sleep(0.7)
+    first = int(notes.read_text().split()[-1])
+    rolling = asyncio.create_task(supervisor.roll())
+    await until(lambda: len(words(notes)) == 2)
+    os.kill(first, signal.SIGKILL)
+
+    assert await rolling == []
+    await supervisor.stop()
+    assert words(notes) == ["one began", "one began", "one ended"]

@@ -18,7 +18,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from psycopg.conninfo import make_conninfo
@@ -30,6 +30,7 @@ MAJOR: Final = 15
 NODES: Final = ("one", "two", "three")
 PATIENCE_S: Final = 90.0
 SECRET: Final = "only-of-this-test"
+Victims = Literal["both", "postgres", "patroni"]
 CLUSTER_SETTINGS: Final = {
     "ttl": 20,
     "loop_wait": 2,
@@ -142,14 +143,19 @@ class Cluster:
         members = self.members()
         return next(node for node in self.nodes if members.get(node.name, {}).get("role") == role)
 
-    def kill(self, node: Node, *, whole: bool) -> None:
-        """kill -9 of the node's PostgreSQL and, `whole`, of its Patroni first, as if the machine were gone."""
+    def kill(self, node: Node, victims: Victims) -> None:
+        """kill -9 of the node's Patroni, of its PostgreSQL, or of both as if the machine were gone."""
         assert node.process is not None
-        postmaster = int((node.data / "postmaster.pid").read_text().split()[0])
-        if whole:
+        postmaster = self.postmaster(node)
+        if victims != "postgres":
             node.process.kill()
             node.process.wait()
-        os.kill(postmaster, signal.SIGKILL)
+        if victims != "patroni":
+            os.kill(postmaster, signal.SIGKILL)
+
+    def postmaster(self, node: Node) -> int:
+        """The process of the node's PostgreSQL."""
+        return int((node.data / "postmaster.pid").read_text().split()[0])
 
     def switch_over(self) -> None:
         """A planned change of the leader."""

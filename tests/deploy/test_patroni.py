@@ -6,6 +6,7 @@ Each gap takes up to the twenty seconds of Patroni's `ttl`, so this runs with `m
 import asyncio
 import http.client
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ import psycopg
 import pytest
 from tests.deploy import failover_writers, patroni_cluster
 from tests.deploy.failover_writers import Caller, Diary, Person, Planner, Worker
-from tests.deploy.patroni_cluster import Cluster, free_port, wait_until
+from tests.deploy.patroni_cluster import Cluster, Victims, free_port, wait_until
 from tests.money import proofs
 
 from callmeback.pg import migrate, roles
@@ -31,6 +32,7 @@ SOURCES: Final = Path(__file__).parents[2] / "src"
 ROLE_SECRET: Final = "r" * 40
 LACKS: Final = patroni_cluster.missing()
 WRITES_BETWEEN: Final = 100
+ALONE_S: Final = 5.0
 ASK_EVERY_S: Final = 0.05
 
 
@@ -202,15 +204,21 @@ def say(request: pytest.FixtureRequest) -> Any:
     return lambda text: reporter.write_line(f"\n{text}")
 
 
-def kill_and_mend(cluster: Cluster, diary: Diary, say: Any, *, whole: bool) -> None:
+def kill_and_mend(cluster: Cluster, diary: Diary, say: Any, victims: Victims) -> None:
     wait_for_writes(diary)
-    victim, begun = cluster.role("leader"), time.monotonic()
-    cluster.kill(victim, whole=whole)
-    wait_until(lambda: cluster.members().get(victim.name, {}).get("role") != "leader" and leads(cluster), "one leads")
+    node, begun = cluster.role("leader"), time.monotonic()
+    cluster.kill(node, victims)
+    wait_until(lambda: cluster.members().get(node.name, {}).get("role") != "leader" and leads(cluster), "one leads")
+    if victims == "patroni":
+        # The old primary lives on without anybody to stop it: what it acknowledges from here on would be lost.
+        time.sleep(ALONE_S)
+        # As the watchdog, or an operator: a Patroni that finds it alive lets the commits that wait for a standby go.
+        os.kill(cluster.postmaster(node), signal.SIGKILL)
+        cluster.launch(node)
     wait_for_writes(diary)
-    say(f"kill -9 of {'the primary and its Patroni' if whole else 'the primary'}: gap {diary.gap(begun):.1f} s")
-    if whole:
-        cluster.launch(victim)
+    say(f"kill -9 of the primary ({victims} of Patroni and PostgreSQL): gap {diary.gap(begun):.1f} s")
+    if victims == "both":
+        cluster.launch(node)
     cluster.wait_healthy()
 
 
@@ -221,7 +229,7 @@ def leads(cluster: Cluster) -> bool:
 def test_five_killed_primaries_lose_nothing(cluster: Cluster, people: list[Person], tmp_path: Path, say: Any):
     with visited(cluster, tmp_path) as visitor, written(cluster, people, "killed") as diary:
         for _ in range(5):
-            kill_and_mend(cluster, diary, say, whole=True)
+            kill_and_mend(cluster, diary, say, "both")
     say(f"acknowledged: {len(diary.calls)} calls, {len(diary.causes)} movements, {len(diary.schedules)} schedules")
     say(f"answers of the API: {dict(visitor.answers)}")
 
@@ -232,7 +240,12 @@ def test_five_killed_primaries_lose_nothing(cluster: Cluster, people: list[Perso
 
 def test_a_primary_that_dies_beside_its_patroni_loses_nothing(cluster: Cluster, people: list[Person], say: Any):
     with written(cluster, people, "died") as diary:
-        kill_and_mend(cluster, diary, say, whole=False)
+        kill_and_mend(cluster, diary, say, "postgres")
+
+
+def test_a_primary_that_lost_its_patroni_acknowledges_nothing(cluster: Cluster, people: list[Person], say: Any):
+    with written(cluster, people, "alone") as diary:
+        kill_and_mend(cluster, diary, say, "patroni")
 
 
 def test_a_planned_switchover_loses_nothing(cluster: Cluster, people: list[Person], tmp_path: Path, say: Any):

@@ -1,9 +1,12 @@
 """What a change of the clocks does to a rule."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from callmeback.domain import agenda
+import pytest
+
+from callmeback.domain import agenda, recurrence
 
 WINTER = datetime(2026, 11, 26, tzinfo=UTC)
 MONDAY = datetime(2026, 1, 5, 7)
@@ -48,3 +51,23 @@ def test_c06_a_rule_that_ends_before_a_change_says_that_nothing_follows():
 
     assert (forward.last_before is not None, forward.first_after) == (True, None)
     assert (back.last_before, back.first_after) == (None, None)
+
+
+def test_what_rings_every_five_minutes_is_not_walked_through_for_a_month(monkeypatch: pytest.MonkeyPatch):
+    """8,928 times lie in the month before a change; the process that looks carries live voice."""
+    asked = []
+
+    def counted(*given: Any) -> datetime | None:
+        asked.append(given)
+        return known(*given)
+
+    known = recurrence.next_after
+    monkeypatch.setattr(recurrence, "next_after", counted)
+    rule = f"FREQ=HOURLY;BYMINUTE={','.join(map(str, range(0, 60, 5)))}"
+    forward, back = changes(rule, MONDAY, "Europe/Paris")
+
+    assert forward.last_before is not None and back.last_before is not None
+    assert (forward.last_before.isoformat(), back.last_before.isoformat()) == (
+        "2027-03-28T01:55:00+01:00", "2027-10-31T02:55:00+02:00",
+    )  # fmt: skip
+    assert len(asked) < 100

@@ -1,6 +1,7 @@
 """When rules ring: RFC 5545's own examples, both clock changes, odd zones, and rules that never do."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -317,3 +318,29 @@ def test_a_rule_of_ten_years_ago_costs_no_more_than_one_of_today():
         first = next(periods)[0]
 
         assert abs(first - after.toordinal()) <= 31
+
+
+def test_what_rings_often_is_expanded_no_further_than_somebody_looks(monkeypatch: pytest.MonkeyPatch):
+    """A year of calls every five minutes has 105,120 of them; the process that looks carries live voice."""
+    made: list[datetime] = []
+
+    class Counted(datetime):
+        @classmethod
+        def combine(cls, *parts: Any) -> datetime:  # type: ignore[override]  # it counts what is made
+            made.append(datetime.combine(*parts))
+            return made[-1]
+
+    monkeypatch.setattr(recurrence, "datetime", Counted)
+    often = f"BYHOUR={','.join(map(str, range(24)))};BYMINUTE={','.join(map(str, range(0, 60, 5)))}"
+    every_day = "BYDAY=MO,TU,WE,TH,FR,SA,SU"
+    after = datetime(2026, 11, 26, 17, 2, tzinfo=UTC)
+    for freq in ("YEARLY", "MONTHLY", "WEEKLY", "DAILY"):
+        rule = f"FREQ={freq};{every_day};{often}"
+
+        assert recurrence.next_after(rule, datetime(2016, 1, 1), zone(NEW_YORK), after) == after.replace(minute=5)
+    last = recurrence.next_after(
+        f"FREQ=YEARLY;{every_day};{often};BYSETPOS=-1", datetime(2016, 1, 1), zone("UTC"), after
+    )
+
+    assert last == datetime(2026, 12, 31, 23, 55, tzinfo=UTC)
+    assert len(made) < 5 * 2 * 24 * 12

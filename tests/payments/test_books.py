@@ -314,3 +314,18 @@ async def test_the_worker_closes_and_publishes_the_day_that_ended(till: Till, wo
     is_early = datetime.now(UTC).time() < time(0, 6)
     assert (closed, again) == ((0, 0) if is_early and not closed else (1, 1))
     assert list(books.published(tmp_path)) == ([day] if closed else [])
+
+
+@pytest.mark.anyio
+async def test_days_that_nobody_closed_are_closed_before_the_next_one(till: Till, worker: Database, tmp_path: Path):
+    """The worker stood still for two days, and had died before it published the last one that it sealed."""
+    till.bought()
+    day = yesterday(till)
+    before = day - timedelta(days=3)
+    till.books.execute("SELECT seal_day(%s, 'worker'), seal_day(%s, 'worker')", (before, before))
+    till.books.execute("SELECT seal_day(%s, 'worker')", (before,))
+    closed = await books.close_yesterday(worker, tmp_path, "worker", asyncio.sleep)
+
+    assert list(books.published(tmp_path)) == [before + timedelta(days=number) for number in range(closed)]
+    # In its first five minutes a day still leaves the one before open.
+    assert closed == (3 if datetime.now(UTC).time() < time(0, 6) and closed < 4 else 4)

@@ -181,6 +181,52 @@ def test_what_nobody_comes_back_for_is_let_go(till: Till):
     assert finish(till, 0) == "released"
 
 
+@pytest.mark.parametrize("told_by", ["the card", "the vendor"])
+def test_m16_money_that_was_set_aside_after_it_was_given_up_is_let_go(till: Till, told_by: str):
+    """The card's answer may take longer than the worker waits; then nobody's call comes of it."""
+    ready(till)
+    till.row(BEGIN, USER, "auth_1", None)
+    till.books.execute("UPDATE payment_authorizations SET retry_at = now()")
+    till.row("SELECT id FROM claim_authorizations(5, '30 seconds')")
+    finish(till, 0)
+    if told_by == "the card":
+        noted = till.row("SELECT note_authorization(%s, 'auth_1', 'pi_auth_1', true) AS noted", USER)["noted"]
+        assert noted is False
+    else:
+        facts = {
+            "kind": "intent", "id": "pi_auth_1", "purpose": "call", "reference": "auth_1", "user_id": USER,
+            "currency": "usd", "amount_cents": 600, "received_cents": 0, "status": "requires_capture",
+        }  # fmt: skip
+        told = Event(id="evt_1", type="payment_intent.amount_capturable_updated", facts=facts)
+        assert till.apply(told) == ("applied", "let_go_after_all")
+    due = till.row("SELECT id, state, payment_intent_id FROM claim_authorizations(5, '30 seconds')")
+
+    assert due == {"id": "auth_1", "state": "releasing", "payment_intent_id": "pi_auth_1"}
+    assert finish(till, 0) == "released"
+    assert till.account() == (0, 0, 0)
+    till.proved()
+
+
+def test_m16_word_of_money_that_was_set_aside_disturbs_no_call_and_no_capture(till: Till):
+    ready(till)
+    set_aside(till)
+    facts = {
+        "kind": "intent", "id": "pi_auth_1", "purpose": "call", "reference": "auth_1", "user_id": USER,
+        "currency": "usd", "amount_cents": 600, "received_cents": 0, "status": "requires_capture",
+    }  # fmt: skip
+    kind = "payment_intent.amount_capturable_updated"
+    answers = [till.apply(Event(id="evt_1", type=kind, facts=facts))]
+    start(till)
+    answers.append(till.apply(Event(id="evt_2", type=kind, facts=facts)))
+    talk(till, 61)
+    finish(till, 120)
+    answers.append(till.apply(Event(id="evt_3", type=kind, facts=facts)))
+
+    assert answers == [("ignored", "nothing_to_settle")] * 3
+    assert state(till)["state"] == "captured"
+    till.proved()
+
+
 def test_m05_a_dispute_while_the_call_goes_on_takes_what_is_left_and_owes_the_rest(till: Till):
     """The hold stands; what it releases pays the debt first."""
     purchase = till.bought()

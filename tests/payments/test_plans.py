@@ -20,7 +20,7 @@ def test_m07_a_period_brings_its_credits_once(till: Till):
 
     assert answers == [("applied", "period_paid")] * 2 + [("ignored", "already_paid")]
     assert second == ("refused", "period_paid_twice")
-    assert till.ledger() == [(f"period:sub_{plan}:{int(NOON.timestamp())}", 100)]
+    assert till.ledger() == [(f"period:sub_{plan}:{int(NOON.timestamp())}:basic", 100)]
     assert till.tier() == ("basic", "active")
     till.proved()
 

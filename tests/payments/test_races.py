@@ -4,6 +4,7 @@ import itertools
 import json
 import random
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -205,4 +206,40 @@ def test_one_call_is_paid_by_one_authorization_however_many_ask(till: Till, data
     assert till.row("SELECT count(*) AS n FROM open_calls")["n"] == 1
     assert till.row("SELECT count(*) AS n FROM payment_authorizations")["n"] == 1
     assert till.account() == (0, 10, 0)
+    till.proved()
+
+
+def test_taking_the_money_of_a_call_waits_for_its_late_usage_and_is_not_waited_for(till: Till, database_url: str):
+    """Both touch the call and the account: in one order, or the server would end one of them."""
+    till.books.execute("SELECT set_tier(%s, 'basic')", (USER,))
+    till.books.execute("INSERT INTO user_preferences (user_id, pay_as_you_go) VALUES (%s, true)", (USER,))
+    till.books.execute("SELECT note_customer(%s, 'cus_1')", (USER,))
+    till.books.execute("SELECT begin_authorization(%s, 'auth_1', 'brad')", (USER,))
+    till.books.execute("SELECT note_authorization(%s, 'auth_1', 'pi_1', true)", (USER,))
+    till.books.execute(
+        "SELECT start_paid_call('auth_1', 'call_1', %s, 'brad', %s, %s, %s)",
+        (USER, PHONE, CARD, datetime.now(UTC).date()),
+    )
+    till.books.execute("SELECT advance_call(%s, 'call_1', 'in_progress', 'CA1')", (USER,))
+    till.hang_up(seconds=61)
+    states: list[str] = []
+
+    def take() -> None:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            row = connection.execute("SELECT end_authorization(%s, 'auth_1', 120, now())", (USER,)).fetchone()
+            assert row is not None
+            states.append(row[0])
+
+    with psycopg.connect(database_url) as late:
+        # As finish_call does when it is told more of a call that has ended.
+        late.execute("SELECT FROM calls WHERE user_id = %s AND id = 'call_1' FOR NO KEY UPDATE", (USER,))
+        taking = threading.Thread(target=take)
+        taking.start()
+        waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        while till.books.execute(waiting).fetchone() is None:
+            time.sleep(0.01)
+        late.execute("UPDATE user_credits SET updated_at = now() WHERE user_id = %s", (USER,))
+    taking.join()
+
+    assert states == ["captured"]
     till.proved()

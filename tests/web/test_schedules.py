@@ -380,7 +380,7 @@ async def test_a_schedule_ends_after_so_many_calls(ann: Person):
     skipped = (await ann.client.post(f"/api/schedules/{made['id']}/skip")).json()
     last = (await ann.client.post(f"/api/schedules/{made['id']}/skip")).json()
 
-    assert [made["ends_after"], skipped["ends_after"], last["ends_after"]] == [1, 0, 0]
+    assert [made["ends_after"], skipped["ends_after"], last["ends_after"]] == [2, 1, 0]
     assert (last["status"], last["at"]) == ("ended", None)
 
 

@@ -46,6 +46,7 @@ def work(folder: Path, dsn: str, secret: str, days: int, until: Callable[[], boo
     environ = {
         "PATH": os.environ["PATH"],
         "CALLMEBACK_HOME": str(folder),
+        "CALLMEBACK_BACKUP_SCHEDULE": "no",
         "DATABASE_URL": dsn,
         "CALLMEBACK_ROLE_SECRET": secret,
         "CALLMEBACK_PORT": "9",

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.worker.plans import SETTINGS, Plans, now
+from tests.worker.plans import SETTINGS, Plans, ago, now
 
 from callmeback import errors
 from callmeback.domain import due
@@ -87,6 +87,25 @@ async def test_what_is_due_is_rung_and_what_repeats_goes_on(plans: Plans, worker
     assert {plans.state(call)[0] for call in calls} == {"executed"}
     assert plans.value("SELECT count(*) FROM calls") == 26
     assert plans.value("SELECT min(executed_at - scheduled_time) >= interval '0' FROM scheduled_calls")
+
+
+async def test_somebody_whose_zone_is_gone_keeps_nobody_else_from_being_called(plans: Plans, worker: Database) -> None:
+    """New data of zones may leave a name out: it is read as UTC, for the day, quiet hours and texts."""
+    lost, ann = plans.person(), plans.person()
+    quiet = {"retries_max": 1, "quiet_from": "22:00", "quiet_until": "22:01"}
+    busy = plans.call(lost, ago(seconds=9), **quiet)
+    plans.books.execute("UPDATE users SET timezone = 'Mars/Olympus' WHERE id = %s", (lost,))
+    call = plans.call(ann)
+    reminded = plans.call(lost, now() + timedelta(minutes=30), reminder_minutes=29)
+    plans.books.execute("UPDATE scheduled_calls SET remind_at = now() WHERE id = %s", (reminded,))
+    texts = Texts()
+    await run(worker, lambda: plans.state(call)[0] == "executed" and len(texts.sent) == 1, texts)
+    plans.finish(busy, "busy")
+    plans.finish(call, "no_answer")
+    await run(worker, lambda: plans.state(call)[1] == "no_answer")
+
+    assert plans.state(busy) == ("executed", "busy")
+    assert plans.value("SELECT count(*) FROM scheduled_calls WHERE retry_of = %s", busy) == 1
 
 
 async def test_one_that_cannot_be_begun_keeps_none_of_the_others_from_it(

@@ -118,6 +118,7 @@ class Process:
                 env={
                     "PATH": os.environ["PATH"],
                     "CALLMEBACK_HOME": str(folder),
+                    "CALLMEBACK_BACKUP_SCHEDULE": "no",
                     "DATABASE_URL": database_url,
                     "CALLMEBACK_ROLE_SECRET": role_secret,
                     "CALLMEBACK_PORT": "9",

@@ -26,10 +26,11 @@ def command() -> None:
     running = home.read_run(settings.home)
     if not home.is_locked(settings.home) or "pid" not in running:
         raise errors.ConfigurationError(f"No `callmeback up` is running on {settings.home}.")
-    before = running.get("reloads", 0)
+    # One that runs may have begun with the code before the update, so it doesn't count.
+    wanted = running.get("reloads", 0) + (2 if running.get("is_reloading") else 1)
     os.kill(int(running["pid"]), RELOAD)
     deadline = time.monotonic() + PATIENCE_S
-    while (now := home.read_run(settings.home)).get("reloads", before) == before:
+    while (now := home.read_run(settings.home)).get("reloads", 0) < wanted:
         if time.monotonic() > deadline or not home.is_locked(settings.home):
             raise errors.ServerFailed("`callmeback up` did not finish the reload; its log says why.")
         time.sleep(POLL_S)

@@ -171,7 +171,8 @@ class Supervisor:
                 wait.cancel()
         leaving, staying = (process, successor) if is_ready else (successor, process)
         if not is_ready:
-            log.error("a successor did not start, the service stays as it was", service=service.name)
+            if not stop.is_set():
+                log.error("a successor did not start, the service stays as it was", service=service.name)
         else:
             with contextlib.suppress(ProcessLookupError):
                 leaving.send_signal(service.retire)
@@ -179,7 +180,10 @@ class Supervisor:
         task = asyncio.create_task(self._outlive(service, leaving, stop, within_s))
         self._retired[service.name].add(task)
         task.add_done_callback(self._retired[service.name].discard)
-        self._wishes[service.name].set_result(is_ready)
+        wish = self._wishes[service.name]
+        # Who wished may be gone: a stop in the middle cancels it.
+        if not wish.done():
+            wish.set_result(is_ready)
 
         return staying
 

@@ -59,14 +59,6 @@ def command() -> None:
             kept = services(settings, web.fileno(), proxy.fileno())
             migrate.apply(dsn)
             asyncio.run(grant_keys(settings, running))
-            home.write_run(
-                settings.home,
-                url=settings.base_url,
-                proxy_url=f"http://{settings.host}:{settings.proxy_port}",
-                pid=os.getpid(),
-                services=[service.name for service in kept],
-                reloads=0,
-            )
             try:
                 asyncio.run(supervise(settings, running, kept))
             finally:
@@ -84,6 +76,8 @@ def database(settings: Settings) -> Iterator[tuple[str, server.Server | None]]:
     else:
         held = home.lock(settings.home)
         try:
+            # Of an `up` that was killed: its process number may be anybody's by now.
+            home.forget_run(settings.home)
             try:
                 asyncio.run(roles.ensure(settings.database_url, settings.role_secret))
             except errors.Forbidden as exc:
@@ -144,6 +138,16 @@ async def supervise(settings: Settings, running: server.Server | None, kept: Seq
         asyncio.get_running_loop().add_signal_handler(number, stop)
     wished = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(RELOAD, wished.set)
+    # Only now: who reads the number may send a signal that would have ended us before.
+    home.write_run(
+        settings.home,
+        url=settings.base_url,
+        proxy_url=f"http://{settings.host}:{settings.proxy_port}",
+        pid=os.getpid(),
+        services=[service.name for service in kept],
+        reloads=0,
+        is_reloading=False,
+    )
     supervisor.start()
     watchers = [
         asyncio.create_task(supervisor.failed()),
@@ -173,11 +177,12 @@ async def reload(settings: Settings, supervisor: Supervisor, wished: asyncio.Eve
     while True:
         await wished.wait()
         wished.clear()
+        home.write_run(settings.home, is_reloading=True)
         failed = [] if await migrates(settings) else ["migrations"]
         if not failed:
             failed = await supervisor.roll()
         reloads += 1
-        home.write_run(settings.home, reloads=reloads, reload_failed=failed)
+        home.write_run(settings.home, reloads=reloads, reload_failed=failed, is_reloading=False)
         log.info("reloaded", failed=failed)
 
 

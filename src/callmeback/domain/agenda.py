@@ -129,10 +129,16 @@ def _first_from(rule: str, local_start: datetime, zone: ZoneInfo, instant: datet
 
 def _last_before(rule: str, local_start: datetime, zone: ZoneInfo, instant: datetime) -> datetime | None:
     """The latest time within a month before; a rule that rings more seldom has none that tells anything."""
-    at = recurrence.next_after(rule, local_start, zone, instant - timedelta(days=31))
     last = None
-    while at is not None and at < instant:
-        last = at
-        at = recurrence.next_after(rule, local_start, zone, at)
+    # By halves: a rule may ring 8,928 times in that month.
+    early, late = instant - timedelta(days=31), instant
+    while late - early > timedelta(seconds=1):
+        at = recurrence.next_after(rule, local_start, zone, early if last is None else early + (late - early) / 2)
+        if at is not None and at < instant:
+            early = last = at
+        elif last is None:
+            break
+        else:
+            late = early + (late - early) / 2
 
     return None if last is None else last.astimezone(zone)

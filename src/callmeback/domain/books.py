@@ -159,6 +159,13 @@ async def sealed_day(tx: Session, day: date) -> Seal:
     return await tx.one(SQL.sealed_day, Seal, day=day)
 
 
+async def newest_sealed_day(tx: Session) -> date | None:
+    """The day up to which the books are closed; None before the first."""
+    found: date | None = await tx.value(SQL.newest_sealed_day)
+
+    return found
+
+
 async def sealed_days(tx: Session) -> list[SealedDay]:
     """Every closed day, its hash computed anew."""
     return await tx.all(SQL.sealed_days, SealedDay)

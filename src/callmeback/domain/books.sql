@@ -20,6 +20,11 @@ FROM sealed_days AS s
 INNER JOIN check_sealed_days() AS c ON s.day = c.day
 ORDER BY s.day;
 
+-- name: newest_sealed_day
+-- The day up to which the books are closed; NULL before the first.
+SELECT max(s.day)
+FROM sealed_days AS s;
+
 -- name: sealed_day
 -- One closed day as it was sealed.
 -- returns: Seal

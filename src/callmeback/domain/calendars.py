@@ -4,6 +4,7 @@ Read by people's pages, and by calendar programs under a secret link of which th
 names personas and times, and nothing else that is personal.
 """
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -103,6 +104,8 @@ async def coming(tx: Session, user_id: str, until: datetime | None = None) -> li
     }
     found = [_of_row(call) for call in calls if call.schedule_id is None or call.scheduled_time <= last]
     for schedule in schedules:
+        # The process carries live voice too, and a person may have fifty of these.
+        await asyncio.sleep(0)
         found += [_of_rule(schedule, at) for at in _beyond(schedule, now, last) if (schedule.id, at) not in skipped]
 
     return sorted(found, key=lambda one: (one.at, one.uid))

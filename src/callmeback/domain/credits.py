@@ -4,10 +4,10 @@ import math
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import msgspec
 
+from callmeback.domain import zones
 from callmeback.pg import statements
 from callmeback.pg.pool import Session
 
@@ -57,14 +57,14 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
 
 def local_day(timezone: str, at: datetime | None = None) -> date:
     """The person's day now, or at another moment."""
-    return (at or datetime.now(UTC)).astimezone(ZoneInfo(timezone)).date()
+    return (at or datetime.now(UTC)).astimezone(zones.zone_or_utc(timezone)).date()
 
 
 def seconds_to_midnight(timezone: str, at: datetime | None = None) -> int:
     """Whole seconds until the person's next day begins, at least one; a day may have 23 hours, or 25."""
     now = at or datetime.now(UTC)
     tomorrow = local_day(timezone, now) + timedelta(days=1)
-    midnight = datetime.combine(tomorrow, time(), ZoneInfo(timezone)).astimezone(UTC)
+    midnight = datetime.combine(tomorrow, time(), zones.zone_or_utc(timezone)).astimezone(UTC)
 
     return max(1, math.ceil((midnight - now).total_seconds()))
 

@@ -170,7 +170,7 @@ def retry_at(ended: Ended) -> datetime | None:
         return None
     at = ended.settled_at + timedelta(minutes=ended.retry_after_minutes) + random.random() * RETRY_JITTER
     if ended.quiet_from is not None and ended.quiet_until is not None:
-        at = after_quiet_hours(at, ended.quiet_from, ended.quiet_until, zones.zone(ended.timezone).info)
+        at = after_quiet_hours(at, ended.quiet_from, ended.quiet_until, zones.zone_or_utc(ended.timezone))
 
     return at if at <= ended.promised_at + timedelta(minutes=ended.retry_within_minutes) else None
 
@@ -245,7 +245,7 @@ async def claim_reminders(tx: Session, most: int) -> list[Reminder]:
 
 def reminder_text(reminder: Reminder) -> str:
     """What the text says: who calls, and when by the person's clock."""
-    local = reminder.scheduled_time.astimezone(zones.zone(reminder.timezone).info)
+    local = reminder.scheduled_time.astimezone(zones.zone_or_utc(reminder.timezone))
     name = reminder.persona_name[:PERSONA_NAME_LENGTH_MAX]
 
     return f"{name} will call you at {local:%H:%M}."

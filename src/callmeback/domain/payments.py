@@ -136,9 +136,13 @@ async def begin_purchase(tx: Session, user_id: str, purchase_id: str, order: Pac
     )
 
 
-async def note_checkout(tx: Session, user_id: str, purchase_id: str, session_id: str, url: str) -> None:
-    """Keep the provider's page for a purchase."""
-    await tx.run(SQL.note_checkout, user_id=user_id, purchase_id=purchase_id, session_id=session_id, url=url)
+async def note_checkout(tx: Session, user_id: str, purchase_id: str, session_id: str, url: str) -> bool:
+    """Keep the provider's page for a purchase; False where it was given up meanwhile."""
+    found: bool = await tx.value(
+        SQL.note_checkout, user_id=user_id, purchase_id=purchase_id, session_id=session_id, url=url
+    )
+
+    return found
 
 
 async def fail_purchase(tx: Session, user_id: str, purchase_id: str) -> None:

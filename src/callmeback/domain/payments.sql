@@ -41,7 +41,7 @@ SELECT
 FROM begin_purchase(%(user_id)s, %(purchase_id)s, %(sku)s, %(coupon)s) AS b;
 
 -- name: note_checkout
--- Keep the provider's page for a purchase.
+-- Keep the provider's page for a purchase; false where it was given up meanwhile.
 SELECT note_checkout(%(user_id)s, %(purchase_id)s, %(session_id)s, %(url)s);
 
 -- name: fail_purchase
@@ -155,10 +155,10 @@ ORDER BY payment_intent
 LIMIT %(limit)s;
 
 -- name: newest_event
--- When the newest event that we have was made.
+-- When the newest event of the provider's own that we have was made; what we looked up ourselves is none.
 SELECT max(e.created_at)
 FROM payment_events AS e
-WHERE e.received_at > now() - interval '3 days';
+WHERE e.received_at > now() - interval '3 days' AND starts_with(e.id, 'evt_');
 
 -- name: end_grace
 -- Put accounts whose time of grace is over on the free tier; answers how many.

@@ -112,6 +112,7 @@ async def change(
     Raises what `create` does, NotFound, and NotWaiting for what was placed, missed, canceled or has ended.
     """
     await tx.run(SQL.lock_schedule, user_id=user_id, id=schedule_id)
+    await tx.run(SQL.lock_waiting, user_id=user_id, id=schedule_id)
     now = await schedules.schedule(tx, user_id, schedule_id)
     values = wishes.changed(_values_of(now), wanted) | {
         "user_id": user_id,
@@ -235,11 +236,14 @@ async def _change_schedule(
     if now.status == "ended":
         raise errors.NotWaiting("This schedule has ended; make a new one.")
     before, timing = _timing_of_row(now), _timing_of_change(now, wanted, timezone)
-    await tx.run(SQL.change_schedule, **values, **timing.values())
-    if timing != before:
-        first = timing.next_after(datetime.now(UTC))
-        if first is None:
-            raise errors.RecurrenceNever(field="rrule")
+    is_anew = timing != before
+    first = timing.next_after(datetime.now(UTC)) if is_anew else None
+    if is_anew and first is None:
+        raise errors.RecurrenceNever(field="rrule")
+    if is_anew:
+        await tx.value(SQL.withdraw, user_id=user_id, schedule_id=now.id, outcome=None)
+    await tx.run(SQL.change_schedule, is_anew=is_anew, **values, **timing.values())
+    if is_anew:
         await _replan(tx, user_id, now.id, first)
     else:
         await tx.run(SQL.carry_wishes, user_id=user_id, id=now.id)

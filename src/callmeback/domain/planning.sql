@@ -54,8 +54,15 @@ FROM call_schedules AS r
 WHERE r.user_id = %(user_id)s AND r.id = %(id)s
 FOR NO KEY UPDATE;
 
+-- name: lock_waiting
+-- Holds what waits, of a schedule or a single call: nobody claims it, or changes it, until this transaction ends.
+SELECT o.id
+FROM scheduled_calls AS o
+WHERE o.user_id = %(user_id)s AND (o.id = %(id)s OR o.schedule_id = %(id)s) AND o.status = 'scheduled'
+FOR NO KEY UPDATE;
+
 -- name: change_schedule
--- Write the new state of what repeats.
+-- Write the new state of what repeats; planned anew it has as many calls left as are asked for, none of them waiting.
 UPDATE call_schedules AS r
 SET
     persona_id = %(persona_id)s,
@@ -66,7 +73,7 @@ SET
     follows_user_zone = %(follows_user_zone)s,
     tzdata_version = %(tzdata_version)s,
     ends_at = %(ends_at)s,
-    remaining_count = %(remaining_count)s,
+    remaining_count = CASE WHEN %(is_anew)s THEN %(remaining_count)s ELSE r.remaining_count END,
     call_pretext = %(context)s,
     call_scenario = %(scenario)s,
     requested_seconds = %(requested_seconds)s,
@@ -120,9 +127,9 @@ SET
 WHERE r.user_id = %(user_id)s AND r.id = %(id)s;
 
 -- name: end_schedule
--- Nothing more is to come of it.
+-- Nothing more is to come of it. It rests too, so that a call of it that goes on isn't tried again.
 UPDATE call_schedules AS r
-SET materialised_until = NULL
+SET materialised_until = NULL, paused_at = coalesce(r.paused_at, clock_timestamp())
 WHERE r.user_id = %(user_id)s AND r.id = %(id)s;
 
 -- name: add_occurrence

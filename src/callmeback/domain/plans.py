@@ -92,9 +92,13 @@ async def open_checkout(tx: Session, user_id: str) -> OpenCheckout | None:
     return await tx.maybe(SQL.open_checkout, OpenCheckout, user_id=user_id)
 
 
-async def note_checkout(tx: Session, user_id: str, subscription_id: str, session_id: str, url: str) -> None:
-    """Keep the provider's page for a plan."""
-    await tx.run(SQL.note_checkout, user_id=user_id, subscription_id=subscription_id, session_id=session_id, url=url)
+async def note_checkout(tx: Session, user_id: str, subscription_id: str, session_id: str, url: str) -> bool:
+    """Keep the provider's page for a plan; False where its checkout no longer goes on."""
+    found: bool = await tx.value(
+        SQL.note_checkout, user_id=user_id, subscription_id=subscription_id, session_id=session_id, url=url
+    )
+
+    return found
 
 
 async def expire_checkout(tx: Session, user_id: str, subscription_id: str) -> None:

@@ -40,7 +40,7 @@ FROM subscriptions AS s
 WHERE s.user_id = %(user_id)s AND s.status = 'pending';
 
 -- name: note_checkout
--- Keep the provider's page for a plan.
+-- Keep the provider's page for a plan; false where its checkout no longer goes on.
 SELECT note_subscription_checkout(%(user_id)s, %(subscription_id)s, %(session_id)s, %(url)s);
 
 -- name: expire_checkout

@@ -8,7 +8,8 @@ Pure: nothing here knows the present.
 
 import calendar
 import math
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Final
@@ -33,8 +34,12 @@ _CACHED_MAX: Final = 4_096
 _GAP_MAX: Final = timedelta(days=1)
 _DAY_HOURS: Final = 24
 
-# A period (a year, month, week, day or hour) by its first day, as an ordinal, and the local times that ring in it.
-_Period = tuple[int, list[datetime]]
+# Of each, what was expanded last: a calendar asks for time after time of one year.
+_CACHED_YEARS_MAX: Final = 128
+
+# A period (a year, month, week, day or hour) by its first day, as an ordinal, with the days and the times of day that
+# ring in it, in order. They are multiplied no further than somebody looks: a year may have 105,408 of them.
+_Period = tuple[int, Sequence[date], Sequence[time]]
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -161,10 +166,10 @@ def _local_times(found: Series, begin: datetime) -> Iterator[datetime]:
         return
     positions = found.rule.by_set_pos
     give_up = begin.toordinal() + SEARCH_DAYS
-    for first_day, rings in _PERIODS[found.rule.freq](found, begin.date()):
+    for first_day, days, times in _PERIODS[found.rule.freq](found, begin.date()):
         if first_day > give_up:
             return
-        for ring in _positioned(rings, positions) if positions else rings:
+        for ring in _positioned(days, times, positions) if positions else _from(days, times, begin.date()):
             if ring > end:
                 return
             if ring >= begin:
@@ -172,11 +177,19 @@ def _local_times(found: Series, begin: datetime) -> Iterator[datetime]:
                 yield ring
 
 
-def _positioned(rings: list[datetime], positions: tuple[int, ...]) -> list[datetime]:
-    count = len(rings)
-    places = {position - 1 if position > 0 else count + position for position in positions}
+def _from(days: Sequence[date], times: Sequence[time], begin: date) -> Iterator[datetime]:
+    for place in range(bisect_left(days, begin), len(days)):
+        for at in times:
+            yield datetime.combine(days[place], at)
 
-    return [rings[place] for place in sorted(places) if 0 <= place < count]
+
+def _positioned(days: Sequence[date], times: Sequence[time], positions: tuple[int, ...]) -> Iterator[datetime]:
+    count = len(days) * len(times)
+    places = {position - 1 if position > 0 else count + position for position in positions}
+    for place in sorted(places):
+        if 0 <= place < count:
+            day, at = divmod(place, len(times))
+            yield datetime.combine(days[day], times[at])
 
 
 def _aligned(first: int, begin: int, interval: int) -> int:
@@ -187,7 +200,7 @@ def _aligned(first: int, begin: int, interval: int) -> int:
 def _years(found: Series, begin: date) -> Iterator[_Period]:
     rule = found.rule
     for year in range(_aligned(found.start.year, begin.year, rule.interval), YEAR_MAX + 1, rule.interval):
-        yield date(year, 1, 1).toordinal(), _at_times(_days_of_year(rule, year), found.times)
+        yield date(year, 1, 1).toordinal(), _days_of_year(rule, year), found.times
 
 
 def _months(found: Series, begin: date) -> Iterator[_Period]:
@@ -195,8 +208,7 @@ def _months(found: Series, begin: date) -> Iterator[_Period]:
     first = _aligned(found.start.year * 12 + found.start.month - 1, begin.year * 12 + begin.month - 1, rule.interval)
     for number in range(first, (YEAR_MAX + 1) * 12, rule.interval):
         year, month = divmod(number, 12)
-        days = _days_of_month(rule, year, month + 1)
-        yield date(year, month + 1, 1).toordinal(), _at_times(days, found.times)
+        yield date(year, month + 1, 1).toordinal(), _days_of_month(rule, year, month + 1), found.times
 
 
 def _weeks(found: Series, begin: date) -> Iterator[_Period]:
@@ -211,7 +223,7 @@ def _weeks(found: Series, begin: date) -> Iterator[_Period]:
         days = [date.fromordinal(number + offset) for offset in offsets]
         if rule.by_month:
             days = [day for day in days if day.month in rule.by_month]
-        yield number, _at_times(days, found.times)
+        yield number, days, found.times
 
 
 def _days(found: Series, begin: date) -> Iterator[_Period]:
@@ -221,10 +233,10 @@ def _days(found: Series, begin: date) -> Iterator[_Period]:
     while number <= _LAST_DAY:
         day = date.fromordinal(number)
         if rule.by_month and day.month not in rule.by_month:
-            yield number, []
+            yield number, (), ()
             number = _aligned(start, _next_month(day, rule.by_month), rule.interval)
         else:
-            yield number, _at_times([day], found.times) if _rings_on(rule, day) else []
+            yield number, (day,) if _rings_on(rule, day) else (), found.times
             number += rule.interval
 
 
@@ -237,22 +249,18 @@ def _hours(found: Series, begin: date) -> Iterator[_Period]:
         ordinal, hour = divmod(number, _DAY_HOURS)
         day = date.fromordinal(ordinal)
         if rule.by_month and day.month not in rule.by_month:
-            yield ordinal, []
+            yield ordinal, (), ()
             number = _aligned(start, _next_month(day, rule.by_month) * _DAY_HOURS, rule.interval)
         elif not _rings_on(rule, day):
-            yield ordinal, []
+            yield ordinal, (), ()
             number = _aligned(start, (ordinal + 1) * _DAY_HOURS, rule.interval)
         else:
             if not rule.by_hour or hour in rule.by_hour:
-                yield ordinal, [datetime.combine(day, at.replace(hour=hour)) for at in found.times]
+                yield ordinal, (day,), [at.replace(hour=hour) for at in found.times]
             number += rule.interval
 
 
 _PERIODS: Final = {"YEARLY": _years, "MONTHLY": _months, "WEEKLY": _weeks, "DAILY": _days, "HOURLY": _hours}
-
-
-def _at_times(days: list[date], times: tuple[time, ...]) -> list[datetime]:
-    return [datetime.combine(day, at) for day in days for at in times]
 
 
 def _next_month(day: date, months: tuple[int, ...]) -> int:
@@ -275,7 +283,8 @@ def _rings_on(rule: Rule, day: date) -> bool:
     return not rule.by_year_day or day in _year_days(day.year, rule.by_year_day)
 
 
-def _days_of_year(rule: Rule, year: int) -> list[date]:
+@lru_cache(maxsize=_CACHED_YEARS_MAX)
+def _days_of_year(rule: Rule, year: int) -> tuple[date, ...]:
     """What every part that is given agrees on."""
     chosen: list[set[date]] = []
     months = rule.by_month or range(1, 13)
@@ -290,7 +299,7 @@ def _days_of_year(rule: Rule, year: int) -> list[date]:
     elif rule.by_day:
         chosen.append(_weekdays(rule.by_day, date(year, 1, 1), date(year, 12, 31)))
 
-    return sorted(set.intersection(*chosen))
+    return tuple(sorted(set.intersection(*chosen)))
 
 
 def _days_of_month(rule: Rule, year: int, month: int) -> list[date]:

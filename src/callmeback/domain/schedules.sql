@@ -41,22 +41,19 @@ FROM (
         r.persona_id,
         r.phone_number,
         CASE
-            WHEN r.materialised_until IS NULL THEN 'ended'
+            -- The last one, moved or tried again, may wait when its rule has no more to say.
+            WHEN r.materialised_until IS NULL AND (r.paused_at IS NOT NULL OR w.at IS NULL) THEN 'ended'
             WHEN r.paused_at IS NOT NULL THEN 'paused'
             ELSE 'active'
         END AS status,
-        (
-            SELECT min(o.scheduled_time)
-            FROM scheduled_calls AS o
-            WHERE o.user_id = r.user_id AND o.schedule_id = r.id AND o.status IN ('scheduled', 'executing')
-        ) AS at,
+        w.at,
         r.rrule,
         r.starts_at_local,
         r.timezone,
         r.follows_user_zone,
         r.ends_at,
-        r.remaining_count,
-        r.paused_at,
+        (r.remaining_count + w.waiting)::integer AS remaining_count,
+        CASE WHEN r.materialised_until IS NOT NULL THEN r.paused_at END AS paused_at,
         r.problem,
         r.call_pretext AS context,
         r.call_scenario AS scenario_text,
@@ -75,6 +72,14 @@ FROM (
         r.created_at,
         r.updated_at
     FROM call_schedules AS r
+    CROSS JOIN
+        LATERAL (
+            SELECT
+                min(o.scheduled_time) AS at,
+                count(*) FILTER (WHERE o.status = 'scheduled' AND o.occurrence IS NOT NULL) AS waiting
+            FROM scheduled_calls AS o
+            WHERE o.user_id = r.user_id AND o.schedule_id = r.id AND o.status IN ('scheduled', 'executing')
+        ) AS w
     WHERE r.user_id = %(user_id)s
     UNION ALL
     SELECT

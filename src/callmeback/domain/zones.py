@@ -64,6 +64,11 @@ def zone(name: str) -> Zone:
     )
 
 
+def zone_or_utc(name: str) -> zoneinfo.ZoneInfo:
+    """The zone of this name, or UTC where newer data have it no more: what was planned for others must go on."""
+    return zone(name if name in names() else "UTC").info
+
+
 def reload() -> None:
     """Forget what was read, so that data that came since is seen."""
     names.cache_clear()

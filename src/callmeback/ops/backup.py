@@ -4,6 +4,8 @@ The one interface for every kind of server. How a copy is made is in `backup_tak
 the server, in `backup_pgbackrest.py`.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -30,7 +32,7 @@ log = logs.get_logger(__name__)
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """A backup as it is listed."""
+    """A backup as it is listed; whether it is in the second place isn't known while that is away."""
 
     id: str
     kind: Kind
@@ -40,7 +42,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     stored_bytes: int
     parent: str | None
     table: str | None
-    is_mirrored: bool
+    is_mirrored: bool | None
 
 
 def now(site: Site, kind: Kind = "full", *, table: str | None = None, report: Report = silent) -> Manifest:
@@ -49,42 +51,48 @@ def now(site: Site, kind: Kind = "full", *, table: str | None = None, report: Re
     Waits for a backup that runs. Raises BackupFailed; the run is noted then too. A second place that fails doesn't undo
     the backup: it is noted as not mirrored, and sent with the next one.
     """
-    begun = datetime.now(UTC)
-    try:
-        if kind == "logical":
-            manifest = backup_take.dump(site, table, report=report)
-        else:
-            manifest = backup_take.take(site, kind, report=report)
-    except errors.CallMeBackError as exc:
-        _note(site, kind, begun, failed=exc.detail)
-        raise
-    problem = _mirror(site, report)
+    if table is not None:
+        # What somebody wants of one table is none of the backups that have to be there, whatever becomes of it.
+        manifest = backup_take.dump(site, table, report=report)
+    else:
+        with _noting_failure(site, kind):
+            manifest = _taken(site, kind, report)
     with site.repository.locked():
-        prune(site, manifest.finished_at)
-    backup_record.record(
-        site,
-        Run(
-            id=manifest.id,
-            kind=manifest.kind,
-            state="done",
-            started_at=manifest.started_at,
-            finished_at=manifest.finished_at,
-            database_bytes=manifest.database_bytes,
-            stored_bytes=manifest.stored_bytes,
-            parent_id=manifest.parent,
-            is_mirrored=site.mirror is not None and problem is None,
-            detail=problem,
-        ),
-    )
+        problem = _mirror(site, report, manifest.finished_at)
+    if table is None:
+        backup_record.record(
+            site,
+            Run(
+                id=manifest.id,
+                kind=manifest.kind,
+                state="done",
+                started_at=manifest.started_at,
+                finished_at=manifest.finished_at,
+                database_bytes=manifest.database_bytes,
+                stored_bytes=manifest.stored_bytes,
+                parent_id=manifest.parent,
+                is_mirrored=site.mirror is not None and problem is None,
+                detail=problem,
+            ),
+        )
     if problem is not None:
         raise errors.BackupFailed(f"Backup {manifest.id} is made, but not in the second place: {problem}")
 
     return manifest
 
 
+def _taken(site: Site, kind: Kind, report: Report) -> Manifest:
+    return backup_take.dump(site, report=report) if kind == "logical" else backup_take.take(site, kind, report=report)
+
+
 def listed(site: Site) -> list[Line]:
     """Every backup, the newest first."""
-    there = site.mirror.names("backups/") if site.mirror is not None else {}
+    there: Mapping[str, int] | None = {}
+    try:
+        there = site.mirror.names("backups/") if site.mirror is not None else {}
+    except errors.BackupFailed as exc:
+        log.warning("the second place doesn't answer", reason=exc.detail)
+        there = None
 
     return [
         Line(
@@ -96,7 +104,7 @@ def listed(site: Site) -> list[Line]:
             stored_bytes=m.stored_bytes,
             parent=m.parent,
             table=m.table,
-            is_mirrored=f"backups/{m.id}/{MANIFEST}" in there,
+            is_mirrored=None if there is None else f"backups/{m.id}/{MANIFEST}" in there,
         )
         for m in reversed(site.manifests())
     ]
@@ -105,7 +113,8 @@ def listed(site: Site) -> list[Line]:
 def verified(site: Site, *, every: bool = False, report: Report = silent) -> list[Finding]:
     """Verify everything that is kept, and note how it went."""
     begun = datetime.now(UTC)
-    findings = backup_verify.verify(site, every=every, report=report)
+    with _noting_failure(site, "verify"):
+        findings = backup_verify.verify(site, every=every, report=report)
     problem = "; ".join(f"{found.file}: {found.detail}" for found in findings) or None
     _note(site, "verify", begun, failed=problem)
 
@@ -115,11 +124,8 @@ def verified(site: Site, *, every: bool = False, report: Report = silent) -> lis
 def drilled(site: Site, *, report: Report = silent) -> Drill:
     """Hold a drill, and note how it went. Raises what the restore raises."""
     begun = datetime.now(UTC)
-    try:
+    with _noting_failure(site, "drill"):
         found = backup_drill.drill(site, report=report)
-    except errors.CallMeBackError as exc:
-        _note(site, "drill", begun, failed=exc.detail)
-        raise
     _note(site, "drill", begun, failed=", ".join(verdict.name for verdict in found.red) or None)
 
     return found
@@ -164,7 +170,8 @@ def due(site: Site, at: datetime) -> list[RunKind]:
 def prune(site: Site, at: datetime) -> list[str]:
     """Remove what is older than it is to be kept, here and in the second place; what is left can always be restored.
 
-    The caller holds the lock. Answers the names that went.
+    The caller holds the lock. Answers the names that went. Raises BackupFailed, and removes nothing here, when the
+    second place lets go of nothing.
     """
     before = at - timedelta(days=site.settings.backup_days)
     manifests = site.repository.manifests()
@@ -190,10 +197,11 @@ def prune(site: Site, at: datetime) -> list[str]:
                 for name, ours in site.repository.wal(folder.name).items()
                 if not segments.is_history(name) and segments.position(name) < min(firsts)
             ]
-    site.repository.remove(names)
     if site.mirror is not None:
-        for name in names:
+        # First there: what is gone here is never thought of again.
+        for name in sorted(names, key=lambda name: not name.endswith(MANIFEST)):
             site.mirror.delete(name)
+    site.repository.remove(names)
 
     return names
 
@@ -203,17 +211,29 @@ def ship(site: Site) -> int:
     return backup_wal.ship(site)
 
 
-def _mirror(site: Site, report: Report) -> str | None:
-    """Bring the second place up to date; what is wrong with it, if something is."""
-    if site.mirror is None:
-        return None
-    report("Sending to the second place", 0, None)
+def _mirror(site: Site, report: Report, at: datetime) -> str | None:
+    """Bring the second place up to date and remove what is too old; what is wrong with that place, if something is."""
     try:
-        backup_mirror.send(site.repository, site.mirror)
+        if site.mirror is not None:
+            report("Sending to the second place", 0, None)
+            backup_mirror.send(site.repository, site.mirror)
+        prune(site, at)
     except errors.BackupFailed as exc:
         return exc.detail
 
     return None
+
+
+@contextmanager
+def _noting_failure(site: Site, kind: RunKind) -> Iterator[None]:
+    """Whatever breaks it is noted: what nobody knows to have failed is tried again without end."""
+    begun = datetime.now(UTC)
+    try:
+        yield
+    except Exception as exc:
+        failed = exc.detail if isinstance(exc, errors.CallMeBackError) else type(exc).__name__
+        _note(site, kind, begun, failed=failed)
+        raise
 
 
 def _note(site: Site, kind: RunKind, begun: datetime, *, failed: str | None) -> None:

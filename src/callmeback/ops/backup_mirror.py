@@ -1,6 +1,8 @@
 """The second place: a folder (another disk, a mounted share) or a bucket, which holds a copy of the repository."""
 
+import contextlib
 import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import Final, Protocol
@@ -42,7 +44,8 @@ class Folder:
     def put(self, name: str, source: Path) -> None:
         """Copy a file into it, so that it lasts before it gets its name."""
         target = self._folder / name
-        draft = target.with_name(f".{target.name}.draft")
+        # The worker may send the same file at the same time.
+        draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.draft")
         try:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with source.open("rb") as read, open(draft, "wb", opener=cipher.open_private) as file:
@@ -52,6 +55,8 @@ class Folder:
             draft.rename(target)
             cipher.fsync_folder(target.parent)
         except OSError as exc:
+            with contextlib.suppress(OSError):
+                draft.unlink()
             raise errors.BackupFailed(f"{self._folder} does not take {name}: {exc.strerror}.") from exc
 
     def get(self, name: str, target: Path) -> None:
@@ -74,7 +79,10 @@ class Folder:
 
     def delete(self, name: str) -> None:
         """Remove it."""
-        (self._folder / name).unlink(missing_ok=True)
+        try:
+            (self._folder / name).unlink(missing_ok=True)
+        except OSError as exc:
+            raise errors.BackupFailed(f"{self._folder} does not let go of {name}: {exc.strerror}.") from exc
 
 
 def mirror_of(settings: Settings) -> Mirror | None:

@@ -9,6 +9,7 @@ erasures.jsonl              who was erased, signed line by line
 
 import contextlib
 import fcntl
+import gzip
 import hashlib
 import os
 import shutil
@@ -27,6 +28,8 @@ from callmeback.ops.backup_cipher import Opener, Sealer, Wrapped
 
 LOCK_WAIT_MAX_S: Final = 21_600.0
 LOCK_POLL_S: Final = 0.1
+# For the writing of one small file.
+ERASURES_WAIT_S: Final = 30.0
 READ_BYTES: Final = 1 << 20
 FACTS: Final = "repository.json"
 MANIFEST: Final = "manifest.json"
@@ -155,6 +158,10 @@ class Repository:
             for path in sorted((self.folder / "wal" / system).glob(f"*/*.gz{SEALED}"))
         }
 
+    def has_wal(self, system: str, name: str) -> bool:
+        """Whether a WAL file of a cluster is here, by the server's name for it."""
+        return (self.folder / wal_name(system, name)).exists()
+
     def files(self) -> dict[str, int]:
         """Every file that is part of it and its size; a backup's manifest after its parts."""
         paths = [self.folder / FACTS, *sorted((self.folder / "wal").glob(f"*/*/*{SEALED}"))]
@@ -230,7 +237,8 @@ class Repository:
         path = self.folder / ours
         if path.exists():
             with self.opened(ours) as kept:
-                if kept.read() != source.read_bytes():
+                # Packed anew after a crash, the same segment has another head.
+                if gzip.decompress(kept.read()) != gzip.decompress(source.read_bytes()):
                     raise errors.BackupFailed(f"Another WAL segment {name} is in the repository: two servers use it.")
             return ours
         if not path.parent.exists():
@@ -279,13 +287,14 @@ class Repository:
         return found
 
     def note_erasures(self, erased: Mapping[str, str]) -> bool:
-        """Add those that aren't there yet, for good; whether there were any."""
-        known = self.erasures()
-        added = {user_id: by for user_id, by in erased.items() if user_id not in known}
-        if not added:
+        """Add those that aren't there yet, for good; whether there were any. The worker and a restore do it at once."""
+        if not erased.keys() - self.erasures().keys():
             return False
-        lines = [self._sign(ERASURES, msgspec.json.encode(pair)) for pair in (known | added).items()]
-        _write(self.folder / ERASURES, b"\n".join(lines) + b"\n")
+        with self.locked("erasures.lock", wait_s=ERASURES_WAIT_S):
+            known = self.erasures()
+            added = {user_id: by for user_id, by in erased.items() if user_id not in known}
+            lines = [self._sign(ERASURES, msgspec.json.encode(pair)) for pair in (known | added).items()]
+            _write(self.folder / ERASURES, b"\n".join(lines) + b"\n")
 
         return True
 

@@ -47,7 +47,8 @@ def verify(site: Site, *, every: bool = False, report: Report = silent) -> list[
         if site.stanza is not None:
             findings += [Finding(f"pgBackRest {site.stanza.name}", problem) for problem in site.stanza.problems()]
         if site.mirror is not None:
-            _verify_mirror(site, findings, report, every=every)
+            with _noting(findings, "the second place"):
+                _verify_mirror(site, findings, report, every=every)
 
     return findings
 

@@ -21,14 +21,29 @@ def ship(site: Site) -> int:
 
     Answers how many files went. Raises BackupFailed; what wasn't taken stays where it is and goes with the next turn.
     """
+    shipped, problem = _take_over(site)
+    if problem is not None:
+        raise problem
+
+    return shipped
+
+
+def _take_over(site: Site) -> tuple[int, errors.BackupFailed | None]:
+    """All that waits into the repository, and as far as possible to the second place; what that answered, if it failed.
+
+    A second place that is away takes nothing else along: backups and restores need the repository alone.
+    """
     archive = site.place.archive
     shipped = 0
+    problem: errors.BackupFailed | None = None
     with site.repository.locked("wal.lock", wait_s=LOCK_WAIT_S):
         waiting = spooled(archive)
         system = segments.system_of(site.place.data, archive) if waiting else None
         if system is None:
-            return 0
+            return 0, None
         for name, path in waiting.items():
+            if problem is not None and site.repository.has_wal(system, name):
+                continue
             try:
                 ours = site.repository.put_wal(system, name, path)
             except OSError as exc:
@@ -36,12 +51,24 @@ def ship(site: Site) -> int:
                     f"WAL can't be kept in {site.repository.folder}: {exc.strerror}. It stays in {archive}. "
                     "Make room, or set CALLMEBACK_BACKUP_DIR to another disk."
                 ) from exc
-            if site.mirror is not None:
-                site.mirror.put(ours, site.repository.folder / ours)
-            path.unlink(missing_ok=True)
-            shipped += 1
+            problem = problem or _mirrored(site, ours)
+            if problem is None:
+                path.unlink(missing_ok=True)
+                shipped += 1
 
-    return shipped
+    return shipped, problem
+
+
+def _mirrored(site: Site, name: str) -> errors.BackupFailed | None:
+    """What is wrong with the second place, if it doesn't take this."""
+    if site.mirror is None:
+        return None
+    try:
+        site.mirror.put(name, site.repository.folder / name)
+    except errors.BackupFailed as exc:
+        return exc
+
+    return None
 
 
 def spooled(archive: Path) -> dict[str, Path]:
@@ -50,12 +77,15 @@ def spooled(archive: Path) -> dict[str, Path]:
 
 
 def ship_up_to(site: Site, segment: str, *, report: Report = silent) -> None:
-    """Ship until a segment is in the repository. Raises BackupFailed when the server doesn't archive it in time."""
+    """Ship until a segment is in the repository, whatever the second place says.
+
+    Raises BackupFailed when the server doesn't archive it in time.
+    """
     deadline = time.monotonic() + ARCHIVE_WAIT_S
     system = segments.system_of(site.place.data, site.place.archive)
     assert system is not None, "the server runs on this folder"
-    while segment not in site.repository.wal(system):
-        ship(site)
+    while not site.repository.has_wal(system, segment):
+        _take_over(site)
         if time.monotonic() > deadline:
             raise errors.BackupFailed(
                 f"The server has not archived WAL segment {segment} within {ARCHIVE_WAIT_S:.0f} s: is "

@@ -29,6 +29,8 @@ PUBLISHED: Final = "sealed-days.jsonl"
 SEAL_ATTEMPTS_MAX: Final = 60
 SEAL_PAUSE_S: Final = 1.0
 READ_SECONDS_MAX: Final = 300.0
+# After a longer silence a person has to say from where on the books go on.
+DAYS_A_ROUND_MAX: Final = 60
 OBJECTS_MAX: Final = doctor.OBJECTS_MAX
 # Ours is measured at the media stream, the carrier's at its switch, and both are whole seconds.
 DURATION_SLACK_SECONDS: Final = 3
@@ -80,15 +82,26 @@ async def close(db: Database, day: date, sealed_by: str, sleep: Sleep) -> Seal:
 
 
 async def close_yesterday(db: Database, folder: Path, sealed_by: str, sleep: Sleep) -> int:
-    """Seal and publish the day that ended last (UTC); how many days that closed: none in its first five minutes."""
-    yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    try:
-        seal = await close(db, yesterday, sealed_by, sleep)
-    except errors.DayOpen:
-        return 0
-    await asyncio.to_thread(publish, folder, seal)
+    """Seal and publish the days that ended (UTC), up to yesterday; how many, the newest from before included.
 
-    return 1
+    From the newest that is sealed on: one whose process died before it was published is published now, and a day that
+    was missed while nobody worked could never be sealed after the next. In its first five minutes a day leaves the one
+    before open.
+    """
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    async with db.transaction(read_only=True) as tx:
+        newest = await books.newest_sealed_day(tx)
+    first = yesterday if newest is None else max(newest, yesterday - DAYS_A_ROUND_MAX * timedelta(days=1))
+    closed = 0
+    for number in range((yesterday - first).days + 1):
+        try:
+            seal = await close(db, first + timedelta(days=number), sealed_by, sleep)
+        except errors.DayOpen:
+            break
+        await asyncio.to_thread(publish, folder, seal)
+        closed += 1
+
+    return closed
 
 
 def published(folder: Path) -> dict[date, str]:

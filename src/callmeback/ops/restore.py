@@ -106,12 +106,10 @@ def unpacked(site: Site, until: datetime | None, where: Path, *, report: Report 
         names = needed_wal(site, chain[-1], until)
         _check_space(where, chain)
         _sweep(where)
-        room = where / f".restore-{secrets.token_hex(6)}"
-        room.mkdir(mode=0o700)
-        site.place.own(room)
+        room = _room(site, where)
         try:
             programs = programs_for(site, chain[-1].major)
-            wal = stage_wal(site, names, room, report)
+            wal = _staged(site, names, room, report)
             if chain[-1].first_segment is not None and until is not None:
                 check_reached(site, programs, wal, until)
             data = _unpack(site, programs, chain, room, until, report)
@@ -181,10 +179,8 @@ def needed_wal(site: Site, newest: Manifest, until: datetime | None) -> dict[str
         return {}
     assert newest.system is not None, "whose WAL is archived here has an id"
     there: dict[str, str | Path] = dict(site.repository.wal(newest.system))
-    if site.mirror is not None:
-        below = f"wal/{newest.system}/"
-        for name in site.mirror.names(below):
-            there.setdefault(Path(name).name.removesuffix(".gz.sealed"), name)
+    for name in _names_in_mirror(site, f"wal/{newest.system}/"):
+        there.setdefault(Path(name).name.removesuffix(".gz.sealed"), name)
     if segments.system_of(site.place.data, site.place.archive) in (newest.system, None):
         there |= {name: path for name, path in backup_wal.spooled(site.place.archive).items() if name not in there}
     first, last = segments.position(newest.first_segment), _last_position(site, newest, until)
@@ -201,6 +197,35 @@ def needed_wal(site: Site, newest: Manifest, until: datetime | None) -> dict[str
         )
 
     return chosen
+
+
+def _names_in_mirror(site: Site, below: str) -> list[str]:
+    """What the second place holds; nothing when it is away, for all may be here."""
+    if site.mirror is None:
+        return []
+    try:
+        return list(site.mirror.names(below))
+    except errors.BackupFailed as exc:
+        log.warning("the second place doesn't answer; what is here is used", reason=exc.detail)
+        return []
+
+
+def _room(site: Site, where: Path) -> Path:
+    room = where / f".restore-{secrets.token_hex(6)}"
+    try:
+        room.mkdir(mode=0o700)
+        site.place.own(room)
+    except OSError as exc:
+        raise errors.RestoreRefused(f"Nothing can be written in {where}: {exc.strerror}.") from exc
+
+    return room
+
+
+def _staged(site: Site, names: dict[str, str | Path], room: Path, report: Report) -> Path:
+    try:
+        return stage_wal(site, names, room, report)
+    except OSError as exc:
+        raise errors.RestoreRefused(f"WAL can't be written in {room.parent}: {exc.strerror}.") from exc
 
 
 def stage_wal(site: Site, names: dict[str, str | Path], room: Path, report: Report) -> Path:

@@ -70,7 +70,9 @@ async def buy_pack(desk: Desk, order: PackOrder) -> Page:
                 await payments.fail_purchase(tx, desk.user_id, purchase)
         raise
     async with desk.open() as tx:
-        await payments.note_checkout(tx, desk.user_id, purchase, checkout.session_id, checkout.url)
+        is_wanted = await payments.note_checkout(tx, desk.user_id, purchase, checkout.session_id, checkout.url)
+    if not is_wanted:
+        await _take_away(desk, checkout)
 
     return Page(url=checkout.url, session_id=checkout.session_id)
 
@@ -88,6 +90,17 @@ async def _leave_purchase(desk: Desk, coupon: str) -> bool:
         await payments.fail_purchase(tx, desk.user_id, left.id)
 
     return True
+
+
+async def _take_away(desk: Desk, checkout: Checkout) -> None:
+    """Another request of this person's has given the checkout up before its page was there: nobody pays on it.
+
+    Raises PaymentsFailed, unless it was paid: that counts.
+    """
+    async with _vendor():
+        is_gone = await desk.cashier.expire_checkout(checkout.session_id)
+    if is_gone:
+        raise errors.PaymentsFailed()
 
 
 async def choose_plan(desk: Desk, order: PlanOrder) -> Page:
@@ -120,7 +133,9 @@ async def choose_plan(desk: Desk, order: PlanOrder) -> Page:
                 await plans.expire_checkout(tx, desk.user_id, subscription)
         raise
     async with desk.open() as tx:
-        await plans.note_checkout(tx, desk.user_id, subscription, checkout.session_id, checkout.url)
+        is_wanted = await plans.note_checkout(tx, desk.user_id, subscription, checkout.session_id, checkout.url)
+    if not is_wanted:
+        await _take_away(desk, checkout)
 
     return Page(url=checkout.url, session_id=checkout.session_id)
 

@@ -218,15 +218,16 @@ class Cashier:
         Raises Declined where it is to be paid now and can't be; nothing has changed then.
         """
         current = await _asked("look at a plan", self._v1.subscriptions.retrieve_async(subscription))
-        params: Any = {
-            "items": [{"id": current["items"].data[0].id, "price": price}],
-            "proration_behavior": "none",
-            "metadata": marks.metadata(),
-            "cancel_at_period_end": False,
-        }
-        if now:
-            params |= {"billing_cycle_anchor": "now", "payment_behavior": "error_if_incomplete"}
-        options: Any = {"idempotency_key": f"change:{key}"}
+        item = current["items"].data[0]
+        params: Any = {"metadata": marks.metadata(), "cancel_at_period_end": False}
+        options: Any = {}
+        # It may be that plan already, by a request whose answer or whose key was lost: then nothing is paid again, and
+        # without a key an end that was asked for since is taken back.
+        if item.price.id != price:
+            params |= {"items": [{"id": item.id, "price": price}], "proration_behavior": "none"}
+            if now:
+                params |= {"billing_cycle_anchor": "now", "payment_behavior": "error_if_incomplete"}
+            options = {"idempotency_key": f"change:{key}"}
         await _asked("change a plan", self._v1.subscriptions.update_async(subscription, params, options))
 
     async def end_plan_with_period(self, subscription: str, ends: bool) -> None:

@@ -1341,7 +1341,7 @@ BEGIN
         UPDATE subscriptions AS s
         SET suspended_at = CASE WHEN v_cents >= v.amount_cents THEN clock_timestamp() END, updated_at = clock_timestamp()
         WHERE s.user_id = p_user_id AND s.id = v.subscription_id AND s.current_period_start = v.period_start
-            AND (s.suspended_at IS NULL) = (v_cents >= v.amount_cents);
+            AND s.tier = v.tier AND (s.suspended_at IS NULL) = (v_cents >= v.amount_cents);
         IF FOUND THEN
             PERFORM follow_subscription(p_user_id);
         END IF;
@@ -1440,7 +1440,7 @@ BEGIN
     IF p_facts ->> 'reference' IS NULL OR p_facts ->> 'purpose' IS DISTINCT FROM 'call' THEN
         RETURN outcome('ignored', 'not_of_a_call', NULL);
     END IF;
-    PERFORM lock_account(p_facts ->> 'user_id');
+    PERFORM lock_paid_call(p_facts ->> 'user_id', p_facts ->> 'reference');
     UPDATE payment_authorizations AS x
     SET payment_intent_id = p_facts ->> 'id'
     WHERE x.user_id = p_facts ->> 'user_id' AND x.id = p_facts ->> 'reference'
@@ -1450,6 +1450,8 @@ BEGIN
         RETURN outcome('unmatched', 'unknown_authorization', NULL);
     ELSIF p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN
         RETURN outcome('refused', 'wrong_currency', v.user_id);
+    ELSIF p_type = 'payment_intent.amount_capturable_updated' AND let_go_after_all(v.user_id, v.id, v.payment_intent_id) THEN
+        RETURN outcome('applied', 'let_go_after_all', v.user_id);
     ELSIF p_type NOT IN ('payment_intent.succeeded', 'payment_intent.canceled') THEN
         RETURN outcome('ignored', 'nothing_to_settle', v.user_id);
     ELSIF v.state IN ('authorizing', 'authorized', 'calling') THEN
@@ -1486,6 +1488,7 @@ DECLARE
     v_start timestamptz := to_timestamp((p_facts ->> 'period_start')::double precision);
     v_end timestamptz := to_timestamp((p_facts ->> 'period_end')::double precision);
     v_allowance integer;
+    v_is_second boolean;
 BEGIN
     IF p_facts ->> 'subscription' IS NULL THEN
         RETURN outcome('ignored', 'no_subscription', NULL);
@@ -1524,12 +1527,11 @@ BEGIN
         RETURN outcome('refused', 'wrong_amount', v.user_id);
     ELSIF v_start IS NULL OR v_end IS NULL OR v_end <= v_start THEN
         RETURN outcome('refused', 'wrong_period', v.user_id);
-    ELSIF v.status = 'expired' AND EXISTS (
+    END IF;
+    v_is_second := v.status = 'expired' AND EXISTS (
         SELECT FROM subscriptions AS s
         WHERE s.user_id = v.user_id AND s.id <> v.id AND s.status IN ('pending', 'active', 'past_due')
-    ) THEN
-        RETURN outcome('refused', 'second_subscription', v.user_id);
-    END IF;
+    );
 
     SELECT coalesce(a.monthly_credit_allowance, t.monthly_credit_allowance) INTO v_allowance
     FROM user_credits AS a
@@ -1548,19 +1550,34 @@ BEGIN
     v_payment.period_start := v_start;
     v_payment.period_end := v_end;
     v_payment.paid_at := p_at;
-    IF v_allowance > 0 AND NOT (move_credits(
-        v.user_id, v_allowance, 'subscription_refill',
-        'period:' || v.stripe_subscription_id || ':' || extract(EPOCH FROM v_start)::bigint, NULL,
-        p_facts ->> 'payment_intent'
-    )).moved THEN
-        -- A second invoice for one period brings money and no credits: somebody must look.
+    IF v_is_second OR EXISTS (
+        SELECT FROM payments AS x
+        WHERE x.user_id = v.user_id AND x.subscription_id = v.id AND x.period_start = v_start AND x.tier = v_tier
+    ) THEN
+        -- Money for nothing is written down, so that it can be given back: somebody must look. Nobody pays for it again.
         v_payment.credits := 0;
         PERFORM receive_payment(v_payment);
-        RETURN outcome('refused', 'period_paid_twice', v.user_id);
+        UPDATE subscriptions AS s
+        SET cancel_due_at = clock_timestamp(), updated_at = clock_timestamp()
+        WHERE s.user_id = v.user_id AND s.id = v.id AND v_is_second AND s.ended_at IS NULL;
+        RETURN outcome(
+            'refused', CASE WHEN v_is_second THEN 'second_subscription' ELSE 'period_paid_twice' END, v.user_id
+        );
+    ELSIF v_allowance > 0 THEN
+        -- Periods begin at whole seconds: the one of an upgrade may begin with the one that it replaces.
+        PERFORM move_credits(
+            v.user_id, v_allowance, 'subscription_refill',
+            'period:' || v.stripe_subscription_id || ':' || extract(EPOCH FROM v_start)::bigint || ':' || v_tier, NULL,
+            p_facts ->> 'payment_intent'
+        );
     END IF;
     PERFORM receive_payment(v_payment);
-    -- An older period that is told late is paid, but says nothing about today.
-    IF v.ended_at IS NULL AND v_start >= coalesce(v.current_period_start, v_start) THEN
+    -- An older period that is told late is paid, but says nothing about today. Of two that begin together the dearer
+    -- one is the later: only an upgrade begins at once.
+    IF v.ended_at IS NULL AND (
+        v.current_period_start IS NULL OR v_start > v.current_period_start
+        OR v_start = v.current_period_start AND v_amount > v.price_cents
+    ) THEN
         UPDATE subscriptions AS s
         SET
             status = 'active', tier = v_tier, price_cents = v_amount,
@@ -1568,7 +1585,12 @@ BEGIN
             pending_price_cents = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_price_cents END,
             pending_key = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_key END,
             started_at = coalesce(s.started_at, v_start), current_period_start = v_start, current_period_end = v_end,
-            grace_until = NULL, suspended_at = NULL, checkout_url = NULL, cancel_due_at = NULL,
+            grace_until = NULL, suspended_at = NULL, checkout_url = NULL,
+            -- The plan of a person who is gone is ended, whatever was still paid for it.
+            cancel_due_at = CASE
+                WHEN EXISTS (SELECT FROM users AS u WHERE u.id = v.user_id AND u.erased_at IS NOT NULL)
+                    THEN clock_timestamp()
+            END,
             seen_at = greatest(s.seen_at, p_at), look_at = v_end + c_look_after, updated_at = clock_timestamp()
         WHERE s.user_id = v.user_id AND s.id = v.id;
         PERFORM follow_subscription(v.user_id);
@@ -1738,6 +1760,8 @@ DECLARE
     c_grace CONSTANT interval := '7 days';
     v subscriptions := subscription_of(p_facts);
     v_status text := p_facts ->> 'status';
+    -- Told in the second of a payment, a failure is the one that the payment has mended.
+    v_fails boolean := v_status IN ('past_due', 'unpaid') AND (v.status = 'past_due' OR p_at > v.seen_at);
 BEGIN
     IF v.id IS NULL THEN
         RETURN outcome('unmatched', 'unknown_subscription', NULL);
@@ -1761,11 +1785,8 @@ BEGIN
     UPDATE subscriptions AS s
     SET
         cancel_at_period_end = coalesce((p_facts ->> 'cancel_at_period_end')::boolean, s.cancel_at_period_end),
-        status = CASE WHEN v_status IN ('past_due', 'unpaid') THEN 'past_due' ELSE s.status END,
-        grace_until = CASE
-            WHEN v_status IN ('past_due', 'unpaid') THEN coalesce(s.grace_until, p_at + c_grace)
-            ELSE s.grace_until
-        END,
+        status = CASE WHEN v_fails THEN 'past_due' ELSE s.status END,
+        grace_until = CASE WHEN v_fails THEN coalesce(s.grace_until, p_at + c_grace) ELSE s.grace_until END,
         seen_at = p_at, updated_at = clock_timestamp()
     WHERE s.user_id = v.user_id AND s.id = v.id;
     PERFORM follow_subscription(v.user_id);
@@ -1812,7 +1833,7 @@ DECLARE
     v_payment payments;
     v_state text;
 BEGIN
-    PERFORM lock_account(p_user_id);
+    PERFORM lock_paid_call(p_user_id, p_authorization_id);
     SELECT x.* INTO v
     FROM payment_authorizations AS x
     WHERE x.user_id = p_user_id AND x.id = p_authorization_id
@@ -2785,8 +2806,8 @@ DECLARE
         'close_stale_checkouts', 'count_reversals', 'effect_of_dispute', 'effect_of_intent', 'effect_of_invoice',
         'effect_of_invoice_payment', 'effect_of_purchase_session', 'effect_of_refund', 'effect_of_subscription',
         'effect_of_subscription_session', 'end_authorization', 'end_grace', 'expire_checkout', 'expire_grants',
-        'fail_purchase', 'follow_subscription', 'forget_customer', 'grant_credits', 'hash_of_day', 'lock_account',
-        'note_authorization', 'note_budget_told', 'note_cancellation', 'note_checkout', 'note_customer', 'note_subscription_checkout',
+        'fail_purchase', 'follow_subscription', 'forget_customer', 'grant_credits', 'hash_of_day',
+        'let_go_after_all', 'lock_account', 'lock_paid_call', 'note_authorization', 'note_budget_told', 'note_cancellation', 'note_checkout', 'note_customer', 'note_subscription_checkout',
         'notice_budgets', 'objects_of', 'outcome', 'payment_effect', 'payment_of', 'receive_payment',
         'release_authorization', 'repeat_payment_event', 'request_tier', 'require_self', 'rest_of_grants',
         'retry_payment_events', 'seal_day', 'set_rate', 'settle_authorization', 'start_paid_call', 'subscription_of',
@@ -2957,6 +2978,23 @@ $$;
 
 COMMENT ON FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval) IS 'Open calls that stopped moving, each to one reaper at a time, with what is wrong: never_dialled, dial_unknown, ringing_too_long, silent.';
 
+CREATE FUNCTION public.let_go_after_all(p_user_id text, p_authorization_id text, p_payment_intent_id text) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    UPDATE payment_authorizations AS x
+    SET
+        state = 'releasing', payment_intent_id = coalesce(x.payment_intent_id, p_payment_intent_id),
+        retry_at = clock_timestamp(), updated_at = clock_timestamp()
+    WHERE x.user_id = p_user_id AND x.id = p_authorization_id AND x.call_id IS NULL
+        AND x.state IN ('releasing', 'released', 'declined');
+    RETURN FOUND;
+END
+$$;
+
+COMMENT ON FUNCTION public.let_go_after_all(p_user_id text, p_authorization_id text, p_payment_intent_id text) IS 'Money was set aside after its authorization was given up, or refused: the worker releases it now, not the bank in a week.';
+
 CREATE FUNCTION public.limit_plans() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -3003,6 +3041,23 @@ END
 $$;
 
 COMMENT ON FUNCTION public.lock_account(p_user_id text) IS 'Waits for the account''s row and keeps it; false for nobody''s.';
+
+CREATE FUNCTION public.lock_paid_call(p_user_id text, p_authorization_id text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM
+    FROM calls AS c
+    WHERE c.user_id = p_user_id AND c.id = (
+        SELECT x.call_id FROM payment_authorizations AS x WHERE x.user_id = p_user_id AND x.id = p_authorization_id
+    )
+    FOR NO KEY UPDATE;
+    PERFORM lock_account(p_user_id);
+END
+$$;
+
+COMMENT ON FUNCTION public.lock_paid_call(p_user_id text, p_authorization_id text) IS 'The call before the account, as finish_call has it: late usage of a call may be told while its money is taken.';
 
 CREATE FUNCTION public.login_lookup(p_email text, OUT user_id text, OUT password_hash text, OUT is_blocked boolean) RETURNS record
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -3293,11 +3348,17 @@ BEGIN
         retry_at = CASE WHEN p_is_authorized THEN x.retry_at END,
         updated_at = v_now
     WHERE x.user_id = p_user_id AND x.id = p_authorization_id AND x.state = 'authorizing';
-    RETURN FOUND;
+    IF FOUND THEN
+        RETURN true;
+    END IF;
+    IF p_is_authorized THEN
+        PERFORM let_go_after_all(p_user_id, p_authorization_id, p_payment_intent_id);
+    END IF;
+    RETURN false;
 END
 $$;
 
-COMMENT ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) IS 'What the card said; false where the worker has given it up meanwhile.';
+COMMENT ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) IS 'What the card said; false where the worker has given it up meanwhile, and lets go of what was set aside all the same.';
 
 CREATE FUNCTION public.note_budget_told(p_user_id text, p_month date, p_percent integer) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3336,13 +3397,14 @@ CREATE FUNCTION public.note_checkout(p_user_id text, p_purchase_id text, p_sessi
 BEGIN
     PERFORM require_self(p_user_id);
     UPDATE purchases AS x
-    SET stripe_session_id = p_session_id, checkout_url = p_url
-    WHERE x.user_id = p_user_id AND x.id = p_purchase_id AND coalesce(x.stripe_session_id, p_session_id) = p_session_id;
+    SET stripe_session_id = p_session_id, checkout_url = CASE WHEN x.status = 'pending' THEN p_url END
+    WHERE x.user_id = p_user_id AND x.id = p_purchase_id AND x.status <> 'failed'
+        AND coalesce(x.stripe_session_id, p_session_id) = p_session_id;
     RETURN FOUND;
 END
 $$;
 
-COMMENT ON FUNCTION public.note_checkout(p_user_id text, p_purchase_id text, p_session_id text, p_url text) IS 'The provider''s page for a purchase; the event that it is paid may have been faster.';
+COMMENT ON FUNCTION public.note_checkout(p_user_id text, p_purchase_id text, p_session_id text, p_url text) IS 'The provider''s page for a purchase; the event that it is paid may have been faster. False for one that was given up: its page must go.';
 
 CREATE FUNCTION public.note_customer(p_user_id text, p_customer_id text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3418,7 +3480,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION public.note_subscription_checkout(p_user_id text, p_subscription_id text, p_session_id text, p_url text) IS 'The provider''s page for a plan.';
+COMMENT ON FUNCTION public.note_subscription_checkout(p_user_id text, p_subscription_id text, p_session_id text, p_url text) IS 'The provider''s page for a plan; false for one that was given up, or paid, meanwhile.';
 
 CREATE FUNCTION public.notice_budgets(p_limit integer DEFAULT 100) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -9025,9 +9087,13 @@ GRANT ALL ON FUNCTION public.learn_statement(p_key_id text, p_statement text) TO
 REVOKE ALL ON FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.lease_stale_calls(p_limit integer, p_lease interval) TO callmeback_worker;
 
+REVOKE ALL ON FUNCTION public.let_go_after_all(p_user_id text, p_authorization_id text, p_payment_intent_id text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.limit_plans() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.lock_account(p_user_id text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.lock_paid_call(p_user_id text, p_authorization_id text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.login_lookup(p_email text, OUT user_id text, OUT password_hash text, OUT is_blocked boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.login_lookup(p_email text, OUT user_id text, OUT password_hash text, OUT is_blocked boolean) TO callmeback_api;

@@ -1,5 +1,6 @@
 """Backups of a living server: made, listed, restored beside it. What was deleted comes back, who was erased doesn't."""
 
+import gzip
 import json
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import psycopg
 import pytest
 from tests.ops.backups import bucket
@@ -209,6 +211,109 @@ def test_wal_stays_until_the_second_place_has_it(house: House, tmp_path: Path) -
         backup.ship(site)
 
     assert backup_wal.spooled(site.place.archive).keys() >= waiting.keys()
+    assert site.repository.wal(str(newest(house).system)).keys() >= waiting.keys()
     blocker.unlink()
     assert backup.ship(site) >= 1
     assert backup_wal.spooled(site.place.archive) == {}
+
+
+def test_a_second_place_that_is_away_keeps_nothing_from_being_made_or_restored(house: House, tmp_path: Path) -> None:
+    blocker = tmp_path / "mirror"
+    blocker.write_text("no folder")
+    site = house.site(backup_mirror=str(blocker))
+    before = house.clock()
+    with pytest.raises(errors.BackupFailed, match=r"is made, but not in the second place: .* does not take"):
+        backup.now(site, "incremental")
+    run = backup_record.last_runs(house.home)["incremental"].tried
+
+    assert (run.state, run.is_mirrored) == ("done", False)
+    assert run.id == newest(house).id
+    with restore.beside(site, before):
+        pass
+    blocker.unlink()
+    backup.now(site, "incremental")
+    assert backup.verified(site) == []
+
+
+class Away:
+    """A second place that doesn't answer, as a bucket behind a broken line."""
+
+    def put(self, name: str, source: Path) -> None:
+        raise errors.BackupFailed("The second place doesn't answer.")
+
+    def get(self, name: str, target: Path) -> None:
+        raise errors.BackupFailed("The second place doesn't answer.")
+
+    def names(self, below: str = "") -> dict[str, int]:
+        raise errors.BackupFailed("The second place doesn't answer.")
+
+    def delete(self, name: str) -> None:
+        raise errors.BackupFailed("The second place doesn't answer.")
+
+
+def test_without_an_answer_of_the_second_place_backups_are_listed_verified_and_restored(house: House) -> None:
+    site = msgspec.structs.replace(house.site(), mirror=Away())
+
+    assert {line.is_mirrored for line in backup.listed(site)} == {None}
+    assert [found.file for found in backup.verified(site)] == ["the second place"]
+    with restore.beside(site, house.clock()):
+        pass
+
+
+class Keeper(Away):
+    """A second place that takes everything and lets go of nothing."""
+
+    def put(self, name: str, source: Path) -> None:
+        pass
+
+    def names(self, below: str = "") -> dict[str, int]:
+        return {}
+
+
+def test_a_second_place_that_lets_go_of_nothing_makes_no_backup_undone(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is too old stays in both until then; a run that nobody noted would be made again and again."""
+    site = msgspec.structs.replace(house.site(backup_days=0), mirror=Keeper())
+    kept = {m.id for m in site.repository.manifests()}
+    with pytest.raises(errors.BackupFailed, match="is made, but not in the second place"):
+        backup.now(site, "base")
+    run = backup_record.last_runs(house.home)["base"].tried
+
+    assert (run.state, run.id) == ("done", newest(house).id)
+    assert {m.id for m in site.repository.manifests()} > kept
+
+
+def test_a_dump_of_one_table_is_not_the_nightly_one(house: House) -> None:
+    before = backup_record.last_runs(house.home).get("logical")
+    backup.now(house.site(), "logical", table="personas")
+    answer = run(house, "backup", "now", "--logical", "--table", "no_such_table")
+
+    assert answer.returncode == 1
+    assert "no matching tables were found" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert backup_record.last_runs(house.home).get("logical") == before
+
+
+def test_a_drill_that_breaks_is_noted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(restore, "stage_wal", full)
+    with pytest.raises(errors.RestoreRefused, match="No space left on device"):
+        backup.drilled(house.site())
+
+    assert backup_record.last_runs(house.home)["drill"].tried.state == "failed"
+
+
+def test_the_same_segment_packed_anew_is_the_same(house: House, tmp_path: Path) -> None:
+    repository = house.site().repository
+    names = ("0000000900000009000000A1", tmp_path / "one.gz")
+    names[1].write_bytes(gzip.compress(b"wal" * 100, mtime=1))
+    repository.put_wal("1", *names)
+    names[1].write_bytes(gzip.compress(b"wal" * 100, mtime=2))
+    repository.put_wal("1", *names)
+    names[1].write_bytes(gzip.compress(b"law" * 100, mtime=1))
+    with pytest.raises(errors.BackupFailed, match="two servers use it"):
+        repository.put_wal("1", *names)
+    shutil.rmtree(repository.folder / "wal" / "1")

@@ -152,6 +152,16 @@ async def test_a_schedule_ends_after_so_many_calls(mia: Browser):
     assert "2 more after the next" in words(page)
 
 
+async def test_a_saved_form_keeps_what_it_doesn_t_show(mia: Browser):
+    """The page asks how often and how soon is tried again; the rest may come from the API."""
+    await plan(mia, **ONCE)
+    finer = {"within_minutes": 30, "on_busy": False, "on_no_answer": True}
+    mia.house.books.execute("UPDATE scheduled_calls SET retry_within_minutes = 30, retry_on_busy = false")
+    await do(mia, "", **{**ONCE, "retries_max": "2", "retry_after": "7", "step": "plan"})
+
+    assert (await only_plan(mia))["retries"] == {"max": 2, "after_minutes": 7, **finer}
+
+
 async def test_a_single_call_is_planned_on_one_s_own_clock_and_changed(mia: Browser):
     await plan(mia, **ONCE)
     planned = await only_plan(mia)

@@ -116,12 +116,14 @@ AS $$
 BEGIN
     PERFORM require_self(p_user_id);
     UPDATE purchases AS x
-    SET stripe_session_id = p_session_id, checkout_url = p_url
-    WHERE x.user_id = p_user_id AND x.id = p_purchase_id AND coalesce(x.stripe_session_id, p_session_id) = p_session_id;
+    SET stripe_session_id = p_session_id, checkout_url = CASE WHEN x.status = 'pending' THEN p_url END
+    WHERE x.user_id = p_user_id AND x.id = p_purchase_id AND x.status <> 'failed'
+        AND coalesce(x.stripe_session_id, p_session_id) = p_session_id;
     RETURN FOUND;
 END
 $$;
-COMMENT ON FUNCTION note_checkout(text, text, text, text) IS 'The provider''s page for a purchase; the event that it is paid may have been faster.';
+COMMENT ON FUNCTION note_checkout(text, text, text, text) IS
+'The provider''s page for a purchase; the event that it is paid may have been faster. False for one that was given up: its page must go.';
 
 CREATE OR REPLACE FUNCTION fail_purchase(p_user_id text, p_purchase_id text)
 RETURNS boolean
@@ -325,7 +327,7 @@ BEGIN
         UPDATE subscriptions AS s
         SET suspended_at = CASE WHEN v_cents >= v.amount_cents THEN clock_timestamp() END, updated_at = clock_timestamp()
         WHERE s.user_id = p_user_id AND s.id = v.subscription_id AND s.current_period_start = v.period_start
-            AND (s.suspended_at IS NULL) = (v_cents >= v.amount_cents);
+            AND s.tier = v.tier AND (s.suspended_at IS NULL) = (v_cents >= v.amount_cents);
         IF FOUND THEN
             PERFORM follow_subscription(p_user_id);
         END IF;

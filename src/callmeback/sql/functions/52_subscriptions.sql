@@ -85,7 +85,8 @@ BEGIN
     RETURN FOUND;
 END
 $$;
-COMMENT ON FUNCTION note_subscription_checkout(text, text, text, text) IS 'The provider''s page for a plan.';
+COMMENT ON FUNCTION note_subscription_checkout(text, text, text, text) IS
+'The provider''s page for a plan; false for one that was given up, or paid, meanwhile.';
 
 CREATE OR REPLACE FUNCTION expire_checkout(p_user_id text, p_subscription_id text)
 RETURNS boolean
@@ -272,6 +273,7 @@ DECLARE
     v_start timestamptz := to_timestamp((p_facts ->> 'period_start')::double precision);
     v_end timestamptz := to_timestamp((p_facts ->> 'period_end')::double precision);
     v_allowance integer;
+    v_is_second boolean;
 BEGIN
     IF p_facts ->> 'subscription' IS NULL THEN
         RETURN outcome('ignored', 'no_subscription', NULL);
@@ -310,12 +312,11 @@ BEGIN
         RETURN outcome('refused', 'wrong_amount', v.user_id);
     ELSIF v_start IS NULL OR v_end IS NULL OR v_end <= v_start THEN
         RETURN outcome('refused', 'wrong_period', v.user_id);
-    ELSIF v.status = 'expired' AND EXISTS (
+    END IF;
+    v_is_second := v.status = 'expired' AND EXISTS (
         SELECT FROM subscriptions AS s
         WHERE s.user_id = v.user_id AND s.id <> v.id AND s.status IN ('pending', 'active', 'past_due')
-    ) THEN
-        RETURN outcome('refused', 'second_subscription', v.user_id);
-    END IF;
+    );
 
     SELECT coalesce(a.monthly_credit_allowance, t.monthly_credit_allowance) INTO v_allowance
     FROM user_credits AS a
@@ -334,19 +335,34 @@ BEGIN
     v_payment.period_start := v_start;
     v_payment.period_end := v_end;
     v_payment.paid_at := p_at;
-    IF v_allowance > 0 AND NOT (move_credits(
-        v.user_id, v_allowance, 'subscription_refill',
-        'period:' || v.stripe_subscription_id || ':' || extract(EPOCH FROM v_start)::bigint, NULL,
-        p_facts ->> 'payment_intent'
-    )).moved THEN
-        -- A second invoice for one period brings money and no credits: somebody must look.
+    IF v_is_second OR EXISTS (
+        SELECT FROM payments AS x
+        WHERE x.user_id = v.user_id AND x.subscription_id = v.id AND x.period_start = v_start AND x.tier = v_tier
+    ) THEN
+        -- Money for nothing is written down, so that it can be given back: somebody must look. Nobody pays for it again.
         v_payment.credits := 0;
         PERFORM receive_payment(v_payment);
-        RETURN outcome('refused', 'period_paid_twice', v.user_id);
+        UPDATE subscriptions AS s
+        SET cancel_due_at = clock_timestamp(), updated_at = clock_timestamp()
+        WHERE s.user_id = v.user_id AND s.id = v.id AND v_is_second AND s.ended_at IS NULL;
+        RETURN outcome(
+            'refused', CASE WHEN v_is_second THEN 'second_subscription' ELSE 'period_paid_twice' END, v.user_id
+        );
+    ELSIF v_allowance > 0 THEN
+        -- Periods begin at whole seconds: the one of an upgrade may begin with the one that it replaces.
+        PERFORM move_credits(
+            v.user_id, v_allowance, 'subscription_refill',
+            'period:' || v.stripe_subscription_id || ':' || extract(EPOCH FROM v_start)::bigint || ':' || v_tier, NULL,
+            p_facts ->> 'payment_intent'
+        );
     END IF;
     PERFORM receive_payment(v_payment);
-    -- An older period that is told late is paid, but says nothing about today.
-    IF v.ended_at IS NULL AND v_start >= coalesce(v.current_period_start, v_start) THEN
+    -- An older period that is told late is paid, but says nothing about today. Of two that begin together the dearer
+    -- one is the later: only an upgrade begins at once.
+    IF v.ended_at IS NULL AND (
+        v.current_period_start IS NULL OR v_start > v.current_period_start
+        OR v_start = v.current_period_start AND v_amount > v.price_cents
+    ) THEN
         UPDATE subscriptions AS s
         SET
             status = 'active', tier = v_tier, price_cents = v_amount,
@@ -354,7 +370,12 @@ BEGIN
             pending_price_cents = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_price_cents END,
             pending_key = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_key END,
             started_at = coalesce(s.started_at, v_start), current_period_start = v_start, current_period_end = v_end,
-            grace_until = NULL, suspended_at = NULL, checkout_url = NULL, cancel_due_at = NULL,
+            grace_until = NULL, suspended_at = NULL, checkout_url = NULL,
+            -- The plan of a person who is gone is ended, whatever was still paid for it.
+            cancel_due_at = CASE
+                WHEN EXISTS (SELECT FROM users AS u WHERE u.id = v.user_id AND u.erased_at IS NOT NULL)
+                    THEN clock_timestamp()
+            END,
             seen_at = greatest(s.seen_at, p_at), look_at = v_end + c_look_after, updated_at = clock_timestamp()
         WHERE s.user_id = v.user_id AND s.id = v.id;
         PERFORM follow_subscription(v.user_id);
@@ -375,6 +396,8 @@ DECLARE
     c_grace CONSTANT interval := '7 days';
     v subscriptions := subscription_of(p_facts);
     v_status text := p_facts ->> 'status';
+    -- Told in the second of a payment, a failure is the one that the payment has mended.
+    v_fails boolean := v_status IN ('past_due', 'unpaid') AND (v.status = 'past_due' OR p_at > v.seen_at);
 BEGIN
     IF v.id IS NULL THEN
         RETURN outcome('unmatched', 'unknown_subscription', NULL);
@@ -398,11 +421,8 @@ BEGIN
     UPDATE subscriptions AS s
     SET
         cancel_at_period_end = coalesce((p_facts ->> 'cancel_at_period_end')::boolean, s.cancel_at_period_end),
-        status = CASE WHEN v_status IN ('past_due', 'unpaid') THEN 'past_due' ELSE s.status END,
-        grace_until = CASE
-            WHEN v_status IN ('past_due', 'unpaid') THEN coalesce(s.grace_until, p_at + c_grace)
-            ELSE s.grace_until
-        END,
+        status = CASE WHEN v_fails THEN 'past_due' ELSE s.status END,
+        grace_until = CASE WHEN v_fails THEN coalesce(s.grace_until, p_at + c_grace) ELSE s.grace_until END,
         seen_at = p_at, updated_at = clock_timestamp()
     WHERE s.user_id = v.user_id AND s.id = v.id;
     PERFORM follow_subscription(v.user_id);

@@ -90,10 +90,35 @@ BEGIN
         retry_at = CASE WHEN p_is_authorized THEN x.retry_at END,
         updated_at = v_now
     WHERE x.user_id = p_user_id AND x.id = p_authorization_id AND x.state = 'authorizing';
+    IF FOUND THEN
+        RETURN true;
+    END IF;
+    IF p_is_authorized THEN
+        PERFORM let_go_after_all(p_user_id, p_authorization_id, p_payment_intent_id);
+    END IF;
+    RETURN false;
+END
+$$;
+COMMENT ON FUNCTION note_authorization(text, text, text, boolean) IS
+'What the card said; false where the worker has given it up meanwhile, and lets go of what was set aside all the same.';
+
+CREATE OR REPLACE FUNCTION let_go_after_all(p_user_id text, p_authorization_id text, p_payment_intent_id text)
+RETURNS boolean
+LANGUAGE plpgsql
+SET search_path = public, pg_temp
+AS $$
+BEGIN
+    UPDATE payment_authorizations AS x
+    SET
+        state = 'releasing', payment_intent_id = coalesce(x.payment_intent_id, p_payment_intent_id),
+        retry_at = clock_timestamp(), updated_at = clock_timestamp()
+    WHERE x.user_id = p_user_id AND x.id = p_authorization_id AND x.call_id IS NULL
+        AND x.state IN ('releasing', 'released', 'declined');
     RETURN FOUND;
 END
 $$;
-COMMENT ON FUNCTION note_authorization(text, text, text, boolean) IS 'What the card said; false where the worker has given it up meanwhile.';
+COMMENT ON FUNCTION let_go_after_all(text, text, text) IS
+'Money was set aside after its authorization was given up, or refused: the worker releases it now, not the bank in a week.';
 
 CREATE OR REPLACE FUNCTION release_authorization(p_user_id text, p_authorization_id text)
 RETURNS boolean
@@ -239,6 +264,24 @@ $$;
 COMMENT ON FUNCTION claim_authorizations(integer, interval) IS
 'What is to be captured or released at the provider; each is handed to one worker, and again later if nothing came of it.';
 
+CREATE OR REPLACE FUNCTION lock_paid_call(p_user_id text, p_authorization_id text)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = public, pg_temp
+AS $$
+BEGIN
+    PERFORM
+    FROM calls AS c
+    WHERE c.user_id = p_user_id AND c.id = (
+        SELECT x.call_id FROM payment_authorizations AS x WHERE x.user_id = p_user_id AND x.id = p_authorization_id
+    )
+    FOR NO KEY UPDATE;
+    PERFORM lock_account(p_user_id);
+END
+$$;
+COMMENT ON FUNCTION lock_paid_call(text, text) IS
+'The call before the account, as finish_call has it: late usage of a call may be told while its money is taken.';
+
 CREATE OR REPLACE FUNCTION end_authorization(
     p_user_id text, p_authorization_id text, p_captured_cents numeric, p_at timestamptz
 )
@@ -252,7 +295,7 @@ DECLARE
     v_payment payments;
     v_state text;
 BEGIN
-    PERFORM lock_account(p_user_id);
+    PERFORM lock_paid_call(p_user_id, p_authorization_id);
     SELECT x.* INTO v
     FROM payment_authorizations AS x
     WHERE x.user_id = p_user_id AND x.id = p_authorization_id
@@ -311,7 +354,7 @@ BEGIN
     IF p_facts ->> 'reference' IS NULL OR p_facts ->> 'purpose' IS DISTINCT FROM 'call' THEN
         RETURN outcome('ignored', 'not_of_a_call', NULL);
     END IF;
-    PERFORM lock_account(p_facts ->> 'user_id');
+    PERFORM lock_paid_call(p_facts ->> 'user_id', p_facts ->> 'reference');
     UPDATE payment_authorizations AS x
     SET payment_intent_id = p_facts ->> 'id'
     WHERE x.user_id = p_facts ->> 'user_id' AND x.id = p_facts ->> 'reference'
@@ -321,6 +364,8 @@ BEGIN
         RETURN outcome('unmatched', 'unknown_authorization', NULL);
     ELSIF p_facts ->> 'currency' IS DISTINCT FROM v.currency THEN
         RETURN outcome('refused', 'wrong_currency', v.user_id);
+    ELSIF p_type = 'payment_intent.amount_capturable_updated' AND let_go_after_all(v.user_id, v.id, v.payment_intent_id) THEN
+        RETURN outcome('applied', 'let_go_after_all', v.user_id);
     ELSIF p_type NOT IN ('payment_intent.succeeded', 'payment_intent.canceled') THEN
         RETURN outcome('ignored', 'nothing_to_settle', v.user_id);
     ELSIF v.state IN ('authorizing', 'authorized', 'calling') THEN

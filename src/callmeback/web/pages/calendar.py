@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, Final
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
@@ -218,7 +219,10 @@ def _change_of(order: ScheduleOrder, now: Schedule) -> ScheduleChange:
         "scenario_id": UNSET if order.scenario_id is None else order.scenario_id,
         "max_minutes": order.max_minutes,
         "reminder_minutes": order.reminder_minutes,
-        "retries": order.retries,
+        # What the form doesn't ask stays.
+        "retries": msgspec.structs.replace(
+            now.retries, max=order.retries.max, after_minutes=order.retries.after_minutes
+        ),
         "quiet_hours": order.quiet_hours,
     }
     if now.kind == "once":

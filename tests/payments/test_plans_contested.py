@@ -1,0 +1,85 @@
+"""Plans where two things meet: a change in the second of its beginning, a person who is gone, a second checkout."""
+
+from datetime import timedelta
+
+import pytest
+from tests.payments.till import MONTH, NOON, USER, Till
+
+
+@pytest.mark.parametrize("is_reordered", [False, True])
+def test_m07_an_upgrade_in_the_second_of_the_beginning_brings_both(till: Till, is_reordered: bool):
+    """Periods begin at whole seconds: two that were paid can begin at the same."""
+    plan = till.subscribe("basic")
+    first = till.invoice(plan, "basic")
+    if not is_reordered:
+        till.apply(first)
+        till.books.execute("SELECT request_tier(%s, 'premium', 'key_1')", (USER,))
+    second = till.invoice(plan, "premium", id="in_2", payment_intent="pi_2")
+    answers = [till.apply(second), till.apply(first)]
+    again = till.apply(till.invoice(plan, "premium", id="in_3", payment_intent="pi_3"))
+
+    assert answers == [("applied", "period_paid"), ("applied", "period_paid")]
+    assert again == ("refused", "period_paid_twice")
+    assert (till.tier(), till.account()) == (("premium", "active"), (600, 0, 0))
+    till.proved()
+
+
+def test_m05_the_refund_of_the_plan_before_leaves_the_one_in_force(till: Till):
+    plan = till.subscribe("basic")
+    till.apply(till.invoice(plan, "basic"))
+    till.books.execute("SELECT request_tier(%s, 'premium', 'key_1')", (USER,))
+    till.apply(till.invoice(plan, "premium", id="in_2", payment_intent="pi_2"))
+    till.apply(till.refund(f"pi_in_{plan}_{NOON:%m%d%H}", 999))
+
+    assert (till.tier(), till.account()) == (("premium", "active"), (500, 0, 0))
+    till.proved()
+
+
+def test_m07_a_plan_that_charges_nothing_is_not_paid_twice_unseen(till: Till):
+    plan = till.subscribe("unlimited")
+    answers = [till.apply(till.invoice(plan, "unlimited", id=f"in_{n}", payment_intent=f"pi_{n}")) for n in (1, 2)]
+
+    assert answers == [("applied", "period_paid"), ("refused", "period_paid_twice")]
+    assert till.row("SELECT count(*) AS number FROM payments")["number"] == 2
+    till.proved()
+
+
+def test_m17_a_period_that_is_paid_after_its_person_is_gone_still_ends_the_plan(till: Till):
+    """The page at the vendor may be open, or an event on its way, when somebody is erased."""
+    plan = till.subscribe("basic")
+    till.books.execute("SELECT erase_user(%s, 'person')", (USER,))
+    paid = till.apply(till.invoice(plan, "basic"))
+    due = till.books.execute("SELECT id, is_cancel FROM claim_subscription_work(5, '1 hour')").fetchall()
+
+    assert paid == ("applied", "period_paid")
+    assert due == [{"id": plan, "is_cancel": True}]
+    till.proved()
+
+
+def test_m05_a_second_plan_that_was_paid_is_written_down_and_ended(till: Till):
+    """Its money can be given back, and nobody pays for it a second time."""
+    left = till.subscribe("basic")
+    till.books.execute("SELECT expire_checkout(%s, %s)", (USER, left))
+    plan = till.subscribe("basic")
+    till.apply(till.invoice(plan, "basic"))
+    second = till.apply(till.invoice(left, "basic", NOON + timedelta(hours=1)))
+    due = till.books.execute("SELECT id, is_cancel FROM claim_subscription_work(5, '1 hour')").fetchall()
+    refund = till.apply(till.refund(f"pi_in_{left}_{NOON + timedelta(hours=1):%m%d%H}", 999))
+
+    assert second == ("refused", "second_subscription")
+    assert due == [{"id": left, "is_cancel": True}]
+    assert refund[0] == "applied"
+    assert (till.tier(), till.account()) == (("basic", "active"), (100, 0, 0))
+    till.proved()
+
+
+def test_a_failure_told_in_the_second_of_the_payment_after_it_begins_no_grace(till: Till):
+    plan = till.subscribe("basic")
+    till.apply(till.invoice(plan, "basic"))
+    paid = till.invoice(plan, "basic", NOON + MONTH)
+    till.apply(paid)
+    till.apply(till.plan(plan, "updated", NOON + MONTH, status="past_due"))
+
+    assert till.tier() == ("basic", "active")
+    assert till.row("SELECT grace_until FROM subscriptions")["grace_until"] is None
+    till.proved()
