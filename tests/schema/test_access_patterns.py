@@ -231,18 +231,36 @@ def test_d07_a_date_of_a_column_can_t_use_an_index_so_ours_doesn_t_ask_that_way(
     assert read_through(theirs) == {"calls"}
 
 
-def test_a_page_of_a_history_reads_no_more_than_a_page(cluster: Cluster, large: str, values: dict[str, object]):
-    """However many calls a person has, and however many others have called the same persona."""
-    statement = statements.load("callmeback.domain", "calls.sql").calls
+def rows_read(
+    cluster: Cluster, large: str, statement: statements.Statement, values: dict[str, object]
+) -> dict[str, int]:
+    """How many rows of each large table a statement of a person looks at."""
     given = {name: values[name] for name in statement.parameters}
     with connect(cluster, large, roles.API) as connection:
         query = psycopg.ClientCursor(connection).mogrify(statement.text.encode(), given)
         run = plan_of(connection, query, "ANALYZE, ")
-    rows = {
+
+    return {
         node["Relation Name"]: node["Actual Rows"] * node["Actual Loops"] + node.get("Rows Removed by Filter", 0)
         for node in nodes(run)
         if node.get("Relation Name") in LARGE
     }
 
-    assert rows["calls"] <= given["most"] + 2
-    assert rows["call_cost_breakdowns"] <= given["most"] + 2
+
+def test_a_page_of_a_history_reads_no_more_than_a_page(cluster: Cluster, large: str, values: dict[str, object]):
+    """However many calls a person has, and however many others have called the same persona."""
+    most = values["most"]
+    assert isinstance(most, int)
+    rows = rows_read(cluster, large, statements.load("callmeback.domain", "calls.sql").calls, values)
+
+    assert rows["calls"] <= most + 2
+    assert rows["call_cost_breakdowns"] <= most + 2
+
+
+def test_a_budget_reads_no_more_than_its_month(cluster: Cluster, large: str, values: dict[str, object]):
+    """However many months a person has called before."""
+    rows = rows_read(cluster, large, statements.load("callmeback.domain", "budgets.sql").budget, values)
+
+    # A person calls once in twenty days.
+    assert rows["calls"] <= 3
+    assert rows["call_cost_breakdowns"] <= 3
