@@ -1,4 +1,5 @@
-"""A large synthetic history, made by the server itself: 5,000 people, 150,000 calls of 2,000 of them, and their costs.
+"""A large synthetic history, made by the server itself: 5,000 people, 150,000 calls of 2,000 of them, their costs, and
+what was paid.
 
 Everything is written in the order of time, as it would have come; the last day is today.
 """
@@ -29,7 +30,7 @@ STATEMENTS = (
     """
     INSERT INTO personas (id, owner_user_id, name, core_system_prompt)
     SELECT 'per_' || n, 'user_' || (n %% %(callers)s + 1), 'Persona ' || n, 'You are persona ' || n
-    FROM generate_series(1, 100) AS n
+    FROM generate_series(1, %(people)s) AS n
     """,
     """
     INSERT INTO user_persona_relationships (id, user_id, persona_id, is_favorite, total_calls, last_call_at)
@@ -43,14 +44,16 @@ STATEMENTS = (
     INSERT INTO calls (
         id, user_id, persona_id, phone_number, status, start_time, end_time, created_at, updated_at, duration_seconds,
         credits_used, hold_cents, price_version_id, local_day, local_month, end_reason, turn_count,
-        avg_response_time_ms, call_pretext
+        avg_response_time_ms, call_pretext, actual_cost_cents
     )
     SELECT
         'call_' || lpad(c.n::text, 8, '0'), 'user_' || (c.n * 7919 %% %(callers)s + 1),
         (ARRAY['brad', 'sarah', 'alex', 'per_' || (c.n %% 100 + 1)])[c.n %% 4 + 1], '+12025550100',
         CASE WHEN c.n %% 10 = 0 THEN 'no_answer' WHEN c.n %% 37 = 0 THEN 'failed' ELSE 'completed' END,
         c.at, c.at + interval '5 minutes', c.at, c.at + interval '5 minutes', c.n %% 600, c.n %% 10, 170, 1, c.at::date,
-        date_trunc('month', c.at)::date, 'hung_up', c.n %% 20, 600 + c.n %% 300, repeat('x', (c.n %% 200)::integer)
+        date_trunc('month', c.at)::date, 'hung_up', c.n %% 20, 600 + c.n %% 300, repeat('x', (c.n %% 200)::integer),
+        -- One in fifty isn't settled.
+        CASE WHEN c.n %% 50 > 0 THEN c.n %% 600 * 0.03 + 1.02 END
     FROM (
         SELECT n, now() - make_interval(mins => ((%(calls)s - n) * %(minutes)s)::integer) AS at
         FROM generate_series(1, %(calls)s) AS n
@@ -79,6 +82,27 @@ STATEMENTS = (
     ORDER BY c.created_at
     """,
     """
+    INSERT INTO purchases (
+        user_id, id, payment_intent_id, sku, credits, amount_cents, currency, status, created_at, completed_at
+    )
+    SELECT
+        'user_' || (n %% %(people)s + 1), 'pur_' || n, 'pi_' || n, 'pack', 100, 999, 'usd', 'completed', b.at, b.at
+    FROM generate_series(1, 20000) AS n
+    CROSS JOIN LATERAL (SELECT now() - make_interval(hours => 20000 - n)) AS b (at)
+    """,
+    # Every other purchase was adopted, and has no payment of ours.
+    """
+    INSERT INTO payments (
+        user_id, id, kind, payment_intent_id, description, amount_cents, currency, credits, paid_at, created_at
+    )
+    SELECT
+        x.user_id, x.id, 'purchase', x.payment_intent_id, '100 credits', x.amount_cents, x.currency, x.credits,
+        x.created_at, x.created_at
+    FROM purchases AS x
+    WHERE right(x.id, 1) IN ('0', '2', '4', '6', '8')
+    ORDER BY x.created_at
+    """,
+    """
     INSERT INTO scheduled_calls (id, user_id, persona_id, phone_number, scheduled_time, status, created_at)
     SELECT
         'sch_' || n, 'user_' || (n %% %(callers)s + 1), 'brad', '+12025550100',
@@ -90,7 +114,7 @@ STATEMENTS = (
 )
 ANALYZED = (
     "users", "user_credits", "personas", "user_persona_relationships", "calls", "call_cost_breakdowns",
-    "credit_transactions", "scheduled_calls",
+    "credit_transactions", "scheduled_calls", "purchases", "payments",
 )  # fmt: skip
 
 

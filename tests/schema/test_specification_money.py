@@ -277,9 +277,10 @@ def test_m14_what_the_specification_calls_revenue_is_cost_and_ours_are_three_fig
 
 
 def test_m14_the_report_of_margins_is_the_view_from_a_time_on(books: Connection, now: datetime):
-    report = statements.load("callmeback.domain", "reports.sql").margin
+    report = statements.load("callmeback.domain", "books.sql").margin_by_day
     since = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=6)
-    rows = books.execute(report.text.encode(), {"since": since, "most": 100}).fetchall()
+    given = {"begins_at": since, "ends_at": since + timedelta(days=7), "most": 100}
+    rows = books.execute(report.text.encode(), given).fetchall()
     view = ask(books, "SELECT * FROM daily_margin WHERE day >= $1 ORDER BY day DESC", since.date())
 
     assert rows == view

@@ -226,7 +226,7 @@ async def margin(tx: Session, by: MarginBy, days: Period) -> list[Row]:
     if by == "tier":
         return await tx.dicts(SQL.margin_by_tier, **bounds)
 
-    return await tx.dicts(SQL.margin_by_persona, first=days.first, last=days.last, most=ROWS_MAX)
+    return await tx.dicts(SQL.margin_by_persona, **bounds)
 
 
 async def revenue(tx: Session, days: Period) -> list[Row]:

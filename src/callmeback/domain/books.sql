@@ -175,7 +175,8 @@ WHERE r.booked_cents IS DISTINCT FROM r.repriced_cents
 ORDER BY r.day, r.vendor;
 
 -- name: margin_by_day
--- Revenue, vendors' cost and margin by day, the newest first: the view daily_margin, of a period by the indexes.
+-- Revenue, vendors' cost and margin by day, the newest first: the view daily_margin, of a period by the indexes. A settled
+-- call's cost stands in its row; only what isn't settled is looked up.
 SELECT
     d.day,
     sum(d.calls)::bigint AS calls,
@@ -185,12 +186,21 @@ SELECT
 FROM (
     SELECT
         (c.created_at AT TIME ZONE 'UTC')::date AS day,
-        1 AS calls,
+        count(*) AS calls,
         0::numeric AS revenue_cents,
-        coalesce(b.total_cost_cents, 0) AS cost_cents
+        coalesce(sum(c.actual_cost_cents), 0) AS cost_cents
     FROM calls AS c
-    LEFT JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
     WHERE c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s
+    GROUP BY (c.created_at AT TIME ZONE 'UTC')::date
+    UNION ALL
+    SELECT
+        (c.created_at AT TIME ZONE 'UTC')::date AS day,
+        0 AS calls,
+        0::numeric AS revenue_cents,
+        b.total_cost_cents AS cost_cents
+    FROM calls AS c
+    INNER JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
+    WHERE c.actual_cost_cents IS NULL AND c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s
     UNION ALL
     SELECT
         (f.flowed_at AT TIME ZONE 'UTC')::date AS day,
@@ -215,22 +225,34 @@ SELECT
 FROM (
     SELECT
         a.subscription_tier AS tier,
-        1 AS calls,
+        count(*) AS calls,
         0::numeric AS revenue_cents,
-        coalesce(b.total_cost_cents, 0) AS cost_cents
+        coalesce(sum(c.actual_cost_cents), 0) AS cost_cents
     FROM calls AS c
     INNER JOIN user_credits AS a ON c.user_id = a.user_id
-    LEFT JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
     WHERE c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s
+    GROUP BY a.subscription_tier
+    UNION ALL
+    SELECT
+        a.subscription_tier AS tier,
+        0 AS calls,
+        0::numeric AS revenue_cents,
+        sum(b.total_cost_cents) AS cost_cents
+    FROM calls AS c
+    INNER JOIN user_credits AS a ON c.user_id = a.user_id
+    INNER JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
+    WHERE c.actual_cost_cents IS NULL AND c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s
+    GROUP BY a.subscription_tier
     UNION ALL
     SELECT
         coalesce(f.tier, a.subscription_tier) AS tier,
         0 AS calls,
-        f.amount_cents AS revenue_cents,
+        sum(f.amount_cents) AS revenue_cents,
         0::numeric AS cost_cents
     FROM money_flows AS f
     INNER JOIN user_credits AS a ON f.user_id = a.user_id
     WHERE f.flowed_at >= %(begins_at)s AND f.flowed_at < %(ends_at)s
+    GROUP BY coalesce(f.tier, a.subscription_tier)
 ) AS d
 INNER JOIN subscription_tiers AS t ON d.tier = t.tier
 GROUP BY d.tier, t.position
@@ -238,7 +260,8 @@ ORDER BY t.position
 LIMIT %(most)s;
 
 -- name: margin_by_persona
--- The same by persona: revenue is what the credits of its talks were paid with on average by the person who talked.
+-- The same by persona: revenue is what the credits of its talks were paid with on average by the person who talked. The
+-- view persona_margin, of a period by the index.
 SELECT
     m.persona_id,
     p.name AS persona_name,
@@ -247,9 +270,37 @@ SELECT
     round(sum(m.revenue_cents), 10) AS revenue_cents,
     sum(m.cost_cents) AS cost_cents,
     round(sum(m.revenue_cents), 10) - sum(m.cost_cents) AS margin_cents
-FROM persona_margin AS m
+FROM (
+    SELECT
+        c.persona_id,
+        count(*) AS calls,
+        coalesce(sum(c.credits_used), 0) AS credits,
+        sum(coalesce(z.captured_cents, coalesce(c.credits_used, 0) * coalesce(w.cents_per_credit, 0))) AS revenue_cents,
+        coalesce(sum(c.actual_cost_cents), 0) AS cost_cents
+    FROM calls AS c
+    LEFT JOIN payment_authorizations AS z ON c.user_id = z.user_id AND c.id = z.call_id
+    LEFT JOIN (
+        SELECT
+            x.user_id,
+            sum(x.amount_cents - x.reversed_cents) / nullif(sum(x.credits - x.reversed_credits), 0) AS cents_per_credit
+        FROM payments AS x
+        WHERE x.credits > x.reversed_credits AND x.kind <> 'call'
+        GROUP BY x.user_id
+    ) AS w ON c.user_id = w.user_id
+    WHERE c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s
+    GROUP BY c.persona_id
+    UNION ALL
+    SELECT
+        c.persona_id,
+        0 AS calls,
+        0 AS credits,
+        0::numeric AS revenue_cents,
+        b.total_cost_cents AS cost_cents
+    FROM calls AS c
+    INNER JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
+    WHERE c.actual_cost_cents IS NULL AND c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s
+) AS m
 INNER JOIN personas AS p ON m.persona_id = p.id
-WHERE m.day >= %(first)s AND m.day <= %(last)s
 GROUP BY m.persona_id, p.name
 ORDER BY margin_cents DESC, m.persona_id
 LIMIT %(most)s;

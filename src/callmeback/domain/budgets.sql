@@ -14,7 +14,7 @@ SELECT
     round(
         coalesce(s.spend_cents, 0) * CASE WHEN f.month = m.month THEN f.month_days / f.elapsed_days::numeric ELSE 1 END, 2
     ) AS forecast_cents,
-    coalesce(s.calls, 0) AS calls
+    s.calls
 FROM effective_limits AS l
 INNER JOIN (
     SELECT
@@ -24,7 +24,20 @@ INNER JOIN (
     WHERE a.user_id = %(user_id)s
 ) AS m ON l.user_id = m.user_id
 INNER JOIN month_forecast AS f ON l.user_id = f.user_id
-LEFT JOIN monthly_spend AS s ON m.user_id = s.user_id AND m.month = s.month
+CROSS JOIN
+    LATERAL (
+        -- As in monthly_spend, but of the month alone: a person's month begins and ends within a day of UTC's.
+        SELECT
+            sum(b.total_cost_cents) AS spend_cents,
+            count(*) AS calls
+        FROM calls AS c
+        LEFT JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
+        WHERE
+            c.user_id = m.user_id
+            AND coalesce(c.local_month, date_trunc('month', c.created_at AT TIME ZONE 'UTC')::date) = m.month
+            AND c.created_at >= (m.month - interval '2 days') AT TIME ZONE 'UTC'
+            AND c.created_at < (m.month + interval '1 month 2 days') AT TIME ZONE 'UTC'
+    ) AS s
 WHERE l.user_id = %(user_id)s;
 
 -- name: change

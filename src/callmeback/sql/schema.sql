@@ -8301,9 +8301,13 @@ CREATE INDEX idx_personas_active ON public.personas USING btree (created_at DESC
 
 CREATE INDEX idx_personas_category_active ON public.personas USING btree (category, created_at DESC) WHERE is_active;
 
+CREATE INDEX idx_personas_house ON public.personas USING btree (created_at) WHERE (owner_user_id IS NULL);
+
 CREATE INDEX idx_personas_owner ON public.personas USING btree (owner_user_id) WHERE (owner_user_id IS NOT NULL);
 
 CREATE INDEX idx_proxy_answers_created ON public.proxy_answers USING btree (created_at);
+
+CREATE INDEX idx_purchases_completed ON public.purchases USING btree (completed_at) WHERE (status = 'completed'::text);
 
 CREATE INDEX idx_purchases_payment_intent ON public.purchases USING btree (payment_intent_id) WHERE (payment_intent_id IS NOT NULL);
 

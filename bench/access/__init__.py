@@ -1,0 +1,1 @@
+"""The claim `access`: what is asked costs the same however much history there is."""
