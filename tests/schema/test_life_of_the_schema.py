@@ -13,7 +13,7 @@ from callmeback.pg import migrate, migration_files
 
 # What a figure counts is the last word of its name; of a rate, the one before `per`.
 UNITS = re.compile(
-    r"[._](cents|credits|seconds|ms|minutes|tokens|characters|calls|attempts|percent|count|rows|seq|version|id|position|days|redemptions|retries|claims|runs|failures)"
+    r"[._](cents|credits|seconds|ms|minutes|tokens|characters|calls|attempts|percent|count|rows|seq|version|id|position|days|redemptions|retries|claims|runs|failures|bytes)"
     r"(_per_(second|minute|day|call|credit))?$"
 )
 # Without a unit: how many units a price buys, what the model and the bucket take, how many at a time.

@@ -161,7 +161,7 @@ async def test_every_operation_documents_its_refusals_and_who_may(house: House):
     assert public == {
         "POST /api/auth/register", "POST /api/auth/login", "POST /api/auth/password/forgot",
         "POST /api/auth/password/reset", "POST /api/auth/email/verify", "GET /api/personas",
-        "GET /api/personas/{persona_id}", "GET /health", "GET /ready", "GET /metrics",
+        "GET /api/personas/{persona_id}", "GET /calendar/{name}", "GET /health", "GET /ready", "GET /metrics",
     }  # fmt: skip
 
 

@@ -66,7 +66,7 @@ async def show_report(
         return Page(await reports.report(tx, name, days, user))
 
 
-@get("/api/admin/doctor", tags=TAG, responses=documented(401, 403))
+@get("/api/admin/doctor", tags=TAG, responses=documented(401, 403, 404))
 async def examine(
     caller: NamedDependency[Caller], services: NamedDependency[Services], area: Area = None
 ) -> Page[Verdict]:
