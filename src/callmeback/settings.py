@@ -24,6 +24,7 @@ DEFAULT_REGIONS: Final = (
 MIN_SECRET_LENGTH: Final = 32
 MIN_PASSPHRASE_LENGTH: Final = 12
 MAX_PORT: Final = 65_535
+ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to reach what listens there
 PROXY_PORT: Final = 3_000
 WORKER_PORT: Final = 8_001
 
@@ -133,6 +134,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 # The names that everybody knows are without our prefix.
 _PLAIN_FIELDS: Final = ("database_", "twilio_", "deepgram_", "cerebras_", "elevenlabs_", "stripe_", "aws_")
+
+
+def near(host: str) -> str:
+    """Where this machine reaches what listens on that address."""
+    return ANY_ADDRESS.get(host, host)
 
 
 def variable(field: str) -> str:

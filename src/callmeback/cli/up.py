@@ -21,7 +21,7 @@ from callmeback.cli.supervisor import Service, Supervisor
 from callmeback.ops import notify, scopes
 from callmeback.pg import home, migrate, roles, server
 from callmeback.pg.pool import Database
-from callmeback.settings import VENDORS, Settings
+from callmeback.settings import VENDORS, Settings, near
 
 READY_TIMEOUT_S: Final = 60.0
 READY_POLL_S: Final = 0.05
@@ -32,7 +32,6 @@ REVIVALS_MAX: Final = 10
 LONGEST_CALL_S: Final = 5 * 3_600.0
 PRETENDED_CALL_S: Final = 10.0
 RELOAD: Final = signal.SIGUSR1
-ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to reach what listens there
 
 MAY_NOT_MAKE_ROLES: Final = (
     "The user of DATABASE_URL may not make the roles of the services: give it CREATEROLE for this start, or set "
@@ -241,7 +240,7 @@ def banner(settings: Settings, running: server.Server | None) -> list[str]:
 
 async def is_ready(host: str, port: int) -> bool:
     """Whether GET /ready answers 200."""
-    address = ANY_ADDRESS.get(host, host)
+    address = near(host)
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(address, port)

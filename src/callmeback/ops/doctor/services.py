@@ -15,7 +15,7 @@ from callmeback.ops import loglines
 from callmeback.ops.doctor.verdicts import Check, Finding, Patient, Skip
 from callmeback.ops.loglines import Entry, Wanted
 from callmeback.pg import home, reach, roles, statements
-from callmeback.settings import Settings
+from callmeback.settings import Settings, near
 
 SQL: Final = statements.load("callmeback.ops.doctor", "services.sql")
 
@@ -30,7 +30,6 @@ WRONG_KEYS_MIN: Final = 20
 AUDIT_BYTES_MAX: Final = 8 << 20
 # In the form of a key, and none: the keyring must have been asked to say so.
 NO_KEY: Final = "cmb_0000000000000000_" + "A" * 43
-ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to reach what listens there
 PRIVATE_FILES: Final = ("secrets.json", "run.json", "postgres.json")
 
 
@@ -174,7 +173,7 @@ async def _ask(url: str, **request: Any) -> tuple[int, Any]:
 
 
 def _host(settings: Settings) -> str:
-    host = ANY_ADDRESS.get(settings.host, settings.host)
+    host = near(settings.host)
 
     return f"[{host}]" if ":" in host else host
 
