@@ -9028,6 +9028,7 @@ GRANT ALL ON FUNCTION public.erase_user(p_user_id text, p_requested_by text) TO 
 
 REVOKE ALL ON FUNCTION public.expire_checkout(p_user_id text, p_subscription_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.expire_checkout(p_user_id text, p_subscription_id text) TO callmeback_api;
+GRANT ALL ON FUNCTION public.expire_checkout(p_user_id text, p_subscription_id text) TO callmeback_worker;
 
 REVOKE ALL ON FUNCTION public.expire_grants(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.expire_grants(p_limit integer) TO callmeback_worker;
@@ -9037,6 +9038,7 @@ GRANT ALL ON FUNCTION public.extend_job(p_name text, p_run bigint, p_lease inter
 
 REVOKE ALL ON FUNCTION public.fail_purchase(p_user_id text, p_purchase_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.fail_purchase(p_user_id text, p_purchase_id text) TO callmeback_api;
+GRANT ALL ON FUNCTION public.fail_purchase(p_user_id text, p_purchase_id text) TO callmeback_worker;
 
 REVOKE ALL ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) TO callmeback_voice;
