@@ -14,6 +14,7 @@ from tests.sqlproxy.engine.test_faults import SLOW, raw
 
 from callmeback import logs
 from callmeback.domain.keys import Limits
+from callmeback.pg import home
 from callmeback.settings import Settings
 from callmeback.sqlproxy import link
 from callmeback.sqlproxy.audit import Audit, Record
@@ -277,5 +278,4 @@ async def test_health_readiness_and_figures(proxy: Running) -> None:
 
 
 async def test_s02_it_beats_while_it_can_work(proxy: Running) -> None:
-    beat = proxy.services.settings.home / "proxy.beat"
-    await proxy.until(beat.exists, "it beats")
+    await proxy.until(lambda: home.is_beating(proxy.services.settings.home, "proxy"), "it beats")
