@@ -95,8 +95,16 @@ def calendar_of_dateutil() -> Iterator[None]:
 
 
 def said_by_dateutil(rule: str, start: datetime) -> Iterator[datetime]:
+    parts = dict(part.split("=") for part in rule.split(";"))
+    begin, count = start, None
+    if parts["FREQ"] == "WEEKLY" and "BYSETPOS" in parts:
+        # It counts positions of the first week from the start; the RFC from the beginning of the interval (3.3.10).
+        begin -= timedelta(days=(start.weekday() - WEEKDAYS.index(parts.get("WKST", "MO"))) % 7)
+        count = int(parts.pop("COUNT", 0)) or None
+        parts.setdefault("BYDAY", WEEKDAYS[start.weekday()])
+        rule = ";".join(f"{name}={value}" for name, value in parts.items())
     try:
-        yield from dateutil.rrule.rrulestr(rule, dtstart=start)
+        yield from islice((at for at in dateutil.rrule.rrulestr(rule, dtstart=begin) if at >= start), count)
     except ValueError as exc:
         # Its word for hours that are never reached.
         assert "empty set" in str(exc)
@@ -198,6 +206,18 @@ def test_the_last_weeks_of_years_are_those_of_a_walk(week_start: str):
         assert compared(recurrence._local_times(recurrence.series(rule, start), start)) == compared(
             said_by_a_walk(rule, start)
         ), rule
+
+
+def test_the_positions_of_the_first_week_are_counted_from_its_beginning():
+    """By hand: 1 January 2000 is a Saturday, the second of its week's two days."""
+    rule, start = "FREQ=WEEKLY;BYDAY=MO,SA;BYSETPOS={}", datetime(2000, 1, 1)
+    first, second = (
+        [f"{at:%F}" for at in islice(recurrence._local_times(recurrence.series(rule.format(place), start), start), 2)]
+        for place in (1, 2)
+    )
+
+    assert first == ["2000-01-03", "2000-01-10"]
+    assert second == ["2000-01-01", "2000-01-08"]
 
 
 def test_1_january_2023_is_in_week_52_and_2_january_2039_in_no_week_53():
