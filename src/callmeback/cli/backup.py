@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from callmeback.cli import progress
+from callmeback.cli import ending, progress
 from callmeback.cli.output import json_option, show, show_json
 from callmeback.ops import backup, backup_site
 from callmeback.ops.backup_site import Report, Site
@@ -108,5 +108,5 @@ def due(as_json: bool) -> None:
 
 @contextmanager
 def _site(*, make: bool) -> Iterator[tuple[Site, Report]]:
-    with progress.shown() as report:
+    with ending.cleanly(), progress.shown() as report:
         yield backup_site.open_site(Settings.from_env(), make=make), report

@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from callmeback.cli import progress
+from callmeback.cli import ending, progress
 from callmeback.cli.output import json_option, show_json
 from callmeback.ops import backup_site, restore, restore_dump, restore_in_place, restore_rows
 from callmeback.settings import Settings
@@ -26,13 +26,18 @@ class Moment(click.ParamType[datetime]):
         if value == NOW:
             return datetime.now(UTC)
         try:
-            return datetime.fromisoformat(str(value)).astimezone(UTC)
+            found = datetime.fromisoformat(str(value))
         except ValueError:
             self.fail(
                 f"{value!a} is not a time such as 2026-11-26T14:30:00+01:00, or 2026-11-26T14:30 in local time.",
                 param,
                 ctx,
             )
+        try:
+            return found.astimezone(UTC)
+        except (OverflowError, ValueError, OSError):
+            # At an end of the calendar, where no other zone has a name for it; no backup is that old or that new.
+            return found.replace(tzinfo=UTC)
 
 
 @click.group(name="restore", invoke_without_command=True)
@@ -64,7 +69,7 @@ def command(
         raise click.UsageError("Say one of --into DIR, --in-place, --dump FILE, or the subcommand rows.")
     if (table is not None and dump is None) or (until is not None and dump is not None):
         raise click.UsageError("--table goes with --dump, and --to without it.")
-    with progress.shown() as report:
+    with ending.cleanly(), progress.shown() as report:
         site = backup_site.open_site(Settings.from_env(), make=False)
         if target is not None:
             made = restore.into(site, until, target, report=report)
@@ -96,7 +101,7 @@ def command(
 @json_option
 def rows(table: str, condition: str, until: datetime, as_json: bool) -> None:
     """Bring deleted rows back as they were at a moment; rows that are there stay as they are."""
-    with progress.shown() as report:
+    with ending.cleanly(), progress.shown() as report:
         site = backup_site.open_site(Settings.from_env(), make=False)
         moved = restore_rows.rows(site, table, condition, until, report=report)
     if as_json:
