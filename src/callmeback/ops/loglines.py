@@ -21,7 +21,7 @@ READ_BYTES_MAX: Final = 8 << 20
 # As log_line_prefix of pg/configuration.py has it; lines of the server's own processes lack the middle.
 _SERVER_LINE: Final = re.compile(
     r"(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.(?P<part>\d+))? UTC \[\d+\] "
-    r"(?:\S*@(?P<database>\S+) (?P<program>.*?) )?"
+    r"(?:(?P<role>\S*)@(?P<database>\S+) (?P<program>.*?) )?"
     r"(?P<level>ERROR|FATAL|PANIC|LOG|WARNING):  (?P<text>.*)"
 )
 _SERVER_LEVELS: Final = {
@@ -37,6 +37,7 @@ class ServerLine(msgspec.Struct, frozen=True):
     """A line of PostgreSQL's log that begins with a time; its text may quote values of rows."""
 
     at: datetime
+    role: str | None
     database: str | None
     program: str
     level: str
@@ -124,7 +125,9 @@ def server_lines(text: str) -> Iterator[ServerLine]:
             at = datetime.strptime(match["at"], "%Y-%m-%d %H:%M:%S").replace(
                 microsecond=int((match["part"] or "0")[:6].ljust(6, "0")), tzinfo=UTC
             )
-            yield ServerLine(at, match["database"], match["program"] or "", match["level"], match["text"])
+            yield ServerLine(
+                at, match["role"], match["database"], match["program"] or "", match["level"], match["text"]
+            )
 
 
 def tail(path: Path, most: int) -> str:

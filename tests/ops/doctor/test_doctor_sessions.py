@@ -7,6 +7,8 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -280,6 +282,26 @@ async def test_what_the_log_says_is_told_without_anybodys_data(patient: Patient,
     assert 'relation "wings"' in named(verdict)
     assert "of different versions" in said(verdict)
     assert "vermilion" not in said(verdict)
+
+
+async def test_what_a_key_is_refused_is_no_grant_that_lacks(tmp_path: Path, patient: Patient):
+    """A wall at work, and a stranger's typing error; of a service's role either is a fault."""
+    facts = patient.facts
+    assert facts is not None
+    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}.001 UTC [7]"
+    key, service = f"callmeback_key_eeee@{facts.database}", f"callmeback_api@{facts.database}"
+    (tmp_path / "server.log").write_text(
+        f"{now} {key} callmeback sqlproxy ERROR:  permission denied for table calls\n"
+        f'{now} {key} callmeback sqlproxy ERROR:  relation "wings" does not exist\n'
+        f"{now} {key} callmeback sqlproxy ERROR:  out of memory\n"
+        f"{now} {service} callmeback api ERROR:  permission denied for table phones\n"
+    )
+    place = msgspec.structs.replace(facts, data_directory=str(tmp_path), log_directory=".")
+    verdict = await verdict_of(
+        msgspec.structs.replace(patient, facts=place), check("log", "statements don't fail inside")
+    )
+
+    assert sorted(named(verdict)) == ["out of memory", "table phones"]
 
 
 async def test_another_password_is_found(patient: Patient, cluster: Cluster):

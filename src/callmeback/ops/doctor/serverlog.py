@@ -19,7 +19,7 @@ from callmeback import logs
 from callmeback.ops import loglines
 from callmeback.ops.doctor.verdicts import Check, Facts, Finding, Patient, Skip
 from callmeback.ops.loglines import ServerLine
-from callmeback.pg import statements
+from callmeback.pg import roles, statements
 
 SQL: Final = statements.load("callmeback.ops.doctor", "serverlog.sql")
 
@@ -35,11 +35,15 @@ _FOREIGN_KEY: Final = re.compile(r'violates foreign key constraint "(?P<name>[^"
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """A form of line, and what it means."""
+    """A form of line, and what it means.
+
+    One that is `expected_of_keys` is a wall at work, or a typing error, where a key of the SQL proxy asked.
+    """
 
     form: re.Pattern[str]
     meaning: str
     is_red: bool = False
+    expected_of_keys: bool = False
 
 
 _KINDS: Final = (
@@ -80,11 +84,13 @@ _KINDS: Final = (
     Kind(
         re.compile(r"permission denied for (?P<what>(?:table|view|function|schema|sequence|column) \w+)"),
         "a role asked for what it wasn't granted; `callmeback migrate apply` puts the grants of the services right",
+        expected_of_keys=True,
     ),
     Kind(
         re.compile(r'(?P<what>(?:relation|column|function) "?[\w.]+"?).* does not exist'),
         "a statement speaks of what isn't there: the program and the schema are of different versions; see the area "
         "migrations",
+        expected_of_keys=True,
     ),
     Kind(
         re.compile(r"canceling statement due to (?P<what>statement timeout|lock timeout)"),
@@ -185,7 +191,10 @@ def _meaning(line: ServerLine) -> tuple[str, str, bool] | None:
     """What a line is about, what it means and whether that is bad; None for what is of no concern."""
     if line.level == "PANIC":
         return "PANIC", "the server gave up and restarted; the lines before it say why", True
+    is_of_key = (line.role or "").startswith(roles.KEY_PREFIX)
     for kind in _KINDS:
+        if is_of_key and kind.expected_of_keys:
+            continue
         match = kind.form.search(line.text)
         if match is not None:
             what = match.groupdict().get("what") or match[0].strip()
