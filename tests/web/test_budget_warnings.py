@@ -14,6 +14,8 @@ from tests.web.house import House, Person
 from callmeback.payments import warnings
 from callmeback.pg import roles
 from callmeback.pg.pool import Database
+from callmeback.providers.failures import VendorUnavailable
+from callmeback.providers.mail import Mail
 
 pytestmark = pytest.mark.anyio
 
@@ -105,6 +107,33 @@ async def test_a_warning_that_could_not_be_sent_comes_again(house: House, ann: P
 
     assert (leased, again) == (0, 1)
     assert (len(mails), len(texts)) == (1, 1)
+
+
+async def test_an_address_that_fails_keeps_nobody_else_waiting(
+    house: House, ann: Person, worker: Database, monkeypatch: pytest.MonkeyPatch
+):
+    """The server puts her off (451), and his comes after hers."""
+    send = house.services.mailer.send
+
+    async def picky(mail: Mail) -> None:
+        if mail.to == ann.email:
+            raise VendorUnavailable("mail", "send a mail", vendor_code="451")
+        await send(mail)
+
+    monkeypatch.setattr(house.services.mailer, "send", picky)
+    house.books.execute(SPENT, (9000,))
+    house.books.execute("SELECT notice_budgets()")
+    bob = await house.person("bob@example.org", timezone="Europe/Berlin")
+    house.books.execute(f"{SPENT} WHERE user_id = %s", (9000, bob.id))
+    told = await warn(house, worker)
+    waiting = house.row("SELECT user_id FROM budget_notices WHERE told_at IS NULL")
+    monkeypatch.undo()
+    house.books.execute("UPDATE budget_notices SET claimed_until = now()")
+    later = await warn(house, worker)
+
+    assert (told, later) == (1, 1)
+    assert waiting["user_id"] == ann.id
+    assert [len((await letters(house, person))[0]) for person in (ann, bob)] == [1, 1]
 
 
 @pytest.mark.slow

@@ -11,12 +11,15 @@ from typing import Final
 from callmeback import logs
 from callmeback.domain import warnings
 from callmeback.domain.warnings import Due, Recipient
+from callmeback.errors import VendorFailed
 from callmeback.pg.pool import Database
 from callmeback.providers.failures import VendorRefused
 from callmeback.providers.mail import Mail, Mailer
 from callmeback.providers.twilio import Carrier
 
 NOTICES_MAX: Final = 500
+# So many different people's letters don't fail by chance: the vendor is away, and each would wait for its deadline.
+FAILURES_IN_A_ROW_MAX: Final = 5
 BUDGET_PATH: Final = "/budget"
 KEY_CHARACTERS: Final = 32
 
@@ -24,21 +27,39 @@ _log = logs.get_logger(__name__)
 
 
 async def warn(db: Database, mailer: Mailer, carrier: Carrier, base_url: str) -> int:
-    """Note who reached their percent, and tell whoever wasn't told yet; answers how many were."""
+    """Note who reached their percent, and tell whoever wasn't told yet; answers how many were.
+
+    Who can't be told now is left for a later round and keeps nobody else waiting. Raises VendorFailed where nobody
+    could be told: then it is the vendor that is away.
+    """
     async with db.transaction() as tx:
         await warnings.notice(tx, NOTICES_MAX)
-    for told in range(NOTICES_MAX):
+    told, failures_in_a_row = 0, 0
+    failure: VendorFailed | None = None
+    for _ in range(NOTICES_MAX):
         async with db.transaction() as tx:
             due = await warnings.claim(tx)
             person = None if due is None else await warnings.recipient(tx, due)
         if due is None:
-            return told
-        if person is not None:
-            await _tell(due, person, mailer, carrier, base_url)
+            break
+        try:
+            if person is not None:
+                await _tell(due, person, mailer, carrier, base_url)
+        except VendorFailed as exc:
+            # Its lease keeps this one away until the others had their turn.
+            failure, failures_in_a_row = exc, failures_in_a_row + 1
+            _log.warning("budget_warning_failed", user_id=due.user_id, error=exc.code)
+            if failures_in_a_row == FAILURES_IN_A_ROW_MAX:
+                break
+            continue
+        failures_in_a_row = 0
         async with db.transaction() as tx:
             await warnings.told(tx, due)
+        told += 1
+    if failure is not None and told == 0:
+        raise failure
 
-    return NOTICES_MAX
+    return told
 
 
 async def _tell(due: Due, person: Recipient, mailer: Mailer, carrier: Carrier, base_url: str) -> None:
