@@ -3,16 +3,19 @@
 -- name: by_day
 -- A person's calls of a period by local day, newest first.
 -- returns: DayRow
+WITH zone AS MATERIALIZED (SELECT zone_or_utc(%(timezone)s) AS name)
+
 SELECT
-    (c.created_at AT TIME ZONE %(timezone)s)::date AS day,
+    (c.created_at AT TIME ZONE z.name)::date AS day,
     count(*) AS calls,
     coalesce(sum(coalesce(c.duration_seconds, b.twilio_duration_seconds)), 0)::bigint AS duration_seconds,
     coalesce(sum(c.credits_used), 0)::bigint AS credits_used,
     coalesce(sum(b.total_cost_cents), 0) AS cost_cents
 FROM calls AS c
+CROSS JOIN zone AS z
 LEFT JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
 WHERE c.user_id = %(user_id)s AND c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s
-GROUP BY (c.created_at AT TIME ZONE %(timezone)s)::date
+GROUP BY day
 ORDER BY day DESC;
 
 -- name: by_persona

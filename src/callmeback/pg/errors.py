@@ -45,6 +45,7 @@ RULES: Final[dict[str, type[errors.CallMeBackError]]] = {
     "CM023": errors.CouponInvalid,
     "CM024": errors.AlreadySubscribed,
     "CM025": errors.CardMissing,
+    "CM026": errors.UnknownTimezone,
     "CM030": errors.TooManySchedules,
     "CM031": errors.NotWaiting,
     "CM040": errors.RateUnchangeable,

@@ -888,6 +888,25 @@ $$;
 
 COMMENT ON FUNCTION public.check_session(p_user_id text, p_token_id text, p_issued_at timestamp with time zone, OUT is_valid boolean, OUT is_admin boolean) IS 'Asked on every request: is this token still good, and is its person an admin.';
 
+CREATE FUNCTION public.check_zone() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    -- Who has a zone that an upgrade took away may go on with it, and change the name.
+    IF TG_OP = 'UPDATE' AND NEW.timezone = OLD.timezone THEN
+        RETURN NEW;
+    END IF;
+    -- A zone may also be unknown under this spelling to this server only, whose data are older or lack old names.
+    IF zone_or_utc(NEW.timezone) <> NEW.timezone THEN
+        RAISE EXCEPTION 'this server knows no such time zone' USING ERRCODE = 'CM026', DETAIL = '{"field": "timezone"}';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION public.check_zone() IS 'Refuses a zone that this server can''t reckon with. A trigger and no CHECK: a restore into another release must not fail for one row.';
+
 CREATE FUNCTION public.claim_answer(p_key_id text, p_idempotency_key text, p_request_hash bytea) RETURNS bytea
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -2667,6 +2686,10 @@ BEGIN
     IF cardinality(v_scope.writes) + cardinality(v_scope.calls) > 0 THEN
         EXECUTE format('GRANT EXECUTE ON FUNCTION claim_answer, keep_answer TO %I', v_role);
     END IF;
+    -- A view asks its functions, and a trigger those that it calls, in the name of whoever reads or writes.
+    IF ARRAY['all', 'month_forecast'] && v_scope.reads OR 'users' = ANY (v_scope.writes) THEN
+        EXECUTE format('GRANT EXECUTE ON FUNCTION zone_or_utc TO %I', v_role);
+    END IF;
     RETURN true;
 END
 $_$;
@@ -2821,7 +2844,8 @@ DECLARE
         'extend_job', 'finish_due', 'finish_job', 'halt_schedule', 'place_due', 'refusal_code', 'request_job', 'settle_due',
         'keep_answer', 'key_functions', 'key_relations', 'learn_statement', 'make_key_view', 'make_key_views',
         'price_whole_usage', 'proxy_keys', 'proxy_statements', 'proxy_version', 'recompute_schedule', 'refresh_card',
-        'require_card_in_force', 'statement_statistics', 'take_scope'
+        'require_card_in_force', 'statement_statistics', 'take_scope',
+        'zone_or_utc'
     ];
 BEGIN
     RETURN QUERY
@@ -3495,7 +3519,7 @@ BEGIN
     INNER JOIN effective_limits AS l ON a.user_id = l.user_id
     INNER JOIN users AS u ON a.user_id = u.id AND u.erased_at IS NULL
     WHERE a.spent_in_month_cents > 0
-        AND a.spend_month = date_trunc('month', clock_timestamp() AT TIME ZONE u.timezone)::date
+        AND a.spend_month = date_trunc('month', clock_timestamp() AT TIME ZONE zone_or_utc(u.timezone))::date
         AND a.spent_in_month_cents * 100 >= l.max_monthly_spend_cents * l.warn_at_percent_per_call
         AND NOT EXISTS (
             SELECT FROM budget_notices AS n
@@ -5167,6 +5191,21 @@ $$;
 
 COMMENT ON FUNCTION public.withdraw_tier_request(p_user_id text, p_tier text) IS 'The provider said no to the change: the plan stays as it is.';
 
+CREATE FUNCTION public.zone_or_utc(p_zone text) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM now() AT TIME ZONE p_zone;
+    RETURN p_zone;
+EXCEPTION
+    WHEN invalid_parameter_value THEN
+        RETURN 'UTC';
+END
+$$;
+
+COMMENT ON FUNCTION public.zone_or_utc(p_zone text) IS 'The zone, or UTC where this server has none of that name: one person''s zone that an upgrade took away stops no round and no report.';
+
 CREATE TABLE public.calendar_feeds (
     user_id public.id NOT NULL,
     token_hash bytea NOT NULL,
@@ -6013,14 +6052,15 @@ CREATE VIEW clear.month_forecast WITH (security_barrier=f) AS
             m.spent_cents,
             ((m.spent_cents * (m.month_days)::numeric) / (m.elapsed_days)::numeric) AS forecast_cents,
             l.max_monthly_spend_cents AS limit_cents
-           FROM (((public.user_credits a
+           FROM ((((public.user_credits a
              JOIN public.users u ON (((a.user_id)::text = (u.id)::text)))
              JOIN public.effective_limits l ON (((a.user_id)::text = (l.user_id)::text)))
-             CROSS JOIN LATERAL ( SELECT (date_trunc('month'::text, (now() AT TIME ZONE u.timezone)))::date AS month,
-                    (EXTRACT(day FROM (now() AT TIME ZONE u.timezone)))::integer AS elapsed_days,
-                    (EXTRACT(day FROM ((date_trunc('month'::text, (now() AT TIME ZONE u.timezone)) + '1 mon'::interval) - '1 day'::interval)))::integer AS month_days,
+             CROSS JOIN LATERAL ( SELECT (now() AT TIME ZONE public.zone_or_utc(u.timezone)) AS here) t_1)
+             CROSS JOIN LATERAL ( SELECT (date_trunc('month'::text, t_1.here))::date AS month,
+                    (EXTRACT(day FROM t_1.here))::integer AS elapsed_days,
+                    (EXTRACT(day FROM ((date_trunc('month'::text, t_1.here) + '1 mon'::interval) - '1 day'::interval)))::integer AS month_days,
                         CASE
-                            WHEN (a.spend_month = (date_trunc('month'::text, (now() AT TIME ZONE u.timezone)))::date) THEN (a.spent_in_month_cents)::numeric
+                            WHEN (a.spend_month = (date_trunc('month'::text, t_1.here))::date) THEN (a.spent_in_month_cents)::numeric
                             ELSE (0)::numeric
                         END AS spent_cents) m)) t
   WHERE true;
@@ -6820,14 +6860,15 @@ CREATE VIEW masked.month_forecast WITH (security_barrier=f) AS
             m.spent_cents,
             ((m.spent_cents * (m.month_days)::numeric) / (m.elapsed_days)::numeric) AS forecast_cents,
             l.max_monthly_spend_cents AS limit_cents
-           FROM (((public.user_credits a
+           FROM ((((public.user_credits a
              JOIN public.users u ON (((a.user_id)::text = (u.id)::text)))
              JOIN public.effective_limits l ON (((a.user_id)::text = (l.user_id)::text)))
-             CROSS JOIN LATERAL ( SELECT (date_trunc('month'::text, (now() AT TIME ZONE u.timezone)))::date AS month,
-                    (EXTRACT(day FROM (now() AT TIME ZONE u.timezone)))::integer AS elapsed_days,
-                    (EXTRACT(day FROM ((date_trunc('month'::text, (now() AT TIME ZONE u.timezone)) + '1 mon'::interval) - '1 day'::interval)))::integer AS month_days,
+             CROSS JOIN LATERAL ( SELECT (now() AT TIME ZONE public.zone_or_utc(u.timezone)) AS here) t_1)
+             CROSS JOIN LATERAL ( SELECT (date_trunc('month'::text, t_1.here))::date AS month,
+                    (EXTRACT(day FROM t_1.here))::integer AS elapsed_days,
+                    (EXTRACT(day FROM ((date_trunc('month'::text, t_1.here) + '1 mon'::interval) - '1 day'::interval)))::integer AS month_days,
                         CASE
-                            WHEN (a.spend_month = (date_trunc('month'::text, (now() AT TIME ZONE u.timezone)))::date) THEN (a.spent_in_month_cents)::numeric
+                            WHEN (a.spend_month = (date_trunc('month'::text, t_1.here))::date) THEN (a.spent_in_month_cents)::numeric
                             ELSE (0)::numeric
                         END AS spent_cents) m)) t
   WHERE true;
@@ -7803,14 +7844,15 @@ CREATE VIEW public.month_forecast WITH (security_invoker='true') AS
     m.spent_cents,
     ((m.spent_cents * (m.month_days)::numeric) / (m.elapsed_days)::numeric) AS forecast_cents,
     l.max_monthly_spend_cents AS limit_cents
-   FROM (((public.user_credits a
+   FROM ((((public.user_credits a
      JOIN public.users u ON (((a.user_id)::text = (u.id)::text)))
      JOIN public.effective_limits l ON (((a.user_id)::text = (l.user_id)::text)))
-     CROSS JOIN LATERAL ( SELECT (date_trunc('month'::text, (now() AT TIME ZONE u.timezone)))::date AS month,
-            (EXTRACT(day FROM (now() AT TIME ZONE u.timezone)))::integer AS elapsed_days,
-            (EXTRACT(day FROM ((date_trunc('month'::text, (now() AT TIME ZONE u.timezone)) + '1 mon'::interval) - '1 day'::interval)))::integer AS month_days,
+     CROSS JOIN LATERAL ( SELECT (now() AT TIME ZONE public.zone_or_utc(u.timezone)) AS here) t)
+     CROSS JOIN LATERAL ( SELECT (date_trunc('month'::text, t.here))::date AS month,
+            (EXTRACT(day FROM t.here))::integer AS elapsed_days,
+            (EXTRACT(day FROM ((date_trunc('month'::text, t.here) + '1 mon'::interval) - '1 day'::interval)))::integer AS month_days,
                 CASE
-                    WHEN (a.spend_month = (date_trunc('month'::text, (now() AT TIME ZONE u.timezone)))::date) THEN (a.spent_in_month_cents)::numeric
+                    WHEN (a.spend_month = (date_trunc('month'::text, t.here))::date) THEN (a.spent_in_month_cents)::numeric
                     ELSE (0)::numeric
                 END AS spent_cents) m);
 
@@ -8443,6 +8485,8 @@ CREATE TRIGGER user_preferences_touch BEFORE UPDATE ON public.user_preferences F
 
 CREATE TRIGGER users_touch BEFORE UPDATE ON public.users FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();
 
+CREATE TRIGGER users_zone BEFORE INSERT OR UPDATE OF timezone ON public.users FOR EACH ROW EXECUTE FUNCTION public.check_zone();
+
 ALTER TABLE ONLY public.admin_users
     ADD CONSTRAINT admin_users_user_fkey FOREIGN KEY (user_id) REFERENCES public.users(id);
 
@@ -8960,6 +9004,8 @@ GRANT ALL ON FUNCTION public.check_sealed_days() TO callmeback_readonly;
 REVOKE ALL ON FUNCTION public.check_session(p_user_id text, p_token_id text, p_issued_at timestamp with time zone, OUT is_valid boolean, OUT is_admin boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.check_session(p_user_id text, p_token_id text, p_issued_at timestamp with time zone, OUT is_valid boolean, OUT is_admin boolean) TO callmeback_api;
 
+REVOKE ALL ON FUNCTION public.check_zone() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.claim_answer(p_key_id text, p_idempotency_key text, p_request_hash bytea) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.claim_authorizations(p_limit integer, p_again_after interval) FROM PUBLIC;
@@ -9300,6 +9346,12 @@ GRANT ALL ON FUNCTION public.withdraw_occurrences(p_user_id text, p_schedule_id 
 
 REVOKE ALL ON FUNCTION public.withdraw_tier_request(p_user_id text, p_tier text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.withdraw_tier_request(p_user_id text, p_tier text) TO callmeback_api;
+
+REVOKE ALL ON FUNCTION public.zone_or_utc(p_zone text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.zone_or_utc(p_zone text) TO callmeback_api;
+GRANT ALL ON FUNCTION public.zone_or_utc(p_zone text) TO callmeback_worker;
+GRANT ALL ON FUNCTION public.zone_or_utc(p_zone text) TO callmeback_voice;
+GRANT ALL ON FUNCTION public.zone_or_utc(p_zone text) TO callmeback_readonly;
 
 GRANT DELETE ON TABLE public.calendar_feeds TO callmeback_api;
 

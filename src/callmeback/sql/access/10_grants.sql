@@ -113,4 +113,6 @@ recompute_schedule, ensure_jobs, claim_jobs, extend_job, finish_job, request_job
 begin_authorization, note_authorization, release_authorization, fail_purchase, expire_checkout
 TO callmeback_worker;
 
+-- month_forecast asks it.
+GRANT EXECUTE ON FUNCTION zone_or_utc TO callmeback_api, callmeback_worker, callmeback_voice, callmeback_readonly;
 GRANT EXECUTE ON FUNCTION check_sealed_days, hash_of_day, reprice_calls, price_of, rate_in_force TO callmeback_readonly;

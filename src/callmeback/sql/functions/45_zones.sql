@@ -1,4 +1,41 @@
--- What zones' data decided is decided anew when they change.
+-- Zones: which ones this server knows, and what their data decided, decided anew when they change.
+
+CREATE OR REPLACE FUNCTION zone_or_utc(p_zone text)
+RETURNS text
+LANGUAGE plpgsql
+STABLE
+SET search_path = public, pg_temp
+AS $$
+BEGIN
+    PERFORM now() AT TIME ZONE p_zone;
+    RETURN p_zone;
+EXCEPTION
+    WHEN invalid_parameter_value THEN
+        RETURN 'UTC';
+END
+$$;
+COMMENT ON FUNCTION zone_or_utc(text) IS
+'The zone, or UTC where this server has none of that name: one person''s zone that an upgrade took away stops no round and no report.';
+
+CREATE OR REPLACE FUNCTION check_zone()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = public, pg_temp
+AS $$
+BEGIN
+    -- Who has a zone that an upgrade took away may go on with it, and change the name.
+    IF TG_OP = 'UPDATE' AND NEW.timezone = OLD.timezone THEN
+        RETURN NEW;
+    END IF;
+    -- A zone may also be unknown under this spelling to this server only, whose data are older or lack old names.
+    IF zone_or_utc(NEW.timezone) <> NEW.timezone THEN
+        RAISE EXCEPTION 'this server knows no such time zone' USING ERRCODE = 'CM026', DETAIL = '{"field": "timezone"}';
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION check_zone() IS
+'Refuses a zone that this server can''t reckon with. A trigger and no CHECK: a restore into another release must not fail for one row.';
 
 CREATE OR REPLACE FUNCTION recompute_schedule(
     p_user_id text, p_schedule_id text, p_tzdata_version text, p_id text, p_occurrence timestamptz

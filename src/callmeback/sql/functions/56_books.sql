@@ -101,7 +101,7 @@ BEGIN
     INNER JOIN effective_limits AS l ON a.user_id = l.user_id
     INNER JOIN users AS u ON a.user_id = u.id AND u.erased_at IS NULL
     WHERE a.spent_in_month_cents > 0
-        AND a.spend_month = date_trunc('month', clock_timestamp() AT TIME ZONE u.timezone)::date
+        AND a.spend_month = date_trunc('month', clock_timestamp() AT TIME ZONE zone_or_utc(u.timezone))::date
         AND a.spent_in_month_cents * 100 >= l.max_monthly_spend_cents * l.warn_at_percent_per_call
         AND NOT EXISTS (
             SELECT FROM budget_notices AS n

@@ -100,7 +100,8 @@ DECLARE
         'extend_job', 'finish_due', 'finish_job', 'halt_schedule', 'place_due', 'refusal_code', 'request_job', 'settle_due',
         'keep_answer', 'key_functions', 'key_relations', 'learn_statement', 'make_key_view', 'make_key_views',
         'price_whole_usage', 'proxy_keys', 'proxy_statements', 'proxy_version', 'recompute_schedule', 'refresh_card',
-        'require_card_in_force', 'statement_statistics', 'take_scope'
+        'require_card_in_force', 'statement_statistics', 'take_scope',
+        'zone_or_utc'
     ];
 BEGIN
     RETURN QUERY

@@ -120,6 +120,10 @@ BEGIN
     IF cardinality(v_scope.writes) + cardinality(v_scope.calls) > 0 THEN
         EXECUTE format('GRANT EXECUTE ON FUNCTION claim_answer, keep_answer TO %I', v_role);
     END IF;
+    -- A view asks its functions, and a trigger those that it calls, in the name of whoever reads or writes.
+    IF ARRAY['all', 'month_forecast'] && v_scope.reads OR 'users' = ANY (v_scope.writes) THEN
+        EXECUTE format('GRANT EXECUTE ON FUNCTION zone_or_utc TO %I', v_role);
+    END IF;
     RETURN true;
 END
 $$;

@@ -171,15 +171,14 @@ SELECT
 FROM user_credits AS a
 INNER JOIN users AS u ON a.user_id = u.id
 INNER JOIN effective_limits AS l ON a.user_id = l.user_id
+CROSS JOIN LATERAL (SELECT now() AT TIME ZONE zone_or_utc(u.timezone) AS here) AS t
 CROSS JOIN LATERAL (
     SELECT
-        date_trunc('month', now() AT TIME ZONE u.timezone)::date AS month,
-        extract(DAY FROM now() AT TIME ZONE u.timezone)::integer AS elapsed_days,
-        extract(
-            DAY FROM date_trunc('month', now() AT TIME ZONE u.timezone) + interval '1 month' - interval '1 day'
-        )::integer AS month_days,
+        date_trunc('month', t.here)::date AS month,
+        extract(DAY FROM t.here)::integer AS elapsed_days,
+        extract(DAY FROM date_trunc('month', t.here) + interval '1 month' - interval '1 day')::integer AS month_days,
         CASE
-            WHEN a.spend_month = date_trunc('month', now() AT TIME ZONE u.timezone)::date THEN a.spent_in_month_cents
+            WHEN a.spend_month = date_trunc('month', t.here)::date THEN a.spent_in_month_cents
             ELSE 0
         END AS spent_cents
 ) AS m;

@@ -51,7 +51,7 @@ async def change_profile(
         async with caller.transaction() as tx:
             await auth.update_profile(tx, caller.user_id, set_name=True, name=name, timezone=zone, locale=None)
             await planning.follow_person(tx, caller.user_id, zone)
-    except errors.ValidationFailed as exc:
+    except (errors.UnknownTimezone, errors.ValidationFailed) as exc:
         form.refuse(exc, ("name", "timezone"))
         return await _account(request, caller, services, form=form, status=problems.status_of(exc))
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
@@ -43,7 +44,7 @@ async def signup(request: Asked, services: NamedDependency[Services]) -> Respons
         order = _registration(given, form)
         if order is None:
             return _signup(request, services, form, problems.status_of(errors.ValidationFailed()))
-        claims, _ = await accounts.register(services, session.client_address(request), order)
+        claims = await _register(services, session.client_address(request), order)
     except errors.EmailTaken as exc:
         form.wrong["email"] = f"{exc.detail} Log in instead, or ask for a new password."
         return _signup(request, services, form, problems.status_of(exc))
@@ -52,6 +53,16 @@ async def signup(request: Asked, services: NamedDependency[Services]) -> Respons
         return _signup(request, services, form, problems.status_of(exc))
 
     return _enter(services, claims, "/")
+
+
+async def _register(services: Services, address: str, order: Registration) -> Claims:
+    """The first session of a new account, in UTC where the database lacks the browser's zone."""
+    try:
+        claims, _ = await accounts.register(services, address, order)
+    except errors.UnknownTimezone:
+        claims, _ = await accounts.register(services, address, msgspec.structs.replace(order, timezone="UTC"))
+
+    return claims
 
 
 def _registration(given: dict[str, str], form: Form) -> Registration | None:
