@@ -140,6 +140,18 @@ async def authenticate(db: Database, hasher: Hasher, email: str, password: str) 
     return account.user_id
 
 
+async def change_password(db: Database, hasher: Hasher, user: User, current: str, password: str) -> None:
+    """Set a new password by the one in force and log out everywhere; raises InvalidCredentials, ValidationFailed."""
+    passwords.check(password)
+    async with db.transaction(read_only=True) as tx:
+        account = await tx.one(SQL.login_lookup, Account, email=user.email)
+    if not await hasher.matches(current, account.password_hash) or account.user_id != user.id:
+        raise errors.InvalidCredentials()
+    kept = await hasher.hash(password)
+    async with db.transaction(user.id) as tx:
+        await tx.run(SQL.change_password, user_id=user.id, known_hash=account.password_hash, password_hash=kept)
+
+
 async def begin_session(db: Database, user_id: str, email: str) -> tuple[Claims, Person]:
     """Claims of a new session, checked to be good.
 

@@ -41,6 +41,10 @@ SELECT revoke_token(%(token_id)s, %(user_id)s, %(expires_at)s);
 -- Log a person out everywhere.
 SELECT revoke_all_tokens(%(user_id)s);
 
+-- name: change_password
+-- Put a new hash in the place of the one that was proved, and log the person out everywhere; raises CM019.
+SELECT change_password(%(user_id)s, %(known_hash)s, %(password_hash)s);
+
 -- name: issue_one_time_token
 -- Keep the hash of a link for this e-mail; NULL where nobody has it.
 SELECT issue_one_time_token(%(email)s, %(purpose)s, %(token_hash)s, %(valid_for)s);

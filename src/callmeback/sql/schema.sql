@@ -838,6 +838,29 @@ $$;
 
 COMMENT ON FUNCTION public.carrier_event(p_user_id text, p_call_id text, p_kind text, p_event_key text, p_carrier_status text, p_carrier_sid text, p_answered_by text, p_carrier_seconds integer, OUT verdict text, OUT status text, OUT is_open boolean, OUT answered_by text) IS 'Notes an event of the carrier once and applies it if it leads forward: applied, ignored, duplicate or unknown. Never raises.';
 
+CREATE FUNCTION public.change_password(p_user_id text, p_known_hash text, p_password_hash text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    IF NOT acts_for(p_user_id) THEN
+        RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
+    END IF;
+    UPDATE users AS u
+    SET
+        password_hash = p_password_hash,
+        tokens_valid_from = date_trunc('second', clock_timestamp()) + interval '1 second'
+    WHERE u.id = p_user_id AND u.password_hash = p_known_hash AND u.erased_at IS NULL;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the password is another one by now' USING ERRCODE = 'CM019';
+    END IF;
+    DELETE FROM one_time_tokens AS t
+    WHERE t.user_id = p_user_id AND t.purpose = 'password_reset' AND t.used_at IS NULL;
+END
+$$;
+
+COMMENT ON FUNCTION public.change_password(p_user_id text, p_known_hash text, p_password_hash text) IS 'A new password in place of the one that was just proved; every session and every open link for a reset ends.';
+
 CREATE FUNCTION public.check_plan() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -2819,8 +2842,8 @@ CREATE FUNCTION public.key_functions() RETURNS TABLE(name text, function oid, is
 DECLARE
     -- They give out or take in hashes of passwords, codes and links: whoever may call them can become anybody.
     c_secrets CONSTANT text[] := ARRAY[
-        'check_session', 'issue_one_time_token', 'login_lookup', 'note_login', 'request_phone_code', 'use_one_time_token',
-        'verify_phone'
+        'change_password', 'check_session', 'issue_one_time_token', 'login_lookup', 'note_login', 'request_phone_code',
+        'use_one_time_token', 'verify_phone'
     ];
     -- Money comes in by the provider's word alone, and its steps are the house's.
     c_payments CONSTANT text[] := ARRAY[
@@ -8995,6 +9018,9 @@ GRANT ALL ON FUNCTION public.cancel_scheduled_call(p_user_id text, p_id text, p_
 REVOKE ALL ON FUNCTION public.carrier_event(p_user_id text, p_call_id text, p_kind text, p_event_key text, p_carrier_status text, p_carrier_sid text, p_answered_by text, p_carrier_seconds integer, OUT verdict text, OUT status text, OUT is_open boolean, OUT answered_by text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.carrier_event(p_user_id text, p_call_id text, p_kind text, p_event_key text, p_carrier_status text, p_carrier_sid text, p_answered_by text, p_carrier_seconds integer, OUT verdict text, OUT status text, OUT is_open boolean, OUT answered_by text) TO callmeback_voice;
 GRANT ALL ON FUNCTION public.carrier_event(p_user_id text, p_call_id text, p_kind text, p_event_key text, p_carrier_status text, p_carrier_sid text, p_answered_by text, p_carrier_seconds integer, OUT verdict text, OUT status text, OUT is_open boolean, OUT answered_by text) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.change_password(p_user_id text, p_known_hash text, p_password_hash text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.change_password(p_user_id text, p_known_hash text, p_password_hash text) TO callmeback_api;
 
 REVOKE ALL ON FUNCTION public.check_plan() FROM PUBLIC;
 

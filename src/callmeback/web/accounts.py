@@ -1,11 +1,16 @@
 """What registration and login do in all, for the API and the pages: limits, account, session, mails and texts."""
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 from callmeback import errors
-from callmeback.domain import attempts, auth, phones
-from callmeback.domain.auth import Person, Registration
+from callmeback.domain import attempts, auth, passwords, phones
+from callmeback.domain.auth import Person, Registration, User
 from callmeback.domain.tokens import Claims
 from callmeback.web import letters
 from callmeback.web.services import Services
+
+ResultT = TypeVar("ResultT")
 
 
 async def register(services: Services, address: str, order: Registration) -> tuple[Claims, Person]:
@@ -23,16 +28,43 @@ async def register(services: Services, address: str, order: Registration) -> tup
 
 async def login(services: Services, address: str, email: str, password: str) -> tuple[Claims, Person]:
     """A new session; raises InvalidCredentials, AccountLocked, RateLimited, with the same work for any e-mail."""
+    user_id = await _proved(
+        services, address, email, lambda: auth.authenticate(services.api, services.hasher, email, password)
+    )
+
+    return await auth.begin_session(services.api, user_id, email)
+
+
+async def change_password(services: Services, address: str, user: User, current: str, password: str) -> Claims:
+    """Set a new password and answer the one session that is left, a new one.
+
+    Raises InvalidCredentials for a wrong `current`, ValidationFailed for the new one, and what a login does for too
+    many attempts: they count together, as whoever found an open page would try passwords here instead.
+    """
+    passwords.check(password)
+    await _proved(
+        services,
+        address,
+        user.email,
+        lambda: auth.change_password(services.api, services.hasher, user, current, password),
+    )
+    claims, _ = await auth.begin_session(services.api, user.id, user.email)
+
+    return claims
+
+
+async def _proved(services: Services, address: str, email: str, proof: Callable[[], Awaitable[ResultT]]) -> ResultT:
+    """What `proof` answers, within the limits of attempts to give a password."""
     await attempts.require_room(services.readonly, services.keys, attempts.LOGIN_BY_ADDRESS, address)
     await attempts.require(services.api, services.keys, attempts.LOGIN_BY_ACCOUNT, email, errors.AccountLocked)
     try:
-        user_id = await auth.authenticate(services.api, services.hasher, email, password)
+        found = await proof()
     except errors.InvalidCredentials:
         await attempts.count(services.api, services.keys, attempts.LOGIN_BY_ADDRESS, address)
         raise
     await attempts.forget(services.api, services.keys, attempts.LOGIN_BY_ACCOUNT, email)
 
-    return await auth.begin_session(services.api, user_id, email)
+    return found
 
 
 async def forgot(services: Services, address: str, email: str) -> None:

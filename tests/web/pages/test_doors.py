@@ -2,6 +2,7 @@
 
 import re
 
+import httpx
 import pytest
 from tests.web.house import PASSWORD
 from tests.web.pages.browser import Browser, typed, wrong
@@ -170,3 +171,45 @@ async def test_the_simulated_mailbox_shows_the_mail_with_its_link(mia: Browser):
 
     assert answer.status_code == 200
     assert re.search(r'<a href="http://127\.0\.0\.1:\d+/verify-email\?token=', answer.text)
+
+
+# Another password
+
+
+NEW = "a longer sentence"
+
+
+async def test_a_password_is_changed_by_the_one_in_force_and_ends_other_sessions(mia: Browser):
+    other = Browser(mia.house)
+    await other.send("/login", {"email": "mia@example.org", "password": PASSWORD}, shown_on="/login")
+    changed = await mia.send("/account/password", {"current": PASSWORD, "password": NEW}, shown_on="/account")
+    here, there = await mia.client.get("/account?done=password"), await other.client.get("/account")
+    old, new = [
+        (await Browser(mia.house).send("/login", {"email": "mia@example.org", "password": given}, shown_on="/login"))
+        for given in (PASSWORD, NEW)
+    ]
+
+    assert changed.status_code == 303
+    assert (here.status_code, "Your new password is set" in here.text) == (200, True)
+    assert there.status_code == 303
+    assert (old.status_code, new.status_code) == (401, 303)
+
+
+async def test_a_password_is_not_changed_by_a_wrong_one_by_a_bad_one_or_from_elsewhere(mia: Browser):
+    async def change(current: str, password: str) -> httpx.Response:
+        return await mia.send("/account/password", {"current": current, "password": password}, shown_on="/account")
+
+    kept = mia.house.row("SELECT password_hash FROM users")
+    bad, forged = (
+        await change(PASSWORD, "short"),
+        await mia.client.post("/account/password", data={"current": PASSWORD, "password": NEW}),
+    )
+    guesses = [await change(f"guess {number}", NEW) for number in range(10)]
+    locked = await change(PASSWORD, NEW)
+
+    assert (bad.status_code, forged.status_code) == (400, 403)
+    assert wrong(bad, "password")
+    assert {guess.status_code for guess in guesses} == {401}
+    assert wrong(guesses[0], "current") == "This isn't your password."
+    assert locked.status_code == 429
+    assert mia.house.row("SELECT password_hash FROM users") == kept

@@ -22,7 +22,7 @@ FORMS = (
     "/calendar", "/calendar/soon", "/calendar/feed", "/calendar/feed/remove", "/calendar/import",
     "/calendar/calls/sch_x", "/calendar/calls/sch_x/move", "/calendar/calls/sch_x/pause",
     "/calendar/calls/sch_x/skip", "/calendar/calls/sch_x/end", "/paying", "/paying/portal", "/account",
-    "/account/preferences", "/account/confirm", "/account/logout-everywhere", "/account/erase",
+    "/account/preferences", "/account/confirm", "/account/password", "/account/logout-everywhere", "/account/erase",
 )  # fmt: skip
 FORMS_BEFORE_A_SESSION = ("/signup", "/login", "/forgot-password", "/reset-password")
 

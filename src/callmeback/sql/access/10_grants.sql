@@ -91,7 +91,7 @@ ON calendar_feeds TO callmeback_api;
 GRANT EXECUTE ON FUNCTION
 start_call, register_user, login_lookup, note_login, check_session, revoke_token, revoke_all_tokens,
 issue_one_time_token, use_one_time_token, count_attempt, forget_attempts, request_phone_code, verify_phone,
-remove_phone, erase_user, ensure_card, require_self, note_customer, forget_customer,
+remove_phone, erase_user, change_password, ensure_card, require_self, note_customer, forget_customer,
 begin_purchase, note_checkout, fail_purchase,
 begin_subscription, note_subscription_checkout, expire_checkout, request_tier, withdraw_tier_request, note_cancellation,
 begin_authorization, note_authorization, release_authorization, start_paid_call,

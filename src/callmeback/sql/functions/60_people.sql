@@ -110,6 +110,31 @@ END
 $$;
 COMMENT ON FUNCTION revoke_all_tokens(text) IS 'Logs a person out everywhere; tokens are good again from the next second on.';
 
+CREATE OR REPLACE FUNCTION change_password(p_user_id text, p_known_hash text, p_password_hash text)
+RETURNS void
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = public, pg_temp
+AS $$
+BEGIN
+    IF NOT acts_for(p_user_id) THEN
+        RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
+    END IF;
+    UPDATE users AS u
+    SET
+        password_hash = p_password_hash,
+        tokens_valid_from = date_trunc('second', clock_timestamp()) + interval '1 second'
+    WHERE u.id = p_user_id AND u.password_hash = p_known_hash AND u.erased_at IS NULL;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the password is another one by now' USING ERRCODE = 'CM019';
+    END IF;
+    DELETE FROM one_time_tokens AS t
+    WHERE t.user_id = p_user_id AND t.purpose = 'password_reset' AND t.used_at IS NULL;
+END
+$$;
+COMMENT ON FUNCTION change_password(text, text, text) IS
+'A new password in place of the one that was just proved; every session and every open link for a reset ends.';
+
 CREATE OR REPLACE FUNCTION issue_one_time_token(
     p_email text, p_purpose text, p_token_hash bytea, p_valid_for interval
 )

@@ -75,8 +75,8 @@ AS $$
 DECLARE
     -- They give out or take in hashes of passwords, codes and links: whoever may call them can become anybody.
     c_secrets CONSTANT text[] := ARRAY[
-        'check_session', 'issue_one_time_token', 'login_lookup', 'note_login', 'request_phone_code', 'use_one_time_token',
-        'verify_phone'
+        'change_password', 'check_session', 'issue_one_time_token', 'login_lookup', 'note_login', 'request_phone_code',
+        'use_one_time_token', 'verify_phone'
     ];
     -- Money comes in by the provider's word alone, and its steps are the house's.
     c_payments CONSTANT text[] := ARRAY[

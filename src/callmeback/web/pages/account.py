@@ -12,7 +12,7 @@ from callmeback import errors
 from callmeback.domain import auth, planning, preferences, zones
 from callmeback.domain.preferences import Preferences
 from callmeback.web import accounts, problems, session
-from callmeback.web.pages import frame, mailbox, surroundings
+from callmeback.web.pages import doors, frame, mailbox, surroundings
 from callmeback.web.pages.forms import Form, read_form
 from callmeback.web.services import Services
 from callmeback.web.session import Caller
@@ -27,6 +27,7 @@ SENTENCES: Final = {
 MESSAGES: Final = {
     "kept": "Saved.",
     "mailed": "Another link is on its way to your mail.",
+    "password": "Your new password is set. Every other session is logged out.",
 }
 
 
@@ -93,6 +94,29 @@ async def confirm_again(caller: NamedDependency[Caller], services: NamedDependen
     return frame.go("/account?done=mailed")
 
 
+@post("/account/password")
+async def change_password(
+    request: Asked, caller: NamedDependency[Caller], services: NamedDependency[Services]
+) -> Response[Any]:
+    """Set another password by the one in force; only this browser stays logged in."""
+    given = await read_form(request)
+    secrets = Form()
+    async with caller.transaction(read_only=True):
+        user = caller.user
+    try:
+        claims = await accounts.change_password(
+            services, session.client_address(request), user, given.get("current", ""), given.get("password", "")
+        )
+    except errors.InvalidCredentials as exc:
+        secrets.wrong["current"] = "This isn't your password."
+        return await _account(request, caller, services, secrets=secrets, status=problems.status_of(exc))
+    except (errors.ValidationFailed, errors.AccountLocked, errors.RateLimited) as exc:
+        doors.refuse(secrets, exc, ("password",))
+        return await _account(request, caller, services, secrets=secrets, status=problems.status_of(exc))
+
+    return frame.go("/account?done=password", session.session_cookies(services, claims))
+
+
 @post("/account/logout-everywhere")
 async def logout_everywhere(caller: NamedDependency[Caller], services: NamedDependency[Services]) -> Response[Any]:
     """End every session."""
@@ -125,6 +149,7 @@ async def _account(
     *,
     form: Form | None = None,
     wishes: Form | None = None,
+    secrets: Form | None = None,
     farewell: Form | None = None,
     message: str | None = None,
     status: int = 200,
@@ -142,6 +167,8 @@ async def _account(
         surroundings=around,
         form=form or Form({"name": caller.user.name or "", "timezone": caller.user.timezone}),
         wishes=wishes or Form(_wishes(kept)),
+        secrets=secrets or Form(),
+        password_rule=doors.PASSWORD_RULE,
         farewell=farewell or Form(),
         message=message,
         mailbox=mailbox.address(services, caller.user.email),
@@ -169,4 +196,12 @@ def _wishes(kept: Preferences) -> dict[str, str]:
     }
 
 
-HANDLERS: Final = (show_account, change_profile, change_preferences, confirm_again, logout_everywhere, erase)
+HANDLERS: Final = (
+    show_account,
+    change_profile,
+    change_preferences,
+    confirm_again,
+    change_password,
+    logout_everywhere,
+    erase,
+)

@@ -49,7 +49,7 @@ async def signup(request: Asked, services: NamedDependency[Services]) -> Respons
         form.wrong["email"] = f"{exc.detail} Log in instead, or ask for a new password."
         return _signup(request, services, form, problems.status_of(exc))
     except errors.CallMeBackError as exc:
-        _refuse(form, exc, SIGNED)
+        refuse(form, exc, SIGNED)
         return _signup(request, services, form, problems.status_of(exc))
 
     return _enter(services, claims, "/")
@@ -113,7 +113,7 @@ async def login(request: Asked, services: NamedDependency[Services]) -> Response
         await guard.require_form_token(request, services)
         claims, _ = await accounts.login(services, session.client_address(request), email, password)
     except errors.CallMeBackError as exc:
-        _refuse(form, exc, ("email", "password"))
+        refuse(form, exc, ("email", "password"))
         return _login(request, services, form, status=problems.status_of(exc))
 
     return _enter(services, claims, frame.own_path(given.get("next", "/")))
@@ -144,7 +144,7 @@ async def forgot(request: Asked, services: NamedDependency[Services]) -> Respons
         form.values["email"] = auth.check_email(given.get("email", ""))
         await accounts.forgot(services, session.client_address(request), form.values["email"])
     except errors.CallMeBackError as exc:
-        _refuse(form, exc, ("email",))
+        refuse(form, exc, ("email",))
         return _forgot(request, services, form, problems.status_of(exc))
 
     return _forgot(request, services, form, sent=True)
@@ -167,7 +167,7 @@ async def reset(request: Asked, services: NamedDependency[Services]) -> Response
             services, session.client_address(request), given.get("token", ""), given.get("password", "")
         )
     except errors.CallMeBackError as exc:
-        _refuse(form, exc, ("password",))
+        refuse(form, exc, ("password",))
         return _reset(request, services, form, problems.status_of(exc))
 
     return frame.go("/login?done=reset", session.forget_cookies(services))
@@ -208,7 +208,8 @@ _MESSAGES: Final = {
 }
 
 
-def _refuse(form: Form, error: errors.CallMeBackError, fields: tuple[str, ...]) -> None:
+def refuse(form: Form, error: errors.CallMeBackError, fields: tuple[str, ...]) -> None:
+    """Say in the form what was wrong, and after how many minutes it may be tried again."""
     wait = error.extra.get("retry_after")
     form.refuse(error, fields)
     if form.trouble and isinstance(wait, int):
