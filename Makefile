@@ -52,9 +52,10 @@ lint: $(TESTED)
 	run squawk src/callmeback/sql/migrations/*.sql; \
 	exit $$status
 
+# Three workers on two cores: many tests wait for a talk or a server. Neighbours stay together, since they share servers.
 test: $(TESTED)
 	@status=0; $(MAKE) --no-print-directory lint || status=1; \
-	echo "== pytest"; .venv/bin/python -m pytest -n 2 -q -m "not proof" $(PYTEST) || status=1; \
+	echo "== pytest"; .venv/bin/python -m pytest -n 3 --dist worksteal -q -m "not proof" $(PYTEST) || status=1; \
 	exit $$status
 
 prove: $(TESTED)

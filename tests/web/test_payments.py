@@ -201,6 +201,22 @@ async def test_m17_who_is_erased_pays_no_longer(house: House, ann: Person, bank:
 
 
 @pytest.mark.anyio
+async def test_m17_who_is_erased_can_pay_on_no_page_that_was_left_open(
+    house: House, ann: Person, bank: Bank, worker: Database
+):
+    pack = await ask(ann, "POST", "/api/credits/checkout", 201, sku="minutes_25")
+    plan = await ask(ann, "POST", "/api/subscription/checkout", 201, tier="basic")
+    await ann.client.delete("/api/auth/me")
+    ended = [await upkeep.take_pages_away(worker, house.services.cashier) for _ in range(2)]
+    states = [(await bank.read(f"/v1/checkout/sessions/{page['session_id']}"))["status"] for page in (pack, plan)]
+
+    assert ended == [2, 0]
+    assert states == ["expired", "expired"]
+    assert house.row("SELECT status FROM purchases")["status"] == "failed"
+    assert house.row("SELECT status FROM subscriptions")["status"] == "expired"
+
+
+@pytest.mark.anyio
 async def test_who_the_vendor_knows_no_longer_is_made_known_anew(
     house: House, ann: Person, bank: Bank, worker: Database
 ):

@@ -34,7 +34,7 @@ def command() -> None:
 @command.command()
 @click.option("--incremental", is_flag=True, help="Only what changed since the last whole backup (PostgreSQL 17+).")
 @click.option("--logical", is_flag=True, help="A dump, for moving and for single tables.")
-@click.option("--table", metavar="T", help="With --logical: this table alone.")
+@click.option("--table", metavar="T", help="With --logical: this table alone; by default all.")
 @json_option
 def now(incremental: bool, logical: bool, table: str | None, as_json: bool) -> None:
     """Make a backup at once; waits for one that runs."""

@@ -28,7 +28,11 @@ class Moment(click.ParamType[datetime]):
         try:
             found = datetime.fromisoformat(str(value))
         except ValueError:
-            self.fail("a time such as 2026-11-26T14:30:00+01:00, or 2026-11-26 14:30 in local time", param, ctx)
+            self.fail(
+                f"{value!a} is not a time such as 2026-11-26T14:30:00+01:00, or 2026-11-26T14:30 in local time.",
+                param,
+                ctx,
+            )
         try:
             return found.astimezone(UTC)
         except (OverflowError, ValueError, OSError):
@@ -37,11 +41,16 @@ class Moment(click.ParamType[datetime]):
 
 
 @click.group(name="restore", invoke_without_command=True)
-@click.option("--to", "until", type=Moment(), help="The moment; without it, as far as the archive goes.")
+@click.option(
+    "--to",
+    "until",
+    type=Moment(),
+    help="The moment, such as 2026-11-26T14:30:00+01:00; by default as far as the archive goes.",
+)
 @click.option("--into", "target", type=click.Path(path_type=Path), metavar="DIR", help="Make DIR a data folder.")
 @click.option("--in-place", is_flag=True, help="Replace the database; the old folder is kept.")
 @click.option("--dump", metavar="FILE", help="A dump: a file, or the id of a logical backup.")
-@click.option("--table", metavar="T", help="With --dump: this table alone.")
+@click.option("--table", metavar="T", help="With --dump: this table alone; by default all.")
 @json_option
 @click.pass_context
 def command(
@@ -86,7 +95,7 @@ def command(
 
 
 @command.command()
-@click.option("--table", required=True, metavar="T")
+@click.option("--table", required=True, metavar="T", help="Of which table.")
 @click.option("--where", "condition", required=True, metavar="SQL", help="Which rows, such as \"id = 'brad'\".")
 @click.option("--to", "until", required=True, type=Moment(), help="The moment at which they were there.")
 @json_option

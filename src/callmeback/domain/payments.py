@@ -60,6 +60,15 @@ class OpenCheckout(msgspec.Struct, frozen=True, kw_only=True):
     session_id: str | None
 
 
+class ErasedCheckout(msgspec.Struct, frozen=True, kw_only=True):
+    """A page at the provider on which somebody who was erased could still pay, for a pack or for a plan."""
+
+    user_id: str
+    id: str
+    session_id: str
+    is_purchase: bool
+
+
 class CheckoutOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a page of the provider's. `id`: of the purchase or the plan; `tier` of a plan alone."""
 
@@ -153,6 +162,11 @@ async def fail_purchase(tx: Session, user_id: str, purchase_id: str) -> None:
 async def open_purchase(tx: Session, user_id: str, coupon: str) -> OpenCheckout | None:
     """The purchase in which this coupon is, unpaid."""
     return await tx.maybe(SQL.open_purchase, OpenCheckout, user_id=user_id, coupon=coupon)
+
+
+async def erased_checkouts(tx: Session, most: int) -> list[ErasedCheckout]:
+    """What people who were erased had begun and not paid."""
+    return await tx.all(SQL.erased_checkouts, ErasedCheckout, limit=most)
 
 
 async def receipts(

@@ -57,6 +57,28 @@ SELECT
 FROM purchases AS x
 WHERE x.user_id = %(user_id)s AND x.coupon = upper(%(coupon)s) AND x.status = 'pending';
 
+-- name: erased_checkouts
+-- Pages at the provider on which somebody who was erased could still pay.
+-- returns: ErasedCheckout
+SELECT
+    x.user_id,
+    x.id,
+    x.stripe_session_id AS session_id,
+    true AS is_purchase
+FROM purchases AS x
+INNER JOIN users AS u ON x.user_id = u.id
+WHERE x.status = 'pending' AND x.stripe_session_id IS NOT NULL AND u.erased_at IS NOT NULL
+UNION ALL
+SELECT
+    s.user_id,
+    s.id,
+    s.stripe_session_id AS session_id,
+    false AS is_purchase
+FROM subscriptions AS s
+INNER JOIN users AS u ON s.user_id = u.id
+WHERE s.status = 'pending' AND s.stripe_session_id IS NOT NULL AND u.erased_at IS NOT NULL
+LIMIT %(limit)s;
+
 -- name: receipts
 -- A page of what a person paid for, newest first.
 -- returns: Receipt

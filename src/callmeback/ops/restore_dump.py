@@ -111,7 +111,12 @@ def _file(site: Site, name: str) -> Iterator[Path]:
     if path.is_file():
         yield path
         return
-    manifest = site.repository.manifest(path.name)
+    try:
+        manifest = site.repository.manifest(path.name)
+    except errors.NotFound as exc:
+        raise errors.NotFound(
+            f"There is no file {name}, and no backup with that id: see `callmeback backup list`."
+        ) from exc
     if manifest.kind != "logical":
         raise errors.RestoreRefused(f"{name} is no dump: restore it with --into or --in-place.")
     sealed_name = f"backups/{manifest.id}/{DUMP}{SEALED}"

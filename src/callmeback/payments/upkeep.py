@@ -114,6 +114,27 @@ async def _look_after(db: Database, cashier: Cashier, work: PlanWork) -> bool:
     return True
 
 
+async def take_pages_away(db: Database, cashier: Cashier) -> int:
+    """Nobody pays for an account that is gone: end the checkouts of people who were erased; how many."""
+    async with db.transaction(read_only=True) as tx:
+        left = await payments.erased_checkouts(tx, BATCH_MAX)
+    done = 0
+    for one in left:
+        try:
+            is_gone = await cashier.expire_checkout(one.session_id)
+        except errors.VendorFailed as exc:
+            _log.warning("checkout_not_ended", checkout_id=one.id, error=exc.code)
+            continue
+        # One that was paid before is told by its event.
+        if is_gone:
+            end = payments.fail_purchase if one.is_purchase else plans.expire_checkout
+            async with db.transaction() as tx:
+                await end(tx, one.user_id, one.id)
+            done += 1
+
+    return done
+
+
 async def keep_accounts(db: Database) -> int:
     """End times of grace, expire promotions, close checkouts that nobody ended; answers how many of all."""
     done = 0

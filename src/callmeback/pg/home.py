@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import hmac
 import json
+import math
 import os
 import secrets
 import tempfile
@@ -148,27 +149,32 @@ def forget_run(home: Path) -> None:
 
 def beat(home: Path, name: str) -> None:
     """Note that a service of this home lives and can do its work; to be repeated every second."""
-    path = home / f"{name}.beat"
-    path.touch(mode=0o600)
-    path.write_text(str(os.getpid()), "ascii")
+    _beat_of(home, name).touch(mode=0o600)
 
 
 def is_beating(home: Path, name: str) -> bool:
-    """Whether that service noted its life lately."""
-    try:
-        age_s = time.time() - (home / f"{name}.beat").stat().st_mtime
-    except FileNotFoundError:
-        return False
-
-    return age_s < BEAT_MAX_AGE_S
+    """Whether a process of that service noted its life lately."""
+    return any(_age_s(path) < BEAT_MAX_AGE_S for path in home.glob(f"{name}.*.beat"))
 
 
 def stop_beating(home: Path, name: str) -> None:
-    """The service ends, unless another process has taken it over."""
-    path = home / f"{name}.beat"
-    with contextlib.suppress(FileNotFoundError):
-        if path.read_text("ascii") == str(os.getpid()):
-            path.unlink()
+    """This process of the service ends; what others left that were killed goes too."""
+    _beat_of(home, name).unlink(missing_ok=True)
+    for path in home.glob(f"{name}.*.beat"):
+        if _age_s(path) >= BEAT_MAX_AGE_S:
+            path.unlink(missing_ok=True)
+
+
+def _beat_of(home: Path, name: str) -> Path:
+    # A file for each process: in a reload the one that goes must not take the word of the one that came.
+    return home / f"{name}.{os.getpid()}.beat"
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def write_private(path: Path, text: str, *, owner: tuple[int, int] | None = None) -> None:

@@ -7,8 +7,8 @@ from typing import Final
 
 from callmeback.sqlproxy.requests import Answer, Request
 
-# What a connection remembers: a client repeats its own head, but for the length of the body and the like.
-HEADS_MAX: Final = 8
+# What is remembered, twice: clients repeat their heads, but for the length of the body and the like.
+HEADS_MAX: Final = 500
 HEAD_BYTES_MAX: Final = 4 * 1024
 
 CORS: Final = (
@@ -16,6 +16,7 @@ CORS: Final = (
 )
 END: Final = b"\r\n\r\n"
 KEEP_ALIVE: Final = b"keep-alive"
+VERSION: Final = b" HTTP/1.1"
 NOT_QUEUED: Final = b"0.00"
 CLOSE: Final = b"connection: close\r\n"
 STATUS: Final = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
@@ -24,7 +25,7 @@ NEVER_REPEATED: Final = frozenset({b"expect", b"trailer", b"transfer-encoding", 
 
 
 class Head:
-    """A head that came before on the same connection: the same bytes say the same."""
+    """A head that came before: the same bytes say the same."""
 
     __slots__ = ("headers", "length", "method", "path", "peer", "shown")
 
@@ -36,31 +37,34 @@ class Head:
         self.length = length
         self.shown = request.shown
 
-    def request(self, body: bytes) -> Request:
-        """The request that it begins."""
-        request = Request(self.method, self.path, self.headers, self.peer)
-        request.shown = self.shown
+    def request(self, body: bytes, peer: str) -> Request:
+        """The request that it begins, from this address."""
+        request = Request(self.method, self.path, self.headers, peer)
+        if peer == self.peer:
+            request.shown = self.shown
         request.body = body
 
         return request
 
 
 class Heads:
-    """The heads of one connection. The parser isn't asked about them again, and neither is who shows which key in them.
+    """The heads of all connections: a crowd comes over new ones. The parser isn't asked about a head again, and neither
+    is who shows which key in it; whether that key works is asked every time.
 
-    They are looked up by their keyed hash, so that the time it takes tells nothing of a key to those who share a
-    connection through a proxy in front.
+    They are looked up by their keyed hash, so that the time it takes tells nothing of anybody's key. Those that came
+    lately stay: the older half goes when the newer one is full.
     """
 
     def __init__(self) -> None:
         self._known: dict[bytes, Head] = {}
+        self._older: dict[bytes, Head] = {}
 
-    def repeated(self, data: bytes) -> Request | None:
+    def repeated(self, data: bytes, peer: str) -> Request | None:
         """The request, if this is one whole request whose head came before."""
         end = data.find(END) + len(END)
-        head = self._known.get(data[:end])
+        head = self._known.get(data[:end]) or self._older_head(data[:end])
 
-        return head.request(data[end:]) if head is not None and head.length == len(data) - end else None
+        return head.request(data[end:], peer) if head is not None and head.length == len(data) - end else None
 
     def remember(self, data: bytes, request: Request) -> None:
         """Keep the head of what was one request of a known key, if nothing but a header says how long its body is."""
@@ -70,17 +74,25 @@ class Heads:
             request.key is not None
             and len(head) <= HEAD_BYTES_MAX
             and head.endswith(END)
+            # Before that version a connection ends with its first answer.
+            and head.partition(b"\r\n")[0].endswith(VERSION)
             and headers.get(b"content-length") == b"%d" % length
             and headers.get(b"connection", KEEP_ALIVE).lower() == KEEP_ALIVE
             and headers.keys().isdisjoint(NEVER_REPEATED)
         ):
-            if len(self._known) >= HEADS_MAX:
-                self._known.clear()
-            self._known[head] = Head(request, length)
+            self._keep(head, Head(request, length))
 
-    def clear(self) -> None:
-        """The connection ended."""
-        self._known.clear()
+    def _older_head(self, data: bytes) -> Head | None:
+        head = self._older.pop(data, None)
+        if head is not None:
+            self._keep(data, head)
+
+        return head
+
+    def _keep(self, data: bytes, head: Head) -> None:
+        if len(self._known) >= HEADS_MAX:
+            self._older, self._known = self._known, {}
+        self._known[data] = head
 
 
 class Clock:

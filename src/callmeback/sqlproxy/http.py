@@ -48,6 +48,7 @@ class Door:
     def __init__(self, service: Service, connections_max: int) -> None:
         self.service = service
         self.connections_max = connections_max
+        self.heads = Heads()
         self._sweeper: asyncio.TimerHandle | None = None
         self._state: Any = None
 
@@ -83,7 +84,7 @@ class Connection(asyncio.Protocol):
         self._peer = ""
         self._waiting: deque[tuple[Request, bool]] = deque()
         self._running: asyncio.Task[None] | Errand | None = None
-        self._heads = Heads()
+        self._heads = door.heads
         # Requests that were complete in what is read now, and the last of them.
         self._complete = 0
         self._last: Request | None = None
@@ -115,7 +116,6 @@ class Connection(asyncio.Protocol):
             self._running.cancel()
             if isinstance(self._running, Errand):
                 self._service.finish(self._running.request, CLIENT_GONE, 0)
-        self._heads.clear()
         self.resume_writing()
         self._parser = None
 
@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
         if self._last_words:
             return
         if not self._is_receiving and self._running is None:
-            request = self._heads.repeated(data)
+            request = self._heads.repeated(data, self._peer)
             if request is not None:
                 self._start(request, True)
                 return

@@ -22,8 +22,11 @@ from callmeback.sqlproxy.link import Link
 # A queue longer than this waits longer than anybody does: shed at once instead.
 WAITING_PER_CONNECTION: Final = 4
 RETRY_AFTER_S: Final = 1
-# A login takes milliseconds of this process, in which nobody hears anything: a crowd isn't to wait for ten of them.
-LOGINS_MAX: Final = 3
+# A login takes milliseconds of this process, in which nobody hears anything, and gives the cores one more statement to
+# run. A crowd (more wait than there are connections) isn't to wait for ten of them: there they come one by one, with a
+# pause in which those are told who can't be let in.
+LOGINS_MAX: Final = 2
+LOGIN_PAUSE_S: Final = 0.01
 MAX_LIFETIME_S: Final = 3_600.0
 SWEEP_S: Final = 1.0
 CLOSE_TIMEOUT_S: Final = 3.0
@@ -82,6 +85,8 @@ class Pools:
         self._held: dict[str, int] = {}
         self._sessions = 0
         self._logins = 0
+        self._logged_in_at = 0.0
+        self._login_timer: asyncio.TimerHandle | None = None
         self._shed = 0
         self._lease_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -206,8 +211,9 @@ class Pools:
     async def close(self) -> None:
         """Close every link; those in use when they are given back, within CLOSE_TIMEOUT_S."""
         self._is_closed = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        for timer in (self._sweeper, self._login_timer):
+            if timer is not None:
+                timer.cancel()
         for waiter in self._waiters:
             waiter.expire()
         for role in list(self._idle):
@@ -255,7 +261,7 @@ class Pools:
     def _serve(self) -> None:
         """Give places to those who wait, the first one first, as far as the budget goes."""
         while (waiter := self._first()) is not None:
-            if self._logins >= LOGINS_MAX and not waiter.is_session:
+            if not (waiter.is_session or self._may_log_in()):
                 return
             if self._places >= self._limit and not self._make_room():
                 return
@@ -266,6 +272,25 @@ class Pools:
             else:
                 self._logins += 1
                 self._start(self._open_for(waiter))
+
+    def _may_log_in(self) -> bool:
+        """Whether one more login may begin now; if only a pause is missing, `_serve` is called after it."""
+        if len(self._waiters) <= self._limit:
+            return self._logins < LOGINS_MAX
+        if self._logins or self._login_timer is not None:
+            return False
+        loop = asyncio.get_running_loop()
+        begins_at = self._logged_in_at + LOGIN_PAUSE_S
+        if begins_at > loop.time():
+            self._login_timer = loop.call_at(begins_at, self._pause_over)
+            return False
+
+        return True
+
+    def _pause_over(self) -> None:
+        self._login_timer = None
+        self._logged_in_at = 0.0
+        self._serve()
 
     def _first(self) -> _Waiter | None:
         """Whose turn it is: the first of a role that has less than its share, else the first of all."""
@@ -301,6 +326,7 @@ class Pools:
             await self._log_in(waiter)
         finally:
             self._logins -= 1
+            self._logged_in_at = asyncio.get_running_loop().time()
             if self._waiters:
                 self._serve()
 

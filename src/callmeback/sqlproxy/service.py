@@ -47,11 +47,12 @@ class Service:
         # Unique without a system call for each: this process, then a count.
         self._prefix = secrets.token_hex(REQUEST_ID_BYTES)
         self._count = 0
-        # Requests that have a link, or are on their way to one.
+        # Requests that have a link, or are on their way to one or to their refusal.
         self._under_way = 0
         # What a crowd is told, made once: to say no has to cost less than anything else.
-        self._overload = overloaded()
-        self._sheds = [self._refusal(Request(b"POST", path, {}, ""), self._overload) for path in ("/query", "/sql")]
+        overload = overloaded()
+        self._overload_state = problems.sqlstate_of(overload)
+        self._sheds = [self._refusal(Request(b"POST", path, {}, ""), overload) for path in ("/query", "/sql")]
 
     @property
     def deadline_s(self) -> float:
@@ -79,13 +80,13 @@ class Service:
         key = gate.known_key(services, request)
         if key is None:
             return None
-        # Before anything is done for it: of a thousand that come at once most are still to be counted by the pools.
-        if self._under_way >= services.pools.crowd_max and not services.pools.has_idle(key.role):
-            services.pools.count_shed()
-            request.record.sqlstate = problems.sqlstate_of(self._overload)
-            return self._sheds[path == "/sql"]
         request.key = key
         self._under_way += 1
+        # Before anything is done for it: of a thousand that come at once most are still to be counted by the pools.
+        if self._under_way > services.pools.crowd_max and not services.pools.has_idle(key.role):
+            services.pools.count_shed()
+            request.record.sqlstate = self._overload_state
+            return self._sheds[path == "/sql"]
 
         return None if ready is None else self._straight(request, key, ready, on_answer)
 

@@ -139,6 +139,9 @@ def jobs_of(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier
     async def plans() -> int:
         return await payments_upkeep.look_after_plans(db, cashier)
 
+    async def erased_checkouts() -> int:
+        return await payments_upkeep.take_pages_away(db, cashier)
+
     async def keep_accounts() -> int:
         return await payments_upkeep.keep_accounts(db)
 
@@ -159,6 +162,7 @@ def jobs_of(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier
         Job("partitions", timedelta(days=1), partitions),
         Job("payment_events", timedelta(seconds=2), payment_retries),
         Job("plans", timedelta(seconds=10), plans),
+        Job("erased_checkouts", timedelta(seconds=10), erased_checkouts),
         Job("accounts", timedelta(seconds=10), keep_accounts),
         # Lost webhooks are found by this look at the provider's own list.
         Job("catch_up", timedelta(minutes=5), catch_up),

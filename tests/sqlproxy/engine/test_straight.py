@@ -10,13 +10,17 @@ from tests.sqlproxy.engine.running import Running
 from tests.sqlproxy.engine.test_faults import SLOW, head, raw
 
 from callmeback.domain.keys import Limits
-from callmeback.sqlproxy import heads, service
+from callmeback.sqlproxy import heads, pools, service
+from callmeback.sqlproxy.deadlines import Deadlines
 from callmeback.sqlproxy.errand import Errand
 from callmeback.sqlproxy.heads import Heads
+from callmeback.sqlproxy.keyring import Key, Shown
+from callmeback.sqlproxy.link import Link
 from callmeback.sqlproxy.requests import Request
 
 pytestmark = pytest.mark.anyio
 
+KEY = Key("id", "test", "policy", "role", True, None, (), None, None, None, {}, {}, b"proof")
 ROWS = "SELECT a.id AS n FROM things AS a, things AS b, things AS c LIMIT $1::int"
 
 
@@ -128,6 +132,59 @@ async def test_only_heads_of_known_keys_are_kept(proxy: Running, monkeypatch: py
 
     assert [answer[9:12] for answer in answers] == [b"401"] + [b"200"] * 21
     assert kept and all(b"X: " in head and len(head) <= heads.HEAD_BYTES_MAX for head in kept)
+
+
+async def test_a_head_is_known_over_a_new_connection(proxy: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crowd comes over new ones; but what ends its connection with the first answer stays what it is."""
+    found: list[bool] = []
+    repeated = Heads.repeated
+
+    def noted(self: Heads, data: bytes, peer: str) -> Request | None:
+        request = repeated(self, data, peer)
+        found.append(request is not None)
+        return request
+
+    monkeypatch.setattr(Heads, "repeated", noted)
+    fine = post(proxy, b'{"query": "SELECT 1 AS n"}')
+    old = fine.replace(b"HTTP/1.1", b"HTTP/1.0")
+    answers = [await talk(proxy, fine) for _ in range(3)] + [[await raw(proxy, old)] for _ in range(2)]
+
+    assert found == [False, True, True, False, False]
+    assert [b'"n":1' in answer for [answer] in answers] == [True] * 5
+
+
+def test_a_known_head_says_nothing_of_where_it_came_from() -> None:
+    known = Heads()
+    ours = Request(b"POST", "/query", {b"content-length": b"2"}, "192.0.2.1")
+    ours.key, ours.shown, ours.body = KEY, (Shown("id", b"proof"), "192.0.2.1"), b"{}"
+    data = b"POST /query HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}"
+    known.remember(data, ours)
+    here, elsewhere = known.repeated(data, "192.0.2.1"), known.repeated(data, "192.0.2.2")
+
+    assert here is not None and elsewhere is not None
+    assert (here.peer, here.shown) == ("192.0.2.1", ours.shown)
+    assert (elsewhere.peer, elsewhere.shown) == ("192.0.2.2", None)
+    assert here.key is elsewhere.key is None
+
+
+def test_heads_are_bounded_and_the_latest_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "HEADS_MAX", 10)
+    known = Heads()
+
+    def seen(number: int) -> bool:
+        data = b"POST /%d HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}" % number
+        if known.repeated(data, "") is not None:
+            return True
+        request = Request(b"POST", f"/{number}", {b"content-length": b"2"}, "")
+        request.key, request.body = KEY, b"{}"
+        known.remember(data, request)
+        return False
+
+    again = [(seen(0), seen(number))[0] for number in range(1, 100)]
+
+    assert again == [False] + [True] * 98
+    assert not seen(50)
+    assert len(known._known) + len(known._older) <= 20
 
 
 async def test_bodies_are_cut_by_their_own_length(proxy: Running) -> None:
@@ -248,6 +305,35 @@ async def test_s05_a_crowd_is_refused_before_anything_is_done_for_it(
     assert {record.sqlstate for record in proxy.records if record.status == 503} == {"53300"}
     assert {record.key for record in proxy.records} == {proxy.token.split("_")[1]}
     assert await proxy.value("SELECT 2") == 2
+
+
+async def test_s05_logins_of_a_crowd_come_one_by_one(proxy: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes milliseconds in which nobody hears anything; the crowd still gets the whole pool in the end."""
+    monkeypatch.setattr(pools, "LOGIN_PAUSE_S", 0.05)
+    crowd = proxy.services.pools
+    log_in, loop = Link.open, asyncio.get_running_loop()
+    is_enough = asyncio.Event()
+    begun: list[tuple[int, float]] = []
+    ended: list[float] = []
+
+    async def noted(dsn: str, role: str, deadlines: Deadlines) -> Link:
+        begun.append((len(begun) - len(ended), loop.time()))
+        link = await log_in(dsn, role, deadlines)
+        ended.append(loop.time())
+        if len(ended) == crowd.stats().limit:
+            is_enough.set()
+        return link
+
+    async def hold() -> None:
+        async with crowd.lease(proxy.role):
+            await asyncio.wait_for(is_enough.wait(), 10)
+
+    monkeypatch.setattr(Link, "open", noted)
+    await asyncio.gather(*(hold() for _ in range(16)))
+
+    assert [others for others, _ in begun] == [0, 1, 0, 0]
+    assert all(at - before >= 0.04 for (_, at), before in zip(begun[2:], ended[1:], strict=False))
+    assert crowd.stats().idle == 4
 
 
 async def test_answers_carry_their_date(proxy: Running) -> None:

@@ -110,7 +110,7 @@ drop_old_partitions, ensure_card, apply_payment_event, retry_payment_events, end
 claim_authorizations, end_authorization, expire_grants, notice_budgets, claim_budget_notice, note_budget_told, close_stale_checkouts,
 claim_due, finish_due, place_due, settle_due, add_retry, claim_schedules, halt_schedule, add_occurrence, claim_reminders,
 recompute_schedule, ensure_jobs, claim_jobs, extend_job, finish_job, request_job, seal_day,
-begin_authorization, note_authorization, release_authorization
+begin_authorization, note_authorization, release_authorization, fail_purchase, expire_checkout
 TO callmeback_worker;
 
 GRANT EXECUTE ON FUNCTION check_sealed_days, hash_of_day, reprice_calls, price_of, rate_in_force TO callmeback_readonly;
