@@ -8,8 +8,13 @@ import threading
 import time
 from collections.abc import Iterator
 
+import psycopg
 from bench.sqlproxy import house as houses
 from bench.sqlproxy import load
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn
+
+from callmeback.pg.server import near_dsn
 
 ROWS = 1_000_000
 CLIENTS = 1_000
@@ -20,40 +25,65 @@ MIB = 1 << 20
 # About 20 ms of a core: enough that a thousand of them are far more than what may wait.
 BUSY = "SELECT count(*) AS n FROM generate_series(1, 100000) AS n"
 MANY = f"SELECT n, n * 2 AS twice, repeat('x', 20) AS text FROM generate_series(1, {ROWS}) AS n"
+BRACKETS = ((b"begin", "BEGIN"), (b"commit", "COMMIT"))
 ONE = "SELECT available_credits FROM user_credits WHERE user_id = $1"
 
 
 def measure(house: houses.House) -> dict[str, object]:
     # The stream first, while the process has not grown by other work.
-    figures = {**stream(house.proxy), **batch(house.proxy)}
+    figures = {**stream(house.proxy), **batch(house)}
     with houses.small(house) as proxy:
         figures.update(rush(proxy))
     print(f"extremes: {figures}", file=sys.stderr, flush=True)
     return figures
 
 
-def batch(proxy: houses.Process) -> dict[str, object]:
-    """Milliseconds of a batch of ten, of a batch of one and of a query: at the client, and in the database alone."""
+def batch(house: houses.House) -> dict[str, object]:
+    """Milliseconds of a batch of ten, of a batch of one and of a query: at the client, in the database alone, and the
+    same pipelines straight over libpq, as the owner and without row-level security: the least that a batch can take.
+    """
 
     def of(count: int) -> bytes:
         queries = [{"query": ONE, "parameters": [str(number)]} for number in range(1, count + 1)]
         return load.post("/batch", proxy.key, json.dumps({"queries": queries}).encode())
 
+    proxy = house.proxy
     single = load.post("/query", proxy.key, json.dumps({"query": ONE, "parameters": ["1"]}).encode())
-    client: dict[str, list[float]] = {"ten": [], "one": [], "query": []}
-    server: dict[str, list[float]] = {"ten": [], "one": [], "query": []}
-    for _ in range(TURNS):
-        for name, request in (("ten", of(BATCH)), ("one", of(1)), ("query", single)):
-            for taken, in_database in load.timed(proxy.port, request, REPEATS):
-                client[name].append(taken)
-                server[name].append(in_database)
+    works = (("ten", of(BATCH), BATCH), ("one", of(1), 1), ("query", single, 0))
+    client, server, bare = ({name: list[float]() for name, *_ in works} for _ in range(3))
+    dsn = near_dsn(house.home, house.endpoint.owner_dsn) or house.endpoint.owner_dsn
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for name, text in (*BRACKETS, (b"one", ONE)):
+            connection.pgconn.prepare(name, text.encode())
+        for _ in range(TURNS):
+            for name, request, statements in works:
+                for taken, in_database in load.timed(proxy.port, request, REPEATS):
+                    client[name].append(taken)
+                    server[name].append(in_database)
+                bare[name] += [pipeline(connection.pgconn, statements) for _ in range(REPEATS)]
     figures: dict[str, object] = {}
-    for place, found in (("client", client), ("server", server)):
+    for place, found in (("client", client), ("server", server), ("libpq", bare)):
         middle = {name: statistics.median(taken) for name, taken in found.items()}
         figures |= {f"batch_{name}_{place}_ms": round(taken, 3) for name, taken in middle.items()}
         figures[f"batch_ten_to_one_{place}"] = round(middle["ten"] / middle["one"], 3)
 
     return figures
+
+
+def pipeline(pgconn: PGconn, statements: int) -> float:
+    """Milliseconds from the sending of this many statements in a transaction to the last answer; 0: one without it."""
+    names = [b"begin", *[b"one"] * statements, b"commit"] if statements else [b"one"]
+    pgconn.enter_pipeline_mode()
+    for name in names:
+        pgconn.send_query_prepared(name, [b"1"] if name == b"one" else [])
+    at = time.perf_counter()
+    pgconn.pipeline_sync()
+    while (result := pgconn.get_result()) is None or result.status != ExecStatus.PIPELINE_SYNC:
+        pass
+    taken = 1_000 * (time.perf_counter() - at)
+    pgconn.exit_pipeline_mode()
+
+    return taken
 
 
 def stream(proxy: houses.Process) -> dict[str, object]:

@@ -36,10 +36,10 @@ class QuietServer(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Litestar, settings: Settings) -> AsyncIterator[None]:
+async def serving(app: Litestar, settings: Settings, listener: socket.socket) -> AsyncIterator[None]:
     """Serve as `callmeback serve` does, for as long as the block runs."""
     server = QuietServer(configuration(settings, app))
-    task = asyncio.create_task(server.serve())
+    task = asyncio.create_task(server.serve([listener]))
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
             while not server.started:
@@ -68,8 +68,9 @@ async def build(
     async with AsyncExitStack() as stack:
 
         async def start(**changes: Any) -> House:
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                port = free.getsockname()[1]
+            # Held from here on: a port that is given back may be another's before it is taken again.
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            port = listener.getsockname()[1]
             settings = Settings(
                 home=tmp_path,
                 database_url=database_url,
@@ -80,7 +81,7 @@ async def build(
             )
             settings = msgspec.structs.replace(settings, **changes)
             app = create_app(settings, hasher=Hasher(HASHER_ROUNDS))
-            await stack.enter_async_context(serving(app, settings))
+            await stack.enter_async_context(serving(app, settings, listener))
 
             return House(f"http://127.0.0.1:{port}", settings, app.state.services, stack, books)
 

@@ -78,13 +78,14 @@ async def test_a_schedule_s_life_in_the_terminal(house: House, ann: Person):
     assert (made["at"], made["timezone"]) == ("2030-01-07T06:00:00Z", "Europe/Berlin")
     assert [paused["status"], resumed["status"], ended["status"]] == ["paused", "active", "ended"]
     assert (moved["at"], skipped["at"]) == ("2030-01-07T07:00:00Z", "2030-01-08T06:00:00Z")
-    assert made["id"] in table and WEEKDAYS in table
+    assert made["id"] in table and WEEKDAYS in table and "07:00:00+01:00" in table
     assert [item["id"] for item in listed["items"]] == [made["id"]]
 
 
 WRONG = [
     (("add",), 2, "Missing option '--as'"),
-    (("add", "--as", "ANN"), 1, "by `rrule` and `starts_at`"),
+    (("add", "--as", "ANN"), 2, "Say either --at, or both --rule and --start."),
+    (("add", "--rule", WEEKDAYS, "--as", "ANN"), 2, "Say either --at, or both --rule and --start."),
     (("add", "nobody", "--at", "2030-01-01T07:00Z", "--as", "ANN"), 1, "There is no such persona."),
     (("preview", "FREQ=SECONDLY", "2030-01-01T07:00", "--as", "ANN"), 1, "every 5 minutes at most"),
     (("cancel", "rep_../../calls", "--as", "ANN"), 1, "There is no such thing"),

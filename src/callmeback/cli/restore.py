@@ -107,4 +107,4 @@ def rows(table: str, condition: str, until: datetime, as_json: bool) -> None:
     if as_json:
         show_json(moved)
     else:
-        click.echo(f"{moved.found} rows of {table} were found, {moved.restored} were missing and are back.")
+        click.echo(f"Rows of {table} that were there then: {moved.found}; missing now, and back: {moved.restored}.")

@@ -9,6 +9,7 @@ import msgspec
 
 from callmeback.cli import person
 from callmeback.cli.output import json_option, show, show_json
+from callmeback.domain import zones
 
 LISTED_MAX: Final = 100
 PAGES_MAX: Final = 100
@@ -109,7 +110,7 @@ def list_(who: str, as_json: bool) -> None:
             if page.next is None:
                 break
             query["cursor"] = page.next
-    show(found, COLUMNS, as_json=as_json)
+    _show(found, as_json=as_json)
 
 
 @command.command(name="preview")
@@ -183,4 +184,18 @@ def _act(who: str, method: str, path: str, body: dict[str, Any] | None, *, as_js
     if as_json:
         show_json(msgspec.json.decode(content))
     else:
-        show([msgspec.json.decode(content, type=Schedule)], COLUMNS, as_json=False)
+        _show([msgspec.json.decode(content, type=Schedule)], as_json=False)
+
+
+def _show(found: list[Schedule], *, as_json: bool) -> None:
+    if as_json:
+        show(found, COLUMNS, as_json=True)
+        return
+    # For people on the clock of the rule's zone, to the second.
+    lines = [
+        msgspec.structs.replace(
+            one, at=one.at and one.at.astimezone(zones.zone_or_utc(one.timezone or "UTC")).replace(microsecond=0)
+        )
+        for one in found
+    ]
+    show(lines, COLUMNS, as_json=False)

@@ -197,7 +197,8 @@ class Supervisor:
         await asyncio.wait({ended, hurried}, timeout=service.stop_within_s, return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
         if not ended.done():
-            log.warning("a service did not stop in time and is killed", service=service.name)
+            why = "a second signal came" if self._is_hurried.is_set() else "it did not stop in time"
+            log.warning("a service is killed", service=service.name, why=why)
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await asyncio.wait({ended}, timeout=KILL_WAIT_S)

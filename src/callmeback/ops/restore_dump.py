@@ -36,7 +36,7 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
         if self.kept_database is not None:
             return f"The database is restored. The old one is kept as {self.kept_database}: drop it when all is well."
         if self.found_rows is not None:
-            return f"{self.found_rows} rows of {self.table} were found, {self.restored_rows} were missing and are back."
+            return f"Rows of {self.table} in the dump: {self.found_rows}; missing here, and back: {self.restored_rows}."
 
         return f"{self.table} is back, with its key, its rules and its rows."
 

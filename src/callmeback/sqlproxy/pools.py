@@ -26,7 +26,7 @@ RETRY_AFTER_S: Final = 1
 # run. A crowd (more wait than there are connections) isn't to wait for ten of them: there they come one by one, with a
 # pause in which those are told who can't be let in.
 LOGINS_MAX: Final = 2
-LOGIN_PAUSE_S: Final = 0.01
+LOGIN_PAUSE_S: Final = 0.02
 MAX_LIFETIME_S: Final = 3_600.0
 SWEEP_S: Final = 1.0
 CLOSE_TIMEOUT_S: Final = 3.0
