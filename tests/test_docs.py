@@ -4,7 +4,7 @@ import ast
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from functools import cache
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def quoted(path: Path, pattern: str) -> set[str]:
     return {word for cells in rows(path) for word in re.findall(r"`([^`]+)`", cells[0]) if re.fullmatch(pattern, word)}
 
 
-def differences(documented: set[str], existing: set[str]) -> list[str]:
+def differences(documented: Set[str], existing: Set[str]) -> list[str]:
     missing = [f"{name} is not documented" for name in sorted(existing - documented)]
 
     return missing + [f"{name} is documented and doesn't exist" for name in sorted(documented - existing)]
@@ -255,7 +255,8 @@ def test_every_sqlstate_of_ours_is_documented_and_understood():
 # Metrics
 
 
-def metrics() -> set[str]:
+@cache
+def metrics() -> frozenset[str]:
     """Names of the metrics that are made anywhere in the package, without the suffix that the format adds."""
     kinds = (
         "Counter",
@@ -268,13 +269,13 @@ def metrics() -> set[str]:
         "HistogramMetricFamily",
     )
 
-    return {
+    return frozenset(
         call.args[0].value
         for path in modules()
         for call, name in calls(tree_of(path))
         if name.rpartition(".")[2] in kinds and call.args and isinstance(call.args[0], ast.Constant)
         if isinstance(call.args[0].value, str) and call.args[0].value.startswith("callmeback_")
-    }
+    )
 
 
 def test_every_metric_is_documented():

@@ -1,7 +1,7 @@
 """The claim `backup`: a database of 1 GB backed up, changed by one percent, restored, and one deleted row brought back.
 
-The peer is `cp` of the same files, which neither packs nor seals nor checks anything. Five interleaved rounds, medians,
-one line of JSON at the end. Everything is read from and written to the page cache, as much as the kernel pleases.
+The peer is `cp` of the same files, which neither packs nor seals nor checks nor flushes anything, and which finds them
+in the page cache. Five interleaved rounds, medians, one line of JSON at the end.
 """
 
 import json
@@ -72,6 +72,10 @@ def measure(site: Site, running: server.Server, home: Path, number: int, figures
     restore.into(site, None, target)
     figures["restore_seconds"].append(time.monotonic() - begun)
     figures["restore_mb_per_second"].append(whole.database_bytes / 1e6 / figures["restore_seconds"][-1])
+    # A restore leaves little in the page cache: `cp` needn't wait for the disk either.
+    subprocess.run(
+        ["cat", *(path for path in target.rglob("*") if path.is_file())], stdout=subprocess.DEVNULL, check=True
+    )
     begun = time.monotonic()
     subprocess.run(["cp", "-a", target, home / "copied"], check=True)
     figures["cp_seconds"].append(time.monotonic() - begun)

@@ -62,6 +62,48 @@ def test_a_failure_is_1_and_one_line(tmp_path: Path) -> None:
     assert answer.stdout == ""
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_stream_rather_than_a_traceback(closed: str, tmp_path: Path) -> None:
+    shell = f"{sys.executable} -m callmeback users erase nobody@example.org {closed}"
+
+    answer = subprocess.run(
+        ["sh", "-c", shell],
+        env={"PATH": "/usr/bin:/bin", "CALLMEBACK_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert answer.returncode == 2
+    assert "2>&-" in closed or "say --yes" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_full_disk_behind_standard_output_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        answer = subprocess.run(
+            [sys.executable, "-m", "callmeback", "report", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert answer.returncode == 1
+    assert answer.stderr == "Error: Standard output can't be written: No space left on device.\n"
+
+
+def test_a_number_that_is_no_socket_is_one_line(tmp_path: Path) -> None:
+    database = "postgresql://nobody:nothing@127.0.0.1:1/nowhere"
+
+    answer = run("proxy", "--fd", "99", CALLMEBACK_HOME=str(tmp_path), DATABASE_URL=database)
+
+    assert answer.returncode == 1
+    assert answer.stderr.splitlines()[-1] == "Error: File 99 is no socket: Bad file descriptor."
+
+
 def test_refused_settings_are_1_before_anything_starts(tmp_path: Path) -> None:
     answer = run("up", CALLMEBACK_HOME=str(tmp_path / "home"), CALLMEBACK_ENV="production")
 

@@ -93,13 +93,13 @@ def picture(page: Page, name: str) -> None:
         assert path.stat().st_size < IMAGE_BYTES_MAX, f"{path.name} is too large for the repository"
 
 
-def sign_up(page: Page, email: str, shots: str = "") -> None:
+def sign_up(page: Page, email: str, shots: str = "", name: str = "Mia") -> None:
     page.goto("/")
     expect(page.get_by_role("heading", level=1)).to_contain_text("calls you back")
     expect(page.locator("footer")).to_contain_text("Simulated on this server")
     picture(page, shots and f"{shots}01-front")
     page.get_by_role("link", name="Get your first call").click()
-    page.get_by_label("What should they call you?").fill("Mia")
+    page.get_by_label("What should they call you?").fill(name)
     page.get_by_label("E-mail").fill(email)
     page.get_by_label("Password").fill("short")
     page.get_by_role("button", name="Make my account").click()
@@ -108,10 +108,10 @@ def sign_up(page: Page, email: str, shots: str = "") -> None:
     picture(page, shots and f"{shots}02-sign-up")
     page.get_by_label("Password").fill("a short sentence")
     page.get_by_role("button", name="Make my account").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Welcome, Mia")
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Welcome, {name}")
 
 
-def verify_phone(page: Page, shots: str = "") -> str:
+def verify_phone(page: Page, shots: str = "", name: str = "Mia") -> str:
     """Take the number that the page suggests, read the code on the simulated phone, and give it back."""
     number = page.get_by_label("Phone number").input_value()
     picture(page, shots and f"{shots}03-number")
@@ -122,7 +122,7 @@ def verify_phone(page: Page, shots: str = "") -> str:
     text.get_by_role("button").click()
     expect(page.get_by_label("The code", exact=True)).to_have_value(re.compile(r"^\d{6}$"))
     page.get_by_role("button", name="That's the code").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Who should call you, Mia?")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(f"Who should call you, {name}?")
 
     return number
 

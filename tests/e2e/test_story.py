@@ -167,8 +167,13 @@ def put_on_a_plan(page: Page, installation: Installation) -> None:
 
 def test_the_story_on_a_small_screen_in_the_dark(chromium: Browser, site: str) -> None:
     small = {"viewport": SMALL, "color_scheme": "dark", "has_touch": True, "is_mobile": True, "device_scale_factor": 1}
+    long = "Wolfeschlegelsteinhausenbergerdorffs 🎻"
     with opened(chromium, site, **small) as page:
-        sign_up(page, "leo@example.org")
+        sign_up(page, "leo@example.org", name=long)
+        verify_phone(page, name=long)
+        no_sideways(page)
+    with opened(chromium, site, **small) as page:
+        sign_up(page, "lea@example.org")
         verify_phone(page, "phone-")
         no_sideways(page)
         picture(page, "phone-05-personas")

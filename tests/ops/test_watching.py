@@ -1,5 +1,6 @@
 """What watches the house: each metric that the dashboard and the alerts name exists, and has the labels asked for."""
 
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ def expressions() -> Iterator[tuple[str, str]]:
     yield from ((alert["alert"], alert["expr"]) for alert in alerts())
 
 
+@functools.cache
 def documented() -> dict[str, tuple[str, set[str]]]:
     """Each metric as Prometheus shows it, with its kind and its labels."""
     found = {}

@@ -161,13 +161,15 @@ async def test_reloaded_page_gets_its_call_back(base: str, ours: Any, carrier: C
         sid = await place(ours, carrier)
         await phone.until("ringing")
         await phone.send(type="answer")
-        await phone.until("answered")
+        first = await phone.until("answered")
+        await asyncio.sleep(1.1)
     async with page(base) as again:
         answered = await again.until("answered")
         await again.send(type="hangup")
         await again.until("ended")
 
     assert answered["call_sid"] == sid
+    assert first["seconds"] == 0 < answered["seconds"]
 
 
 async def test_page_that_stays_away_has_hung_up(

@@ -40,6 +40,11 @@ MakeKey = Callable[..., Awaitable[Made]]
 
 @pytest.fixture
 def workshop(cluster: Cluster, database_url: str) -> Workshop:
+    return workshop_of(cluster, database_url)
+
+
+def workshop_of(cluster: Cluster, database_url: str) -> Workshop:
+    """Who makes roles, in the database of this address."""
     name = database_url.rpartition("/")[2]
 
     return Workshop(f"{cluster.superuser_dsn.removesuffix('/callmeback')}/{name}", cluster.role_secret)
@@ -47,6 +52,10 @@ def workshop(cluster: Cluster, database_url: str) -> Workshop:
 
 @pytest.fixture
 def make_key(owner: Database, workshop: Workshop, database_url: str) -> MakeKey:
+    return key_maker(owner, workshop, database_url)
+
+
+def key_maker(owner: Database, workshop: Workshop, database_url: str) -> MakeKey:
     """Makes a key with these grants, as `callmeback keys create` does."""
 
     async def make(

@@ -45,6 +45,34 @@ def test_messages_come_out_whole_however_they_are_cut(messages: list[bytes], pla
     assert reader.buffered == 0
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from(b"DDDCTZ"), st.binary(max_size=60)), max_size=30),
+    st.lists(st.integers(min_value=0), max_size=20),
+)
+def test_messages_of_a_kind_are_passed_over_however_they_are_cut(sent: list[tuple[int, bytes]], places: list[int]):
+    messages = [frames.message(bytes([kind]), payload) for kind, payload in sent]
+    reader = Reader(SERVER_KINDS, LIMIT)
+    found = []
+    for piece in cut(b"".join(messages), places):
+        reader.feed(piece)
+        reader.skip(ord("D"))
+        while (message := reader.message()) is not None:
+            found.append(message.raw)
+            reader.skip(ord("D"))
+
+    assert found == [message for message in messages if message[:1] != b"D"]
+    assert reader.buffered == 0
+
+
+def test_what_can_t_be_a_message_is_not_passed_over():
+    for length in (-1, 0, 3):
+        reader = Reader(SERVER_KINDS, LIMIT)
+        reader.feed(b"D" + length.to_bytes(4, "big", signed=True) + b"x" * 20)
+        reader.skip(ord("D"))
+        with pytest.raises(Violation):
+            reader.message()
+
+
 @given(st.lists(st.binary(max_size=60), max_size=20))
 def test_any_bytes_are_messages_or_a_violation(pieces: list[bytes]):
     reader = Reader(CLIENT_KINDS, LIMIT)

@@ -1,8 +1,9 @@
 """Schedules in odd moments: taken back while a call of theirs goes on, changed twice at once, at their last call."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -68,6 +69,29 @@ async def test_c08_a_schedule_that_was_taken_back_is_not_tried_again(house: Hous
 
     assert tried["again"] is False
     assert (after["status"], after["paused_at"], states(after)) == ("ended", None, [("executed", "no_answer")])
+
+
+async def test_c05_what_is_due_when_its_rule_changes_is_kept_as_missed(house: House, ann: Person):
+    """No worker has claimed it yet; it neither rings beside the new time nor is it gone."""
+    made = await plan(ann, **RULE, ends_after=3)
+    house.books.execute("UPDATE scheduled_calls SET scheduled_time = now() - interval '1 minute'")
+    soon = datetime.now(ZoneInfo("Europe/Berlin")) + timedelta(minutes=3)
+    changed = (await change(ann, made["id"], starts_at=f"{soon:%Y-%m-%dT%H:%M:%S}")).json()
+
+    assert sorted(map(str, states(changed))) == ["('missed', 'changed')", "('scheduled', None)"]
+    assert changed["ends_after"] == 3
+    assert datetime.fromisoformat(changed["at"]) == soon.replace(microsecond=0)
+
+
+async def test_a_call_keeps_the_grace_that_it_is_given_with_its_new_time(house: House, ann: Person):
+    """Its latest start stays where it was, which must not look as if only the time were changed."""
+    made = await plan(ann, persona_id="brad", at=later(days=3), grace_minutes=30)
+    moved = moment(made["at"]) + timedelta(minutes=20)
+    changed = (await change(ann, made["id"], at=moved.isoformat(), grace_minutes=10)).json()
+    moved_on = (await change(ann, made["id"], at=later(days=4))).json()
+
+    assert (changed["grace_minutes"], moment(changed["at"])) == (10, moved)
+    assert moved_on["grace_minutes"] == 10
 
 
 async def test_c08_a_move_says_when_the_call_was_claimed_first(house: House, ann: Person):

@@ -1,11 +1,15 @@
 """The command line: one module a command, imported only when it is asked for, so that `--help` answers at once."""
 
+import errno
 import importlib
 from typing import Any, Final
 
 import click
 
 from callmeback import errors
+
+# What a machine says that has no room, or nobody's leave, to write what a command prints or keeps.
+UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 # Name of the command (its module is `callmeback.cli.<name>`, with `command` in it) and the line `--help` shows.
 COMMANDS: Final = {
@@ -62,6 +66,11 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except errors.CallMeBackError as exc:
             raise click.ClickException(exc.detail) from exc
+        except OSError as exc:
+            if exc.errno not in UNWRITABLE:
+                raise
+            where = "Standard output" if exc.filename is None else exc.filename
+            raise click.ClickException(f"{where} can't be written: {exc.strerror}.") from exc
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from callmeback.cli import progress
+from callmeback.cli import ending, progress
 from callmeback.cli.output import json_option, show, show_json
 from callmeback.ops import backup, backup_site
 from callmeback.ops.backup_site import Report, Site
@@ -34,7 +34,7 @@ def command() -> None:
 @command.command()
 @click.option("--incremental", is_flag=True, help="Only what changed since the last whole backup (PostgreSQL 17+).")
 @click.option("--logical", is_flag=True, help="A dump, for moving and for single tables.")
-@click.option("--table", metavar="T", help="With --logical: this table alone.")
+@click.option("--table", metavar="T", help="With --logical: this table alone; by default all.")
 @json_option
 def now(incremental: bool, logical: bool, table: str | None, as_json: bool) -> None:
     """Make a backup at once; waits for one that runs."""
@@ -108,5 +108,5 @@ def due(as_json: bool) -> None:
 
 @contextmanager
 def _site(*, make: bool) -> Iterator[tuple[Site, Report]]:
-    with progress.shown() as report:
+    with ending.cleanly(), progress.shown() as report:
         yield backup_site.open_site(Settings.from_env(), make=make), report

@@ -35,6 +35,7 @@ MARGIN_DAYS: Final = 30
 READ_SECONDS_MAX: Final = 300.0
 _STYLES: Final = {"green": "green", "red": "bold red", "unknown": "yellow"}
 _DAY: Final = click.DateTime(["%Y-%m-%d"])
+"""As 2026-11-26."""
 
 ResultT = TypeVar("ResultT")
 
@@ -57,10 +58,18 @@ def _days(first: datetime | None, last: datetime | None, default_days: int) -> P
     return books.period(begin, end)
 
 
-def _period_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    function = click.option("--to", "last", type=_DAY, help="Last day, included; by default today.")(function)
+def _period_options(days: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--from` and `--to`, which are this many days by default."""
 
-    return click.option("--from", "first", type=_DAY, help="First day.")(function)
+    def options(function: Callable[..., Any]) -> Callable[..., Any]:
+        first = f"First day; by default {days} days are taken."
+        function = click.option("--to", "last", type=_DAY, metavar="DAY", help="Last day, included; by default today.")(
+            function
+        )
+
+        return click.option("--from", "first", type=_DAY, metavar="DAY", help=first)(function)
+
+    return options
 
 
 async def _read(work: Callable[[Session], Awaitable[ResultT]]) -> ResultT:
@@ -72,8 +81,12 @@ async def _read(work: Callable[[Session], Awaitable[ResultT]]) -> ResultT:
 
 
 @command.command()
-@click.option("--day", type=_DAY, help="The day to close; by default yesterday.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the published file.")
+@click.option("--day", type=_DAY, metavar="DAY", help="The day to close; by default yesterday.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the published file; by default `books` in the home.",
+)
 @json_option
 def close(day: datetime | None, out: Path | None, as_json: bool) -> None:
     """Seal a day with a hash over its ledger, and publish that outside the database."""
@@ -96,9 +109,13 @@ def close(day: datetime | None, out: Path | None, as_json: bool) -> None:
 
 
 @command.command()
-@_period_options
+@_period_options(CHECK_DAYS)
 @click.option("--own", is_flag=True, help="Ours alone; ask neither the payment provider nor the carrier.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the published file.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the published file; by default `books` in the home.",
+)
 @json_option
 def check(first: datetime | None, last: datetime | None, own: bool, out: Path | None, as_json: bool) -> None:
     """Compare the books with one another, with what was sealed, and with the provider's and the carrier's.
@@ -158,7 +175,7 @@ def _print(found: list[Finding]) -> None:
 
 
 @command.command()
-@_period_options
+@_period_options(MARGIN_DAYS)
 @click.option(
     "--format", "form", type=click.Choice(["ledger", "beancount", "csv"]), default="ledger", show_default=True,
     help="A journal for ledger and hledger, or for beancount, or a table.",
@@ -199,7 +216,7 @@ def export(first: datetime | None, last: datetime | None, form: str, what: journ
 
 
 @command.command()
-@_period_options
+@_period_options(MARGIN_DAYS)
 @click.option("--by", type=click.Choice(["day", "tier", "persona"]), default="day", show_default=True)
 @json_option
 def margin(first: datetime | None, last: datetime | None, by: MarginBy, as_json: bool) -> None:
@@ -209,7 +226,7 @@ def margin(first: datetime | None, last: datetime | None, by: MarginBy, as_json:
 
 
 @command.command()
-@_period_options
+@_period_options(MARGIN_DAYS)
 @json_option
 def revenue(first: datetime | None, last: datetime | None, as_json: bool) -> None:
     """What was received, refunded and disputed, by day and kind, in cents."""

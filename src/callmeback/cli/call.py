@@ -59,11 +59,16 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 @click.argument("persona", default="brad")
 @person.who_option
 @click.option("--phone", metavar="NUMBER", help="A verified number; by default the primary one.")
-@click.option("--minutes", type=click.IntRange(1, 240), help="Longest talk.")
+@click.option(
+    "--minutes",
+    type=click.IntRange(1, 240),
+    metavar="N",
+    help="Longest talk in minutes; by default what the plan allows.",
+)
 @click.option("--about", metavar="TEXT", help="What the call is about.")
 @json_option
 def command(persona: str, who: str, phone: str | None, minutes: int | None, about: str | None, as_json: bool) -> None:
-    """Place a call and show it live. Ctrl-C hangs up. Ends with 1 unless somebody answered."""
+    """Have PERSONA (brad by default) call, and show it live. Ctrl-C hangs up. Ends with 1 unless somebody answered."""
     order = {"persona_id": persona, "phone_number": phone, "max_minutes": minutes, "context": about}
     with person.session(who) as client:
         call = _ask(client, "POST", "/api/calls", {key: value for key, value in order.items() if value is not None})

@@ -1,6 +1,7 @@
 """`callmeback coupons …`: codes that make a pack cheaper."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
@@ -26,6 +27,8 @@ COLUMNS: Final = {
     "created_at": "Since",
 }
 
+_CURRENCY: Final = re.compile(r"[A-Za-z]{3}")
+
 ResultT = TypeVar("ResultT")
 
 
@@ -43,11 +46,13 @@ def list_(as_json: bool) -> None:
 
 @command.command()
 @click.argument("code")
-@click.option("--percent", type=click.IntRange(1, 99), help="Takes so many percent off.")
-@click.option("--cents", type=click.IntRange(1), help="Takes so many cents off.")
-@click.option("--currency", default="usd", show_default=True, help="Of the cents.")
-@click.option("--max", "most", type=click.IntRange(1), help="How many purchases may use it; by default any number.")
-@click.option("--expires", type=Duration(), metavar="TIME", help="Works this long, such as 30d.")
+@click.option("--percent", type=click.IntRange(1, 99), metavar="N", help="Takes so many percent off.")
+@click.option("--cents", type=click.IntRange(1), metavar="N", help="Takes so many cents off.")
+@click.option("--currency", metavar="CODE", default="usd", show_default=True, help="Of the cents, by ISO 4217.")
+@click.option(
+    "--max", "most", type=click.IntRange(1), metavar="N", help="How many purchases may use it; by default any number."
+)
+@click.option("--expires", type=Duration(), metavar="TIME", help="Works this long, such as 30d; by default for ever.")
 @json_option
 def add(
     code: str, percent: int | None, cents: int | None, currency: str, most: int | None, expires: timedelta | None,
@@ -55,7 +60,9 @@ def add(
 ) -> None:  # fmt: skip
     """Make CODE (3 to 32 letters, digits, - and _), which each person may use once."""
     if (percent is None) == (cents is None):
-        raise click.UsageError("Say --percent or --cents.")
+        raise click.UsageError("Say either --percent or --cents.")
+    if _CURRENCY.fullmatch(currency) is None:
+        raise click.UsageError("--currency is three letters, such as usd.")
     coupon = NewCoupon(
         code=code.upper(),
         percent_off=percent,

@@ -1,20 +1,53 @@
 """What the web process and the proxy share as servers: a socket handed over, word when ready, leaving without a gap."""
 
 import asyncio
+import os
 import signal
 import socket
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
+import click
 import uvicorn
 
-from callmeback import logs
+from callmeback import errors, logs
 from callmeback.ops import notify
 
 _log = logs.get_logger(__name__)
 
 RETIRE: Final = signal.SIGUSR1
 """Somebody else listens now: accept nothing more, and end when what has begun is done."""
+
+
+PING_SECONDS: Final = 20.0
+
+fd_option = click.option(
+    "--fd", type=click.IntRange(min=0), metavar="N", help="The number of a listening socket that it was started with."
+)
+
+
+def configuration(app: Any, *, host: str, port: int, grace_seconds: int, **bounds: Any) -> uvicorn.Config:
+    """How uvicorn runs both: its loop and WebSockets, records through our redaction, forwarded headers ignored.
+
+    `bounds` are further options of uvicorn's: its protocol, and how much it takes at once.
+    """
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        loop="uvloop",
+        ws="websockets-sansio",
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PING_SECONDS,
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=grace_seconds,
+        **bounds,
+    )
 
 
 class Entrance(uvicorn.Server):
@@ -27,8 +60,8 @@ class Entrance(uvicorn.Server):
         self._is_hurried = False
 
     def listen(self, fd: int | None) -> None:
-        """Serve until a signal, on the socket of that number or on one of our own."""
-        self.run(None if fd is None else [socket.socket(fileno=fd)])
+        """Serve until a signal, on the socket of that number or on one of our own; raises ConfigurationError."""
+        self.run(None if fd is None else [_handed_over(fd)])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Note the loop that signals are handed to, and say when connections are taken."""
@@ -66,3 +99,10 @@ class Entrance(uvicorn.Server):
         except Exception:
             _log.exception("finish_broke")
         self.should_exit = True
+
+
+def _handed_over(fd: int) -> socket.socket:
+    try:
+        return socket.socket(fileno=fd)
+    except OSError as exc:
+        raise errors.ConfigurationError(f"File {fd} is no socket: {os.strerror(exc.errno or 0)}.") from exc

@@ -15,7 +15,14 @@ from callmeback.settings import Settings
 
 @click.command(name="inspect")
 @click.argument("what", type=click.Choice(list(inspection.TABLES)), metavar="WHAT")
-@click.option("--limit", type=click.IntRange(1, ROWS_MAX), default=ROWS_DEFAULT, help="How many rows.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, ROWS_MAX),
+    metavar="N",
+    default=ROWS_DEFAULT,
+    show_default=True,
+    help="How many rows.",
+)
 @json_option
 def command(what: str, limit: int, as_json: bool) -> None:
     """Show WHAT: statements, indexes, bloat, locks, tables, cache or connections."""

@@ -64,7 +64,9 @@ def command(context: click.Context, as_json: bool) -> None:
 
 @command.command("run")
 @click.argument("name")
-@click.option("--wait", type=click.IntRange(1, 86_400), default=600, show_default=True, help="Seconds for it to end.")
+@click.option(
+    "--wait", type=click.IntRange(1, 86_400), metavar="N", default=600, show_default=True, help="Seconds for it to end."
+)
 @json_option
 def run_(name: str, wait: int, as_json: bool) -> None:
     """Have a worker do this job now, and wait for its end."""
@@ -76,8 +78,11 @@ def run_(name: str, wait: int, as_json: bool) -> None:
 
 async def _run(name: str, wait_s: float) -> JobState:
     async with _database() as db:
-        async with db.transaction() as tx:
-            before = await jobs.request(tx, name)
+        try:
+            async with db.transaction() as tx:
+                before = await jobs.request(tx, name)
+        except errors.NotFound as exc:
+            raise errors.NotFound(f"There is no job {name}; `callmeback jobs` names them.") from exc
         begun = time.monotonic()
         while True:
             async with db.transaction(read_only=True) as tx:

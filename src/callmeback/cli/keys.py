@@ -58,16 +58,19 @@ class TableLine(msgspec.Struct, frozen=True):
 
 
 class Duration(click.ParamType[timedelta]):
-    """A time such as 30d: a whole number and one of s, m, h, d, w."""
+    """A length of time such as 30d: a whole number and one of s, m, h, d, w; above zero unless nothing is meant too."""
 
     name = "duration"
+
+    def __init__(self, *, can_be_zero: bool = False) -> None:
+        self._can_be_zero = can_be_zero
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         """Raises click's BadParameter, exit code 2."""
         if isinstance(value, timedelta):
             return value
         found = _DURATION.fullmatch(str(value))
-        if found is None:
+        if found is None or (int(found["number"]) == 0 and not self._can_be_zero):
             self.fail(f"{value!a} is not a time such as 90s, 15m, 12h, 30d or 4w.", param, ctx)
 
         return timedelta(seconds=int(found["number"]) * _UNITS[found["unit"]])
@@ -81,15 +84,25 @@ def command() -> None:
 @command.command()
 @click.argument("name")
 @click.option("--mode", type=click.Choice(keys.MODES), default="named", show_default=True, help="What it may send.")
-@click.option("--read", multiple=True, metavar="TABLE,…|all", help="Tables and views that it may read.")
-@click.option("--write", multiple=True, metavar="TABLE,…", help="Tables that it may change.")
-@click.option("--call", "call_", multiple=True, metavar="FUNCTION,…", help="Functions that it may call.")
+@click.option(
+    "--read", multiple=True, metavar="TABLE,…|all", help="Tables and views that it may read; by default none."
+)
+@click.option("--write", multiple=True, metavar="TABLE,…", help="Tables that it may change; by default none.")
+@click.option(
+    "--call", "call_", multiple=True, metavar="FUNCTION,…", help="Functions that it may call; by default none."
+)
 @click.option("--as-user", metavar="USER", help="E-mail or id: sees and changes this person's rows only.")
 @click.option("--pii", is_flag=True, help="Sees personal data, which is masked otherwise.")
-@click.option("--expires", type=Duration(), metavar="TIME", help="Works this long, such as 30d.")
-@click.option("--cidr", multiple=True, metavar="CIDR,…", help="Networks that it may come from.")
-@click.option("--rate", type=click.IntRange(1, keys.RATE_MAX), metavar="N", help="Requests a second, and their burst.")
-@click.option("--concurrency", type=click.IntRange(1, keys.CONCURRENCY_MAX), metavar="N", help="Requests at a time.")
+@click.option("--expires", type=Duration(), metavar="TIME", help="Works this long, such as 30d; by default for ever.")
+@click.option("--cidr", multiple=True, metavar="CIDR,…", help="Networks that it may come from; by default any.")
+@click.option(
+    "--rate", type=click.IntRange(1, keys.RATE_MAX), metavar="N",
+    help="Requests a second, and their burst; by default no limit.",
+)  # fmt: skip
+@click.option(
+    "--concurrency", type=click.IntRange(1, keys.CONCURRENCY_MAX), metavar="N",
+    help="Requests at a time; by default no limit of its own.",
+)  # fmt: skip
 @json_option
 def create(
     name: str,
@@ -143,7 +156,7 @@ def list_(with_dead: bool, as_json: bool) -> None:
 @command.command()
 @click.argument("key", metavar="KEY")
 @click.option(
-    "--grace", type=Duration(), metavar="TIME", default=GRACE_DEFAULT, show_default=True,
+    "--grace", type=Duration(can_be_zero=True), metavar="TIME", default=GRACE_DEFAULT, show_default=True,
     help="How long the old secret works on; 0s ends it now.",
 )  # fmt: skip
 @json_option

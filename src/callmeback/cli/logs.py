@@ -39,17 +39,32 @@ class Moment(click.ParamType[datetime]):
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:
-            self.fail("a time is 90s, 10m, 2h, 1d, or ISO 8601", param, ctx)
+            self.fail(f"{text!a} is not a time such as 90s, 10m, 2h, 1d (ago), or 2026-11-26T14:30.", param, ctx)
 
         return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 @click.command(name="logs")
-@click.option("--service", "services", multiple=True, type=click.Choice([*loglines.SERVICES, loglines.SERVER]))
-@click.option("--level", type=click.Choice(loglines.LEVELS), default="debug", help="This one and worse.")
+@click.option(
+    "--service",
+    "services",
+    multiple=True,
+    type=click.Choice([*loglines.SERVICES, loglines.SERVER]),
+    help="Of this one; can be said again. By default of all but postgres.",
+)
+@click.option(
+    "--level", type=click.Choice(loglines.LEVELS), default="debug", show_default=True, help="This one and worse."
+)
 @click.option("--request", metavar="ID", help="Of one request or call.")
-@click.option("--since", type=Moment(), help="10m, 2h, 1d ago, or a time.")
-@click.option("--lines", type=click.IntRange(1, LINES_MAX), default=LINES_DEFAULT, help="The last so many.")
+@click.option("--since", type=Moment(), help="10m, 2h, 1d ago, or a time; by default since the oldest line kept.")
+@click.option(
+    "--lines",
+    type=click.IntRange(1, LINES_MAX),
+    metavar="N",
+    default=LINES_DEFAULT,
+    show_default=True,
+    help="The last so many.",
+)
 @click.option("--follow", "-f", is_flag=True, help="Go on with what is written from now on, until Ctrl-C.")
 @json_option
 def command(
@@ -68,7 +83,10 @@ def command(
     folder = running.data.parent / loglines.FOLDER if running is not None else None
     followed = [service for service in wanted.services if follow and service != loglines.SERVER]
     followers = [Follower(service, loglines.file_of(home, service)) for service in followed]
-    _print(loglines.read(home, wanted, folder)[-lines:], as_json=as_json)
+    entries = loglines.read(home, wanted, folder)[-lines:]
+    _print(entries, as_json=as_json)
+    if not entries and not follow:
+        click.echo(f"Nothing of that kind is kept in {home}.", err=True)
     try:
         while followers:
             time.sleep(LOOK_EVERY_S)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from callmeback import logs
 from callmeback.ops.backup_site import Report, silent
 
 MEGABYTE = 1 << 20
@@ -14,7 +15,8 @@ MEGABYTE = 1 << 20
 
 @contextmanager
 def shown() -> Iterator[Report]:
-    """A report that draws a bar on standard error, so that standard output stays the answer's."""
+    """A report that draws a bar on standard error, where the log goes too: standard output stays the answer's."""
+    logs.configure(json=not sys.stderr.isatty())
     if not sys.stderr.isatty():
         yield silent
         return

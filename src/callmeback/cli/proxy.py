@@ -9,6 +9,7 @@ import click
 import msgspec
 import uvicorn
 
+from callmeback.cli import entrance
 from callmeback.cli.entrance import Entrance
 from callmeback.cli.installation import service_settings
 from callmeback.pg import server
@@ -27,14 +28,13 @@ CONNECTIONS_MAX: Final = 4_000
 FILES_WANTED: Final = 16_384
 # A frame may join messages, of which each may have as many bytes as a body.
 FRAME_BYTES_MAX: Final = 2 << 20
-PING_SECONDS: Final = 20.0
 # A request makes some hundred objects and almost no cycles; looking for those at every 700th object cost a tenth.
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(1, MAX_PORT), help="Instead of CALLMEBACK_PROXY_PORT.")
-@click.option("--fd", type=click.IntRange(min=0), help="A listening socket's number, handed over by who starts this.")
+@click.option("--port", type=click.IntRange(1, MAX_PORT), metavar="N", help="Instead of CALLMEBACK_PROXY_PORT.")
+@entrance.fd_option
 def command(port: int | None, fd: int | None) -> None:
     """Answer SQL over HTTP on CALLMEBACK_HOST and CALLMEBACK_PROXY_PORT."""
     settings = service_settings("proxy")
@@ -58,26 +58,16 @@ def near(settings: Settings) -> str | None:
 
 
 def configuration(settings: Settings, services: Services) -> uvicorn.Config:
-    """How uvicorn runs it: its loop, sockets and WebSockets, our HTTP, everything bounded."""
-    return uvicorn.Config(
+    """How uvicorn runs it: our HTTP, everything bounded."""
+    return entrance.configuration(
         App(services, Sockets().serve),
         host=settings.host,
         port=settings.proxy_port,
-        loop="uvloop",
-        http=Door(Service(services), CONNECTIONS_MAX),  # type: ignore[arg-type]  # called like the class it stands for
-        ws="websockets-sansio",
+        grace_seconds=GRACE_SECONDS,
+        http=Door(Service(services), CONNECTIONS_MAX),
         ws_max_size=FRAME_BYTES_MAX,
         ws_per_message_deflate=False,
-        ws_ping_interval=PING_SECONDS,
-        ws_ping_timeout=PING_SECONDS,
-        lifespan="on",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
         backlog=BACKLOG,
-        timeout_graceful_shutdown=GRACE_SECONDS,
     )
 
 

@@ -35,6 +35,7 @@ REPRICED: Final = {
 REPRICE_DAYS: Final = 30
 READ_SECONDS_MAX: Final = 300.0
 _DAY: Final = click.DateTime(["%Y-%m-%d"])
+"""As 2026-11-26."""
 _MOMENT: Final = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S"])
 
 ResultT = TypeVar("ResultT")
@@ -77,7 +78,9 @@ def history(vendor: str | None, model: str | None, as_json: bool) -> None:
 @click.argument("unit", type=click.Choice(rates.UNITS))
 @click.argument("price", type=_Price(), required=False, metavar="[CENTS]")
 @click.option("--per", type=click.IntRange(1, rates.PER_MAX), default=1, show_default=True, help="For so many units.")
-@click.option("--from", "since", type=_MOMENT, help="From when, UTC unless it says otherwise; by default now.")
+@click.option(
+    "--from", "since", type=_MOMENT, metavar="TIME", help="From when, UTC unless it says otherwise; by default now."
+)
 @click.option("--end", is_flag=True, help="No price from then on: calls with this model are refused.")
 @click.option("--source", required=True, help="Where the figure was read.")
 @json_option
@@ -106,9 +109,11 @@ def set_(
 
 
 @command.command()
-@click.option("--from", "first", type=_DAY, help="First day, UTC.")
-@click.option("--to", "last", type=_DAY, help="Last day, included; by default today.")
-@click.option("--as-of", type=_MOMENT, help="The rates of which time; by default those of now.")
+@click.option(
+    "--from", "first", type=_DAY, metavar="DAY", help=f"First day, UTC; by default {REPRICE_DAYS} days are taken."
+)
+@click.option("--to", "last", type=_DAY, metavar="DAY", help="Last day, included; by default today.")
+@click.option("--as-of", type=_MOMENT, metavar="TIME", help="The rates of which time; by default those of now.")
 @click.option("--by", type=click.Choice(["vendor", "day"]), default="vendor", show_default=True)
 @json_option
 def reprice(

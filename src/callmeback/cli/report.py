@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 import click
 from rich.console import Console
@@ -16,10 +17,12 @@ from callmeback.domain.reports import DAYS_MAX, Row
 from callmeback.pg.pool import Database
 from callmeback.settings import Settings
 
+DAYS_HELP: Final = "How many UTC days, today included; by default as many as the list of reports says."
+
 
 @click.command(name="report")
 @click.argument("name", required=False, type=click.Choice(list(reports.REPORTS)), metavar="[NAME]")
-@click.option("--days", type=click.IntRange(1, DAYS_MAX), help="How many UTC days, today included.")
+@click.option("--days", type=click.IntRange(1, DAYS_MAX), metavar="N", help=DAYS_HELP)
 @click.option("--user", metavar="EMAIL|ID", help="One account alone (balances).")
 @json_option
 def command(name: str | None, days: int | None, user: str | None, as_json: bool) -> None:

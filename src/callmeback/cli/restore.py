@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from callmeback.cli import progress
+from callmeback.cli import ending, progress
 from callmeback.cli.output import json_option, show_json
 from callmeback.ops import backup_site, restore, restore_dump, restore_in_place, restore_rows
 from callmeback.settings import Settings
@@ -26,17 +26,31 @@ class Moment(click.ParamType[datetime]):
         if value == NOW:
             return datetime.now(UTC)
         try:
-            return datetime.fromisoformat(str(value)).astimezone(UTC)
+            found = datetime.fromisoformat(str(value))
         except ValueError:
-            self.fail("a time such as 2026-11-26T14:30:00+01:00, or 2026-11-26 14:30 in local time", param, ctx)
+            self.fail(
+                f"{value!a} is not a time such as 2026-11-26T14:30:00+01:00, or 2026-11-26T14:30 in local time.",
+                param,
+                ctx,
+            )
+        try:
+            return found.astimezone(UTC)
+        except (OverflowError, ValueError, OSError):
+            # At an end of the calendar, where no other zone has a name for it; no backup is that old or that new.
+            return found.replace(tzinfo=UTC)
 
 
 @click.group(name="restore", invoke_without_command=True)
-@click.option("--to", "until", type=Moment(), help="The moment; without it, as far as the archive goes.")
+@click.option(
+    "--to",
+    "until",
+    type=Moment(),
+    help="The moment, such as 2026-11-26T14:30:00+01:00; by default as far as the archive goes.",
+)
 @click.option("--into", "target", type=click.Path(path_type=Path), metavar="DIR", help="Make DIR a data folder.")
 @click.option("--in-place", is_flag=True, help="Replace the database; the old folder is kept.")
 @click.option("--dump", metavar="FILE", help="A dump: a file, or the id of a logical backup.")
-@click.option("--table", metavar="T", help="With --dump: this table alone.")
+@click.option("--table", metavar="T", help="With --dump: this table alone; by default all.")
 @json_option
 @click.pass_context
 def command(
@@ -55,7 +69,7 @@ def command(
         raise click.UsageError("Say one of --into DIR, --in-place, --dump FILE, or the subcommand rows.")
     if (table is not None and dump is None) or (until is not None and dump is not None):
         raise click.UsageError("--table goes with --dump, and --to without it.")
-    with progress.shown() as report:
+    with ending.cleanly(), progress.shown() as report:
         site = backup_site.open_site(Settings.from_env(), make=False)
         if target is not None:
             made = restore.into(site, until, target, report=report)
@@ -81,13 +95,13 @@ def command(
 
 
 @command.command()
-@click.option("--table", required=True, metavar="T")
+@click.option("--table", required=True, metavar="T", help="Of which table.")
 @click.option("--where", "condition", required=True, metavar="SQL", help="Which rows, such as \"id = 'brad'\".")
 @click.option("--to", "until", required=True, type=Moment(), help="The moment at which they were there.")
 @json_option
 def rows(table: str, condition: str, until: datetime, as_json: bool) -> None:
     """Bring deleted rows back as they were at a moment; rows that are there stay as they are."""
-    with progress.shown() as report:
+    with ending.cleanly(), progress.shown() as report:
         site = backup_site.open_site(Settings.from_env(), make=False)
         moved = restore_rows.rows(site, table, condition, until, report=report)
     if as_json:

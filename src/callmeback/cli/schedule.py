@@ -69,13 +69,24 @@ def command() -> None:
     "--zone", metavar="ZONE", help="IANA zone of the rule; by default the person's own, also when it changes."
 )
 @click.option("--phone", metavar="NUMBER", help="A verified number; by default the primary one.")
-@click.option("--minutes", type=click.IntRange(1, 240), help="Longest talk.")
+@click.option(
+    "--minutes",
+    type=click.IntRange(1, 240),
+    metavar="N",
+    help="Longest talk in minutes; by default what the plan allows.",
+)
 @click.option("--about", metavar="TEXT", help="What the calls are about.")
-@click.option("--retries", type=click.IntRange(0, 5), help="So many more tries if it is busy or nobody answers.")
-@click.option("--ends-after", type=click.IntRange(1), help="So many calls.")
+@click.option(
+    "--retries", type=click.IntRange(0, 5), metavar="N",
+    help="So many more tries if it is busy or nobody answers, ten minutes apart; by default none.",
+)  # fmt: skip
+@click.option("--ends-after", type=click.IntRange(1), metavar="N", help="End after so many calls; by default never.")
 @json_option
 def add(persona: str, who: str, as_json: bool, **wanted: Any) -> None:
-    """Plan a call, by --at, or what repeats, by --rule and --start."""
+    """Plan a call of PERSONA's (brad by default), by --at, or what repeats, by --rule and --start."""
+    is_once, repeats = wanted["at"] is not None, wanted["rule"] is not None and wanted["start"] is not None
+    if is_once == repeats or (is_once and (wanted["rule"] is not None or wanted["start"] is not None)):
+        raise click.UsageError("Say either --at, or both --rule and --start.")
     names = {"rule": "rrule", "start": "starts_at", "zone": "timezone", "phone": "phone_number"}
     names |= {"minutes": "max_minutes", "about": "context"}
     order = {names.get(name, name): value for name, value in wanted.items() if value is not None}

@@ -6,6 +6,7 @@ import click
 import uvicorn
 
 from callmeback import logs
+from callmeback.cli import entrance
 from callmeback.cli.entrance import Entrance
 from callmeback.cli.installation import service_settings
 from callmeback.settings import Settings
@@ -20,13 +21,12 @@ BACKLOG: Final = 512
 CONNECTIONS_MAX: Final = 2_000
 HEADER_BYTES_MAX: Final = 32 * 1024
 MESSAGE_BYTES_MAX: Final = 1 << 20
-PING_SECONDS: Final = 20.0
 
 log = logs.get_logger(__name__)
 
 
 @click.command()
-@click.option("--fd", type=click.IntRange(min=0), help="A listening socket's number, handed over by who starts this.")
+@entrance.fd_option
 def command(fd: int | None) -> None:
     """Serve the page, the API, the webhooks and the calls' media on CALLMEBACK_HOST and CALLMEBACK_PORT."""
     run(service_settings("serve"), fd)
@@ -42,27 +42,17 @@ def run(settings: Settings, fd: int | None = None) -> None:
 
 
 def configuration(settings: Settings, app: object) -> uvicorn.Config:
-    """How uvicorn runs it: bounded everywhere, its records through our redaction, forwarded headers ignored."""
-    return uvicorn.Config(
-        app,  # type: ignore[arg-type]  # Litestar types its ASGI callable more narrowly than uvicorn
+    """How uvicorn runs it: bounded everywhere."""
+    return entrance.configuration(
+        app,
         host=settings.host,
         port=settings.port,
-        loop="uvloop",
+        grace_seconds=GRACE_SECONDS,
         http="httptools",
-        ws="websockets-sansio",
         ws_max_size=MESSAGE_BYTES_MAX,
-        ws_ping_interval=PING_SECONDS,
-        ws_ping_timeout=PING_SECONDS,
-        lifespan="on",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
         backlog=BACKLOG,
         limit_concurrency=CONNECTIONS_MAX,
         h11_max_incomplete_event_size=HEADER_BYTES_MAX,
-        timeout_graceful_shutdown=GRACE_SECONDS,
     )
 
 

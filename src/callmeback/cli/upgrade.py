@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from callmeback.cli import progress
+from callmeback.cli import ending, progress
 from callmeback.cli.output import json_option, show_json
 from callmeback.ops import backup_site, upgrade
 from callmeback.pg import binaries
@@ -25,7 +25,7 @@ def command(old_programs: Path | None, as_json: bool) -> None:
     No `up` may run. If anything fails or differs, everything is as it was.
     """
     old = binaries.given(old_programs.absolute()) if old_programs is not None else None
-    with progress.shown() as report:
+    with ending.cleanly(), progress.shown() as report:
         done = upgrade.upgrade(backup_site.open_site(Settings.from_env(), make=True), old=old, report=report)
     if as_json:
         show_json(done)

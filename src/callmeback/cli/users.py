@@ -41,7 +41,10 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--limit", type=click.IntRange(1, operators.PAGE_MAX), default=50, show_default=True)
+@click.option(
+    "--limit", type=click.IntRange(1, operators.PAGE_MAX), metavar="N", default=50, show_default=True,
+    help="How many.",
+)  # fmt: skip
 @click.option("--before", metavar="ID", help="Older than this account: the next page.")
 @json_option
 def list_(limit: int, before: str | None, as_json: bool) -> None:

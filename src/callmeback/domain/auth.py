@@ -6,15 +6,13 @@ Passwords are in `passwords.py`, tokens in `tokens.py`, limits of attempts in `a
 import re
 import time
 import unicodedata
-import zoneinfo
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
 
 from callmeback import errors, ids
-from callmeback.domain import passwords, tokens
+from callmeback.domain import passwords, tokens, zones
 from callmeback.domain.passwords import Hasher
 from callmeback.domain.tokens import Claims
 from callmeback.pg import statements
@@ -250,7 +248,7 @@ def check_name(name: str | None) -> str | None:
 
 def check_timezone(name: str) -> str:
     """An IANA zone; raises ValidationFailed."""
-    if name not in _zones():
+    if name not in zones.names():
         raise errors.ValidationFailed("The time zone must be an IANA name such as Europe/Berlin.", field="timezone")
 
     return name
@@ -262,9 +260,3 @@ def check_locale(name: str) -> str:
         raise errors.ValidationFailed("The locale must be a language tag such as en or de-AT.", field="locale")
 
     return name
-
-
-@lru_cache(maxsize=1)
-def _zones() -> frozenset[str]:
-    # Files of the zone database that are no zones of a place.
-    return frozenset(zoneinfo.available_timezones() - {"localtime", "posixrules", "Factory"})

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Final, Literal
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from callmeback import errors, money
-from callmeback.domain import credits
+from callmeback.domain import credits, zones
 from callmeback.pg import statements
 from callmeback.pg.pool import Session
 from callmeback.settings import Settings
@@ -225,4 +224,4 @@ async def ensure_card(tx: Session, settings: Settings) -> bool:
 
 
 def _midnight(day: date, timezone: str) -> datetime:
-    return datetime.combine(day, time(), ZoneInfo(timezone)).astimezone(UTC)
+    return datetime.combine(day, time(), zones.zone_or_utc(timezone)).astimezone(UTC)

@@ -225,8 +225,10 @@ async def _change_call(tx: Session, now: Schedule, wanted: ScheduleChange, value
     for name in ("rrule", "starts_at", "timezone", "ends_at", "ends_after", "paused"):
         if getattr(wanted, name) is not UNSET:
             raise errors.ValidationFailed("A single call has a time only.", field=name)
-    at = now.at if wanted.at is UNSET else wishes.coming(wanted.at, datetime.now(UTC))
-    if not await tx.run(SQL.change_call, at=at, **values):
+    if wanted.at is not UNSET:
+        at = wishes.coming(wanted.at, datetime.now(UTC))
+        await tx.run(SQL.move_call, user_id=values["user_id"], id=now.id, at=at)
+    if not await tx.run(SQL.change_call, **values):
         raise errors.NotWaiting()
 
 
@@ -250,7 +252,7 @@ async def _change_schedule(
     if wanted.at is not UNSET:
         at = wishes.coming(wanted.at, datetime.now(UTC))
         waiting = await _waiting(tx, user_id, now.id)
-        await tx.run(SQL.move_occurrence, user_id=user_id, id=waiting.id, at=at)
+        await tx.run(SQL.move_call, user_id=user_id, id=waiting.id, at=at)
     if wanted.paused is not UNSET and wanted.paused != (now.status == "paused"):
         await tx.run(SQL.pause, user_id=user_id, id=now.id, paused=wanted.paused)
         if not wanted.paused:

@@ -13,13 +13,13 @@ INSERT INTO scheduled_calls (
 );
 
 -- name: change_call
--- Write a single call's new state while it waits; a call that is no longer waiting is not changed.
+-- Write a single call's wishes while it waits; a call that is no longer waiting is not changed. Its time is moved first,
+-- because a time that is written alone takes the grace along.
 UPDATE scheduled_calls AS o
 SET
     persona_id = %(persona_id)s,
     phone_number = %(phone_number)s,
-    scheduled_time = %(at)s,
-    latest_start_at = %(at)s::timestamptz + %(grace)s,
+    latest_start_at = o.scheduled_time + %(grace)s,
     call_pretext = %(context)s,
     call_scenario = %(scenario)s,
     requested_seconds = %(requested_seconds)s,
@@ -163,8 +163,8 @@ WHERE
 ORDER BY o.scheduled_time
 LIMIT 1;
 
--- name: move_occurrence
--- Another time for an occurrence that waits; which one it is stays.
+-- name: move_call
+-- Another time for a single call, or for an occurrence, that waits; which one it is stays.
 UPDATE scheduled_calls AS o
 SET scheduled_time = %(at)s
 WHERE o.user_id = %(user_id)s AND o.id = %(id)s AND o.status = 'scheduled';

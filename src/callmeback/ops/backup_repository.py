@@ -32,6 +32,7 @@ LOCK_POLL_S: Final = 0.1
 ERASURES_WAIT_S: Final = 30.0
 READ_BYTES: Final = 1 << 20
 FACTS: Final = "repository.json"
+LOCK: Final = "lock"
 MANIFEST: Final = "manifest.json"
 ERASURES: Final = "erasures.jsonl"
 SEALED: Final = ".sealed"
@@ -175,7 +176,7 @@ class Repository:
     # Writing
 
     @contextmanager
-    def locked(self, name: str = "lock", *, wait_s: float = LOCK_WAIT_MAX_S) -> Iterator[None]:
+    def locked(self, name: str = LOCK, *, wait_s: float = LOCK_WAIT_MAX_S) -> Iterator[None]:
         """Alone in it. Waits for whoever is, at most `wait_s`; raises BackupFailed then."""
         with _flock(self.folder / name, fcntl.LOCK_EX, wait_s):
             yield
@@ -183,7 +184,7 @@ class Repository:
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Nothing is removed meanwhile."""
-        with _flock(self.folder / "lock", fcntl.LOCK_SH, LOCK_WAIT_MAX_S):
+        with _flock(self.folder / LOCK, fcntl.LOCK_SH, LOCK_WAIT_MAX_S):
             yield
 
     @contextmanager
@@ -334,7 +335,7 @@ def open_repository(folder: Path, home: Path, passphrase: str | None, *, make: b
     if not path.exists():
         if not make:
             raise errors.NotFound(f"There are no backups in {folder} yet: `callmeback backup now` makes one.")
-        key = _make(folder, home, key, passphrase)
+        key = _make(folder, home, passphrase)
     try:
         facts = msgspec.json.decode(path.read_bytes(), type=Facts)
     except msgspec.MsgspecError as exc:
@@ -357,23 +358,31 @@ def open_repository(folder: Path, home: Path, passphrase: str | None, *, make: b
     return opened
 
 
-def _make(folder: Path, home: Path, key: bytes | None, passphrase: str | None) -> bytes:
+def _make(folder: Path, home: Path, passphrase: str | None) -> bytes | None:
+    """Make the repository, or find that somebody else just did; this home's key then.
+
+    The duties of the first worker and a first `backup now` come at once: two keys would leave one of them unreadable.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("backups", "wal"):
             (folder / name).mkdir(mode=0o700, exist_ok=True)
     except OSError as exc:
         raise errors.ConfigurationError(f"The folder for backups {folder} can't be made: {exc.strerror}.") from exc
-    if key is None:
-        key = cipher.new_key()
-        cipher.write_key(home, key)
-    facts = Facts(
-        id=os.urandom(12).hex(),
-        made_at=datetime.now(UTC),
-        fingerprint=cipher.fingerprint(key),
-        wrapped=cipher.wrap(key, passphrase) if passphrase else None,
-    )
-    _write(folder / FACTS, msgspec.json.encode(facts))
+    with _flock(folder / LOCK, fcntl.LOCK_EX, LOCK_WAIT_MAX_S):
+        key = cipher.read_key(home)
+        if (folder / FACTS).exists():
+            return key
+        if key is None:
+            key = cipher.new_key()
+            cipher.write_key(home, key)
+        facts = Facts(
+            id=os.urandom(12).hex(),
+            made_at=datetime.now(UTC),
+            fingerprint=cipher.fingerprint(key),
+            wrapped=cipher.wrap(key, passphrase) if passphrase else None,
+        )
+        _write(folder / FACTS, msgspec.json.encode(facts))
 
     return key
 

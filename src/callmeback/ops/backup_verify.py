@@ -1,6 +1,5 @@
 """Whether what is kept is what was written: every byte, the newest copies as a whole, the second place."""
 
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import Final
 import msgspec
 
 from callmeback import errors
-from callmeback.ops import backup_wal, restore
+from callmeback.ops import backup_wal, restore_unpack, rooms
 from callmeback.ops.backup_repository import COMPLETE, ERASURES, MANIFEST, PHYSICAL, Manifest, Part
 from callmeback.ops.backup_site import Report, Site, programs_for, silent
 from callmeback.ops.backup_take import DUMP
@@ -35,6 +34,7 @@ def verify(site: Site, *, every: bool = False, report: Report = silent) -> list[
     all of them, and the second place is read byte by byte instead of by names and sizes.
     """
     findings: list[Finding] = []
+    rooms.sweep(site.place.state)
     with site.repository.shared():
         manifests = _manifests(site, findings)
         with _noting(findings, ERASURES):
@@ -98,24 +98,20 @@ def _read(site: Site, name: str) -> None:
 def _compare_copy(site: Site, manifest: Manifest) -> None:
     """Unpack a copy and have PostgreSQL compare it with its manifest, which is of that copy's own files."""
     programs = programs_for(site, manifest.major)
-    room = site.place.state / f".restore-verify-{secrets.token_hex(4)}"
-    site.place.make_folder(room)
-    try:
-        restore.unpack(site, manifest, room)
-        base_backups.verify(site.place, programs.folder, room)
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
+    with rooms.room(site.place, site.place.state) as room:
+        restore_unpack.unpack(site, manifest, room / "copy")
+        base_backups.verify(site.place, programs.folder, room / "copy")
 
 
 def _list_dump(site: Site, manifest: Manifest) -> None:
     programs = programs_for(site, manifest.major)
     with (
-        tempfile.NamedTemporaryFile() as file,
+        rooms.room(site.place, site.place.state) as room,
         site.repository.opened(f"backups/{manifest.id}/{DUMP}.sealed") as sealed,
     ):
-        shutil.copyfileobj(sealed, file, READ_BYTES)
-        file.flush()
-        dumps.contents(programs.folder, Path(file.name))
+        with (room / DUMP).open("wb") as file:
+            shutil.copyfileobj(sealed, file, READ_BYTES)
+        dumps.contents(programs.folder, room / DUMP)
 
 
 def _verify_wal(site: Site, manifests: list[Manifest], findings: list[Finding], report: Report) -> None:

@@ -5,40 +5,33 @@ In place of the living one: `restore_in_place.py`. Single rows: `restore_rows.py
 
 import contextlib
 import gzip
-import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import msgspec
-import zstandard
 
 from callmeback import errors, logs
-from callmeback.ops import backup_wal, erasures
+from callmeback.ops import backup_wal, erasures, rooms
+from callmeback.ops.backup_cipher import fsync_folder
 from callmeback.ops.backup_pgbackrest import ENGINE
 from callmeback.ops.backup_repository import COMPLETE, PHYSICAL, Manifest
 from callmeback.ops.backup_site import Report, Site, programs_for, silent
-from callmeback.ops.backup_take import CLUSTER
-from callmeback.pg import base_backups, recovery, remains, segments, transfer
+from callmeback.ops.restore_unpack import unpack
+from callmeback.pg import base_backups, lasting, recovery, remains, segments, transfer
 from callmeback.pg.binaries import Binaries
 from callmeback.pg.recovery import Side
 
 READ_BYTES: Final = 1 << 20
-# Of 512 bytes: tar's own 10 kB at a time are a hundred thousand small writes a gigabyte.
-TAR_BLOCKS: Final = 1_024
-PIPE_BYTES: Final = 1 << 20
-TAR_TIMEOUT_S: Final = 3_600
 # Quiet segments hold no commit; this many of them are three hours.
 QUIET_SEGMENTS_MAX: Final = 1_080
 # What a restore needs beside the database itself: WAL, and what recovery writes.
 ROOM_FACTOR: Final = 1.2
 PROBE_TIMEOUT_S: Final = 10
-# Rooms of restores that were killed; none takes a day.
-LEFT_OVER_AFTER: Final = timedelta(days=1)
 
 log = logs.get_logger(__name__)
 
@@ -76,46 +69,58 @@ def into(site: Site, until: datetime | None, target: Path, *, report: Report = s
     if target.is_mount():
         raise errors.RestoreRefused(f"A disk is mounted at {target}: choose a folder on it.")
     _check_reachable(site, target.parent)
-    with unpacked(site, until, target.parent, report=report) as found:
+    with unpacked(site, until, target.parent, durable=True, report=report) as found:
         report("Recovering", 0, None)
-        with recovered(site, found, durable=True):
+        with recovered(site, found):
             pass
         recovery.forget(site.place, found.data)
-        if target.exists():
-            target.rmdir()
-        found.data.rename(target)
+        report("Flushing to the disk", 0, None)
+        _keep(found.data, target)
 
     return found.backup
 
 
+def _keep(data: Path, target: Path) -> None:
+    """Give the folder its name; from then on it lasts. Until then nobody needs it, so all is flushed once, here."""
+    try:
+        lasting.make_tree(data)
+        if target.exists():
+            target.rmdir()
+        data.rename(target)
+        fsync_folder(target.parent)
+    except OSError as exc:
+        raise errors.RestoreRefused(f"The disk doesn't keep {target}: {exc.strerror}.") from exc
+
+
 @contextmanager
-def recovered(site: Site, found: Unpacked, *, durable: bool = False) -> Iterator[Side]:
+def recovered(site: Site, found: Unpacked) -> Iterator[Side]:
     """The server of an unpacked folder, recovered, with the erasures of the list applied again."""
     if found.backup.first_segment is not None:
         recovery.prepare(site.place, found.data, found.wal, found.until)
-    with Side(site.place, found.programs.folder, found.data, durable=durable) as side:
+    with Side(site.place, found.programs.folder, found.data) as side:
         erasures.apply_again(side.dsn, site.repository.erasures())
         yield side
 
 
 @contextmanager
-def unpacked(site: Site, until: datetime | None, where: Path, *, report: Report = silent) -> Iterator[Unpacked]:
-    """The folder of the database's files, and their WAL, in a room below `where` that is removed at the end."""
+def unpacked(
+    site: Site, until: datetime | None, where: Path, *, durable: bool = False, report: Report = silent
+) -> Iterator[Unpacked]:
+    """The folder of the database's files, and their WAL, in a room below `where` that is removed at the end.
+
+    `durable` where the folder is to be kept.
+    """
     if site.source is not None:
         archive_up_to_now(site, until)
     with site.repository.shared():
         chain, names = planned(site, until, where)
-        _sweep(where)
-        room = _room(site, where)
-        try:
+        with rooms.room(site.place, where) as room:
             programs = programs_for(site, chain[-1].major)
             wal = _staged(site, names, room, report)
             if chain[-1].first_segment is not None and until is not None:
                 check_reached(site, programs, wal, until)
-            data = _unpack(site, programs, chain, room, until, report)
+            data = _unpack(site, programs, chain, room, until, durable, report)
             yield Unpacked(data=data, wal=wal, backup=chain[-1], programs=programs, until=until)
-        finally:
-            shutil.rmtree(room, ignore_errors=True)
 
 
 def planned(site: Site, until: datetime | None, where: Path) -> tuple[list[Manifest], dict[str, str | Path]]:
@@ -219,17 +224,6 @@ def _names_in_mirror(site: Site, below: str) -> list[str]:
         return []
 
 
-def _room(site: Site, where: Path) -> Path:
-    room = where / f".restore-{secrets.token_hex(6)}"
-    try:
-        room.mkdir(mode=0o700)
-        site.place.own(room)
-    except OSError as exc:
-        raise errors.RestoreRefused(f"Nothing can be written in {where}: {exc.strerror}.") from exc
-
-    return room
-
-
 def _staged(site: Site, names: dict[str, str | Path], room: Path, report: Report) -> Path:
     try:
         return stage_wal(site, names, room, report)
@@ -279,7 +273,13 @@ def check_reached(site: Site, programs: Binaries, wal: Path, until: datetime) ->
 
 
 def _unpack(
-    site: Site, programs: Binaries, chain: list[Manifest], room: Path, until: datetime | None, report: Report
+    site: Site,
+    programs: Binaries,
+    chain: list[Manifest],
+    room: Path,
+    until: datetime | None,
+    durable: bool,
+    report: Report,
 ) -> Path:
     if site.stanza is not None and chain[-1].engine == ENGINE:
         report("pgBackRest restores", 0, None)
@@ -290,8 +290,7 @@ def _unpack(
     folders: list[Path] = []
     for manifest in chain:
         folder = room / f"part{len(folders)}"
-        site.place.make_folder(folder)
-        unpack(site, manifest, folder, report=report)
+        unpack(site, manifest, folder, durable=durable, report=report)
         folders.append(folder)
     if len(folders) == 1:
         return folders[0]
@@ -302,46 +301,6 @@ def _unpack(
         remains.remove_tree(folder)
 
     return target
-
-
-def unpack(site: Site, manifest: Manifest, folder: Path, *, report: Report = silent) -> None:
-    """Unpack one backup's files into a folder, as the server's account. Raises BackupDamaged that names the part."""
-    part = next(part for part in manifest.parts if part.name.startswith(CLUSTER))
-    name = f"backups/{manifest.id}/{part.name}"
-    site.bring(name)
-    command = ["tar", "--extract", "--file=-", f"--blocking-factor={TAR_BLOCKS}", f"--directory={folder}"]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        pipesize=PIPE_BYTES,
-        **site.place.as_account(),
-    )
-    assert process.stdin is not None and process.stderr is not None
-    try:
-        with site.repository.opened(name) as sealed:
-            stream = zstandard.ZstdDecompressor().stream_reader(sealed, read_across_frames=True)  # type: ignore[arg-type]  # it only reads
-            done = 0
-            while block := stream.read(READ_BYTES):
-                process.stdin.write(block)
-                done += len(block)
-                report("Unpacking", done, max(done, manifest.database_bytes))
-        process.stdin.close()
-        code = process.wait(TAR_TIMEOUT_S)
-    except zstandard.ZstdError as exc:
-        raise errors.BackupDamaged(f"{name} is damaged: {exc}.") from exc
-    except BrokenPipeError:
-        code = process.wait(TAR_TIMEOUT_S)
-    finally:
-        process.kill()
-        process.wait()
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-        said = process.stderr.read().decode("utf-8", "replace").strip()
-        process.stderr.close()
-    if code != 0:
-        raise errors.RestoreRefused(f"The backup can't be unpacked into {folder}: {said[-500:]}")
 
 
 def _last_position(site: Site, newest: Manifest, until: datetime | None) -> int:
@@ -381,13 +340,8 @@ def _check_reachable(site: Site, folder: Path) -> None:
         )
 
 
-def _sweep(where: Path) -> None:
-    """Remove rooms that killed restores left."""
-    before = datetime.now(UTC) - LEFT_OVER_AFTER
-    for path in where.glob(".restore-*"):
-        if datetime.fromtimestamp(path.stat().st_mtime, UTC) < before:
-            shutil.rmtree(path, ignore_errors=True)
-
-
 def _said(at: datetime) -> str:
-    return at.astimezone().isoformat(sep=" ", timespec="milliseconds")
+    with contextlib.suppress(OverflowError, ValueError):
+        at = at.astimezone()
+
+    return at.isoformat(sep=" ", timespec="milliseconds")

@@ -1,7 +1,6 @@
 """Logical backups put back: the whole database in the place of the living one, or one table with its key."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from typing import Final
 import msgspec
 
 from callmeback import errors
-from callmeback.ops import erasures
+from callmeback.ops import erasures, rooms
 from callmeback.ops.backup_repository import SEALED
 from callmeback.ops.backup_site import Report, Site, silent
 from callmeback.ops.backup_take import DUMP
@@ -94,14 +93,13 @@ def _whole_table(site: Site, file: Path, table: str) -> None:
     scratch = f"callmeback_scratch_{datetime.now(UTC):%Y%m%d_%H%M%S}"
     with (
         replacement.beside(source.programs, source.dsn, file, scratch, only=chosen) as made,
-        tempfile.NamedTemporaryFile() as alone,
+        rooms.room(site.place, site.place.state) as room,
     ):
-        for block in dumps.dump(source.programs, made, table):
-            alone.write(block)
-        alone.flush()
-        dumps.restore(
-            source.programs, source.dsn, Path(alone.name), only=dumps.contents(source.programs, Path(alone.name))
-        )
+        alone = room / DUMP
+        with alone.open("wb") as sink:
+            for block in dumps.dump(source.programs, made, table):
+                sink.write(block)
+        dumps.restore(source.programs, source.dsn, alone, only=dumps.contents(source.programs, alone))
     if references:
         dumps.restore(source.programs, source.dsn, file, only=references)
 
@@ -113,12 +111,17 @@ def _file(site: Site, name: str) -> Iterator[Path]:
     if path.is_file():
         yield path
         return
-    manifest = site.repository.manifest(path.name)
+    try:
+        manifest = site.repository.manifest(path.name)
+    except errors.NotFound as exc:
+        raise errors.NotFound(
+            f"There is no file {name}, and no backup with that id: see `callmeback backup list`."
+        ) from exc
     if manifest.kind != "logical":
         raise errors.RestoreRefused(f"{name} is no dump: restore it with --into or --in-place.")
     sealed_name = f"backups/{manifest.id}/{DUMP}{SEALED}"
     site.bring(sealed_name)
-    with tempfile.NamedTemporaryFile() as file, site.repository.opened(sealed_name) as sealed:
-        shutil.copyfileobj(sealed, file, READ_BYTES)
-        file.flush()
-        yield Path(file.name)
+    with rooms.room(site.place, site.place.state) as room, site.repository.opened(sealed_name) as sealed:
+        with (room / DUMP).open("wb") as file:
+            shutil.copyfileobj(sealed, file, READ_BYTES)
+        yield room / DUMP

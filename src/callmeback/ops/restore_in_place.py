@@ -68,7 +68,7 @@ def in_place(site: Site, until: datetime | None, *, report: Report = silent) -> 
         _remember_house(offline, until)
         # The server of an `up` that was killed may still be ending.
         remains.clear(site.place.data, site.place.state)
-        with restore.unpacked(offline, until, site.place.state, report=report) as found:
+        with restore.unpacked(offline, until, site.place.state, durable=True, report=report) as found:
             if until is None:
                 _take_over_unarchived(offline, found)
             kept = _exchange(offline, found)

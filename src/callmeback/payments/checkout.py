@@ -12,8 +12,8 @@ import msgspec
 
 from callmeback import errors, ids
 from callmeback.domain import payments, plans
-from callmeback.domain.payments import PackOrder
-from callmeback.domain.plans import PlanOrder, Subscription
+from callmeback.domain.payments import Offer, OpenCheckout, PackOrder
+from callmeback.domain.plans import PlanOffer, PlanOrder, Subscription
 from callmeback.pg.pool import Session
 from callmeback.providers import stripe
 from callmeback.providers.failures import VendorRefused
@@ -46,61 +46,26 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def buy_pack(desk: Desk, order: PackOrder) -> Page:
-    """Begin the purchase of a pack; raises NotFound, CouponInvalid, PaymentsFailed."""
+    """Begin the purchase of a pack; raises NotFound, CouponInvalid, PaymentDeclined, PaymentsFailed."""
     purchase = ids.new("pur")
-    try:
-        async with desk.open() as tx:
-            offer = await payments.begin_purchase(tx, desk.user_id, purchase, order)
-    except errors.CouponInvalid:
-        # Perhaps it is in a checkout of their own that they left: that one ends, unless it was paid.
-        if order.coupon is None or not await _leave_purchase(desk, order.coupon):
-            raise
-        async with desk.open() as tx:
-            offer = await payments.begin_purchase(tx, desk.user_id, purchase, order)
+
+    async def begin(tx: Session) -> Offer:
+        return await payments.begin_purchase(tx, desk.user_id, purchase, order)
+
+    async def leave() -> bool:
+        return order.coupon is not None and await _leave_purchase(desk, order.coupon)
+
+    offer = await _begun(desk, begin, errors.CouponInvalid, leave)
     marks = Marks(user_id=desk.user_id, reference=purchase, purpose="pack")
     item = Item(name=offer.name, amount_cents=int(offer.amount_cents), currency=offer.currency)
-    try:
-        async with _vendor():
-            checkout = await _for_customer(
-                desk, lambda customer: desk.cashier.pack_checkout(item, marks, customer, *_urls(desk))
-            )
-    except errors.PaymentsFailed as exc:
-        if isinstance(exc.__cause__, VendorRefused):
-            async with desk.open() as tx:
-                await payments.fail_purchase(tx, desk.user_id, purchase)
-        raise
+    async with _asked(desk, lambda tx: payments.fail_purchase(tx, desk.user_id, purchase)):
+        checkout = await _for_customer(
+            desk, lambda customer: desk.cashier.pack_checkout(item, marks, customer, *_urls(desk))
+        )
     async with desk.open() as tx:
         is_wanted = await payments.note_checkout(tx, desk.user_id, purchase, checkout.session_id, checkout.url)
-    if not is_wanted:
-        await _take_away(desk, checkout)
 
-    return Page(url=checkout.url, session_id=checkout.session_id)
-
-
-async def _leave_purchase(desk: Desk, coupon: str) -> bool:
-    async with desk.open() as tx:
-        left = await payments.open_purchase(tx, desk.user_id, coupon)
-    if left is None:
-        return False
-    if left.session_id is not None:
-        async with _vendor():
-            if not await desk.cashier.expire_checkout(left.session_id):
-                return False
-    async with desk.open() as tx:
-        await payments.fail_purchase(tx, desk.user_id, left.id)
-
-    return True
-
-
-async def _take_away(desk: Desk, checkout: Checkout) -> None:
-    """Another request of this person's has given the checkout up before its page was there: nobody pays on it.
-
-    Raises PaymentsFailed, unless it was paid: that counts.
-    """
-    async with _vendor():
-        is_gone = await desk.cashier.expire_checkout(checkout.session_id)
-    if is_gone:
-        raise errors.PaymentsFailed()
+    return await _page(desk, checkout, is_wanted=is_wanted)
 
 
 async def choose_plan(desk: Desk, order: PlanOrder) -> Page:
@@ -115,29 +80,96 @@ async def choose_plan(desk: Desk, order: PlanOrder) -> Page:
         await _change_plan(desk, order.tier)
         return Page(url=desk.base_url + PORTAL_RETURN_PATH, is_changed=True)
     subscription = ids.new("plan")
-    try:
-        async with desk.open() as tx:
-            offer = await plans.begin(tx, desk.user_id, subscription, order.tier)
-    except errors.AlreadySubscribed:
-        if not await _leave_plan(desk):
-            raise
-        async with desk.open() as tx:
-            offer = await plans.begin(tx, desk.user_id, subscription, order.tier)
+
+    async def begin(tx: Session) -> PlanOffer:
+        return await plans.begin(tx, desk.user_id, subscription, order.tier)
+
+    offer = await _begun(desk, begin, errors.AlreadySubscribed, lambda: _leave_plan(desk))
     item = _plan_item(order.tier, int(offer.price_cents), offer.currency)
-    try:
-        async with _vendor():
-            checkout = await _begin_plan(desk, subscription, order.tier, offer.lookup_key, item)
-    except errors.PaymentsFailed as exc:
-        if isinstance(exc.__cause__, VendorRefused):
-            async with desk.open() as tx:
-                await plans.expire_checkout(tx, desk.user_id, subscription)
-        raise
+    async with _asked(desk, lambda tx: plans.expire_checkout(tx, desk.user_id, subscription)):
+        checkout = await _begin_plan(desk, subscription, order.tier, offer.lookup_key, item)
     async with desk.open() as tx:
         is_wanted = await plans.note_checkout(tx, desk.user_id, subscription, checkout.session_id, checkout.url)
+
+    return await _page(desk, checkout, is_wanted=is_wanted)
+
+
+async def _begun(
+    desk: Desk,
+    begin: Callable[[Session], Awaitable[T]],
+    refusal: type[errors.CallMeBackError],
+    leave: Callable[[], Awaitable[bool]],
+) -> T:
+    """Write what is wanted. What refuses it may be a checkout of their own that they left: `leave` ends that first.
+
+    Raises the refusal where there is none, or where it was paid.
+    """
+    try:
+        async with desk.open() as tx:
+            return await begin(tx)
+    except refusal:
+        if not await leave():
+            raise
+    async with desk.open() as tx:
+        return await begin(tx)
+
+
+@asynccontextmanager
+async def _asked(desk: Desk, withdraw: Callable[[Session], Awaitable[None]]) -> AsyncIterator[None]:
+    """Ask the provider. What it refuses is withdrawn; what is unclear stays written, since its events may bring it."""
+    try:
+        async with _vendor():
+            yield
+    except (errors.PaymentDeclined, errors.PaymentsFailed) as exc:
+        if isinstance(exc.__cause__, VendorRefused):
+            async with desk.open() as tx:
+                await withdraw(tx)
+        raise
+
+
+async def _page(desk: Desk, checkout: Checkout, *, is_wanted: bool) -> Page:
+    """Where to pay. Unless it is wanted another request of this person's gave it up meanwhile: nobody pays on it.
+
+    Raises PaymentsFailed then, unless it was paid: that counts.
+    """
     if not is_wanted:
-        await _take_away(desk, checkout)
+        async with _vendor():
+            is_gone = await desk.cashier.expire_checkout(checkout.session_id)
+        if is_gone:
+            raise errors.PaymentsFailed()
 
     return Page(url=checkout.url, session_id=checkout.session_id)
+
+
+async def _leave_purchase(desk: Desk, coupon: str) -> bool:
+    """End the purchase in which a coupon is; False where there is none, or where it was paid."""
+    async with desk.open() as tx:
+        left = await payments.open_purchase(tx, desk.user_id, coupon)
+    if left is None or not await _ends(desk, left):
+        return False
+    async with desk.open() as tx:
+        await payments.fail_purchase(tx, desk.user_id, left.id)
+
+    return True
+
+
+async def _leave_plan(desk: Desk) -> bool:
+    """End the checkout of a plan; False where there is none, or where it was paid."""
+    async with desk.open() as tx:
+        left = await plans.open_checkout(tx, desk.user_id)
+    if left is None or not await _ends(desk, left):
+        return False
+    async with desk.open() as tx:
+        await plans.expire_checkout(tx, desk.user_id, left.id)
+
+    return True
+
+
+async def _ends(desk: Desk, left: OpenCheckout) -> bool:
+    if left.session_id is None:
+        return True
+    async with _vendor():
+        return await desk.cashier.expire_checkout(left.session_id)
 
 
 async def _begin_plan(desk: Desk, subscription: str, tier: str, lookup_key: str, item: Item) -> Checkout:
@@ -147,38 +179,17 @@ async def _begin_plan(desk: Desk, subscription: str, tier: str, lookup_key: str,
     return await _for_customer(desk, lambda customer: desk.cashier.plan_checkout(price, marks, customer, *_urls(desk)))
 
 
-async def _leave_plan(desk: Desk) -> bool:
-    async with desk.open() as tx:
-        left = await plans.open_checkout(tx, desk.user_id)
-    if left is None:
-        return False
-    if left.session_id is not None:
-        async with _vendor():
-            if not await desk.cashier.expire_checkout(left.session_id):
-                return False
-    async with desk.open() as tx:
-        await plans.expire_checkout(tx, desk.user_id, left.id)
-
-    return True
-
-
 async def _change_plan(desk: Desk, tier: str) -> None:
     async with desk.open() as tx:
         change = await plans.request_tier(tx, desk.user_id, tier, ids.new("plan"))
     item = _plan_item(tier, int(change.price_cents), change.currency)
     marks = Marks(user_id=desk.user_id, reference=change.subscription_id, purpose="plan", tier=tier)
-    try:
-        async with _vendor():
-            price = await desk.cashier.plan_price(change.lookup_key, item)
-            await desk.cashier.change_plan(
-                change.stripe_subscription_id, price, marks, now=change.is_upgrade, key=change.request_key
-            )
-    except (errors.PaymentDeclined, errors.PaymentsFailed) as exc:
-        # What is unclear stays written: if it was done after all, the invoice is for the plan that was asked for.
-        if isinstance(exc.__cause__, VendorRefused):
-            async with desk.open() as tx:
-                await plans.withdraw_request(tx, desk.user_id, tier)
-        raise
+    # What is unclear stays: if it was done after all, the invoice is for the plan that was asked for.
+    async with _asked(desk, lambda tx: plans.withdraw_request(tx, desk.user_id, tier)):
+        price = await desk.cashier.plan_price(change.lookup_key, item)
+        await desk.cashier.change_plan(
+            change.stripe_subscription_id, price, marks, now=change.is_upgrade, key=change.request_key
+        )
     async with desk.open() as tx:
         await plans.note_cancellation(tx, desk.user_id, change.subscription_id, ends=False)
 

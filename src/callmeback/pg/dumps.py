@@ -10,13 +10,13 @@ from psycopg.conninfo import make_conninfo
 
 from callmeback import errors
 from callmeback.pg.base_backups import connection_of
+from callmeback.pg.complaints import without_values
 
 # There before any database of ours.
 MAINTENANCE: Final = "postgres"
 READ_BYTES: Final = 1 << 20
 LIST_TIMEOUT_S: Final = 120
 RESTORE_TIMEOUT_S: Final = 14_400
-WORDS_MAX: Final = 2_000
 
 
 def dump(programs: Path, dsn: str, table: str | None = None) -> Iterator[bytes]:
@@ -40,7 +40,7 @@ def dump(programs: Path, dsn: str, table: str | None = None) -> Iterator[bytes]:
             process.stdout.close()
         if code != 0:
             said.seek(0)
-            raise errors.BackupFailed(f"pg_dump failed: {said.read().decode('utf-8', 'replace').strip()[-WORDS_MAX:]}")
+            raise errors.BackupFailed(f"pg_dump failed: {without_values(said.read().decode('utf-8', 'replace'))}")
 
 
 def roles(programs: Path, dsn: str) -> str:
@@ -52,7 +52,7 @@ def roles(programs: Path, dsn: str) -> str:
     command = [str(programs / "pg_dumpall"), "--roles-only", "--no-password", f"--dbname={conninfo}"]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=LIST_TIMEOUT_S, check=False)
     if done.returncode != 0:
-        raise errors.BackupFailed(f"pg_dumpall failed: {done.stderr.strip()[-WORDS_MAX:]}")
+        raise errors.BackupFailed(f"pg_dumpall failed: {without_values(done.stderr)}")
 
     return done.stdout
 
@@ -81,7 +81,7 @@ def restore_roles(programs: Path, dsn: str, commands: str, superuser: str) -> No
         check=False,
     )
     if done.returncode != 0:
-        raise errors.RestoreRefused(f"The roles can't be made: {done.stderr.strip()[-WORDS_MAX:]}")
+        raise errors.RestoreRefused(f"The roles can't be made: {without_values(done.stderr)}")
 
 
 def contents(programs: Path, file: Path) -> list[str]:
@@ -90,7 +90,7 @@ def contents(programs: Path, file: Path) -> list[str]:
         [programs / "pg_restore", "--list", file], capture_output=True, text=True, timeout=LIST_TIMEOUT_S, check=False
     )
     if done.returncode != 0:
-        raise errors.BackupDamaged(f"{file.name} is no dump that can be read: {done.stderr.strip()[-WORDS_MAX:]}")
+        raise errors.BackupDamaged(f"{file.name} is no dump that can be read: {without_values(done.stderr)}")
 
     return [line for line in done.stdout.splitlines() if line and not line.startswith(";")]
 
@@ -113,4 +113,4 @@ def restore(programs: Path, dsn: str, file: Path, *, only: list[str] | None = No
             command, env=environ, capture_output=True, text=True, timeout=RESTORE_TIMEOUT_S, check=False
         )
     if done.returncode != 0:
-        raise errors.RestoreRefused(f"pg_restore failed: {done.stderr.strip()[-WORDS_MAX:]}")
+        raise errors.RestoreRefused(f"pg_restore failed: {without_values(done.stderr)}")

@@ -5,6 +5,7 @@ can reach it, else in a folder of /var/lib/callmeback that no other home shares.
 ever changed.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -118,6 +119,15 @@ def find(home: Path) -> Place:
     place.make_folder(place.state)
 
     return place
+
+
+def states(home: Path) -> list[Path]:
+    """Where the server's folder of a home may be: inside it, and where it points to. Nothing is made."""
+    found = [home / "postgres"]
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        found.append(Path(json.loads((home / POINTER).read_text("utf-8"))["state"]))
+
+    return found
 
 
 def usable(binaries: Binaries, place: Place) -> Binaries:

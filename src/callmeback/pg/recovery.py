@@ -101,8 +101,12 @@ class Side:
         """
         self._data = data
         self._room = Path(tempfile.mkdtemp(prefix="callmeback-side-"))
-        place.own(self._room)
-        _write_room(place, self._room, durable, more or {})
+        try:
+            place.own(self._room)
+            _write_room(place, self._room, durable, more or {})
+        except BaseException:
+            shutil.rmtree(self._room, ignore_errors=True)
+            raise
         with (self._room / "log").open("wb") as output:
             self._process = subprocess.Popen(
                 [programs / "postgres", "-D", data, "-c", f"config_file={self._room}/postgresql.conf"],

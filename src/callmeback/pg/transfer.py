@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from callmeback import errors
-from callmeback.pg import statements
+from callmeback.pg import complaints, statements
 from callmeback.pg.errors import translate
 from callmeback.pg.statements import Statement
 
@@ -109,7 +109,7 @@ def copy_rows(source: str, target: str, table: str, condition: str) -> Moved:
                     )
                 restored = _command(new, SQL.keep_command, names=common, name=table)
         except psycopg.Error as exc:
-            raise errors.RestoreRefused(f"The rows can't be restored: {exc.diag.message_primary or exc}.") from exc
+            raise errors.RestoreRefused(f"The rows can't be restored: {complaints.of(exc)}.") from exc
 
     return Moved(found, restored)
 
@@ -130,7 +130,7 @@ def add_missing(dsn: str, table: str, names: list[str], lines: Iterator[bytes]) 
                 found = cursor.rowcount
                 restored = _command(connection, SQL.keep_command, names=names, name=table)
         except psycopg.Error as exc:
-            raise errors.RestoreRefused(f"The rows can't be restored: {exc.diag.message_primary or exc}.") from exc
+            raise errors.RestoreRefused(f"The rows can't be restored: {complaints.of(exc)}.") from exc
 
         return Moved(found, restored)
 

@@ -8,15 +8,18 @@ code 1013 for the next).
 
 To the page, text frames, each one JSON object (ignore unknown types and fields):
 
-    {"type": "ringing",  "call_sid": "CA…", "from": "+1…"}           a call begins to ring (also right after connecting)
-    {"type": "answered", "call_sid": "CA…", "from": "+1…"}           this page now holds the call: it answered, or it
-    was
-                                                                     reloaded and got its call back within 3 seconds
-    {"type": "ended",    "call_sid": "CA…", "from": "+1…", "reason": R}   the phone is free again
-    {"type": "caption",  "speaker": "persona", "text": "…"}          a sentence begins to be heard; it may yet be cut
-    {"type": "clear"}                                                throw away sound that isn't played yet
-    (interrupted) {"type": "error",    "code": C}                                  what the page sent just before
-    could not be done
+    {"type": "ringing", "call_sid": "CA…", "from": "+1…"}
+        a call begins to ring (also right after connecting)
+    {"type": "answered", "call_sid": "CA…", "from": "+1…", "seconds": N}
+        this page now holds the call since N seconds: it answered, or it was reloaded and got its call back within 3 s
+    {"type": "ended", "call_sid": "CA…", "from": "+1…", "reason": R}
+        the phone is free again
+    {"type": "caption", "speaker": "persona", "text": "…"}
+        a sentence begins to be heard; it may yet be cut
+    {"type": "clear"}
+        throw away sound that isn't played yet (interrupted)
+    {"type": "error", "code": C}
+        what the page sent just before could not be done
 
 R is one of: hangup (this phone hung up), remote (the other side did), time_limit, declined, canceled, no_answer,
 answered_elsewhere (another page of this number took it). C is one of: bad_message, nothing_rings, no_call, too_long.
@@ -26,11 +29,11 @@ in order. Nothing is sent while the persona is silent, so play frames as they co
 
 From the page, text frames, each one JSON object:
 
-    {"type": "answer"}                      pick up what rings            → answered, or error nothing_rings
-    {"type": "decline"}                     refuse it                     → ended with declined
-    {"type": "hangup"}                      end the call held             → ended with hangup
-    {"type": "say", "text": "Hello"}        1 to 1000 characters: spoken aloud into the call after what is still
-    being said {"type": "dtmf", "digit": "5"}          a key: 0 to 9, *, #
+    {"type": "answer"}                    pick up what rings → answered, or error nothing_rings
+    {"type": "decline"}                   refuse it → ended with declined
+    {"type": "hangup"}                    end the call held → ended with hangup
+    {"type": "say", "text": "Hello"}      1 to 1000 characters, spoken aloud into the call after what is being said
+    {"type": "dtmf", "digit": "5"}        a key: 0 to 9, *, #
 """
 
 import asyncio

@@ -2,6 +2,7 @@
 `page_phone.py`."""
 
 import asyncio
+import time
 from collections import defaultdict
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ class Ring:
         self.done = asyncio.Event()
         """Set when the person in the page hangs up, or is gone."""
         self.holder: Page | None = None
+        self.answered_clock: float | None = None
         self.taken = False
         self.pages: Pages | None = None
         self.number = ""
@@ -106,7 +108,7 @@ class Pages:
         ring = self._rings.get(page.number)
         if ring is None or ring.answer.done():
             return False
-        ring.taken, ring.holder = True, page
+        ring.taken, ring.holder, ring.answered_clock = True, page, time.monotonic()
         ring.handset.on_sound = lambda sound: _to_holder(ring, sound)
         ring.handset.on_clear = lambda: _to_holder(ring, {"type": "clear"})
         ring.handset.on_caption = lambda text: _to_holder(ring, {"type": "caption", "speaker": "persona", "text": text})
@@ -146,4 +148,8 @@ def _to_holder(ring: Ring, message: dict[str, Any] | bytes) -> None:
 
 
 def _event(kind: str, ring: Ring) -> dict[str, Any]:
-    return {"type": kind, "call_sid": ring.call_sid, "from": ring.caller}
+    event: dict[str, Any] = {"type": kind, "call_sid": ring.call_sid, "from": ring.caller}
+    if ring.answered_clock is not None:
+        event["seconds"] = int(time.monotonic() - ring.answered_clock)
+
+    return event

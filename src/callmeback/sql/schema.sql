@@ -246,7 +246,7 @@ BEGIN
     PERFORM FROM scheduled_calls AS o
     WHERE o.user_id = p_user_id AND o.schedule_id = p_schedule_id
         AND o.occurrence > p_occurrence - c_least_distance AND o.occurrence < p_occurrence + c_least_distance
-        AND o.occurrence <> p_occurrence AND o.status <> 'canceled';
+        AND o.occurrence <> p_occurrence AND o.status NOT IN ('canceled', 'missed');
     -- Where a zone's clock goes back by half an hour, say. It is seen, and not rung.
     IF FOUND AND p_status = 'scheduled' THEN
         v_status := 'canceled';
@@ -5147,6 +5147,8 @@ CREATE FUNCTION public.withdraw_occurrences(p_user_id text, p_schedule_id text, 
     SET search_path TO 'public', 'pg_temp'
     AS $$
 DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_late integer;
     v_rows integer;
 BEGIN
     IF NOT acts_for(p_user_id) THEN
@@ -5157,11 +5159,19 @@ BEGIN
         RAISE EXCEPTION 'schedule does not exist' USING ERRCODE = 'CM008';
     END IF;
     IF p_outcome IS NULL THEN
+        -- One whose time has come was promised, and nobody had claimed it yet. Its owner wants another time now, so it
+        -- doesn't ring beside the new one; that it didn't is kept.
+        UPDATE scheduled_calls AS o
+        SET status = 'missed', outcome = 'changed', remind_at = NULL, updated_at = v_now
+        WHERE o.user_id = p_user_id AND o.schedule_id = p_schedule_id AND o.status = 'scheduled'
+            AND o.occurrence IS NOT NULL AND o.scheduled_time <= v_now;
+        GET DIAGNOSTICS v_late = ROW_COUNT;
         -- Not a retry, which belongs to a call that was promised by the rule as it was.
         DELETE FROM scheduled_calls AS o
         WHERE o.user_id = p_user_id AND o.schedule_id = p_schedule_id AND o.status = 'scheduled'
             AND o.occurrence IS NOT NULL;
         GET DIAGNOSTICS v_rows = ROW_COUNT;
+        v_rows := v_rows + v_late;
         UPDATE call_schedules AS s
         SET remaining_count = s.remaining_count + v_rows
         WHERE s.user_id = p_user_id AND s.id = p_schedule_id AND s.remaining_count IS NOT NULL;
@@ -5175,7 +5185,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION public.withdraw_occurrences(p_user_id text, p_schedule_id text, p_outcome text) IS 'Takes back what waits of a schedule: deleted where the rule changes, canceled with a word (retries too) where it ends.';
+COMMENT ON FUNCTION public.withdraw_occurrences(p_user_id text, p_schedule_id text, p_outcome text) IS 'Takes back what waits of a schedule: where the rule changes deleted, or missed if its time has come; where it ends canceled with a word, retries too.';
 
 CREATE FUNCTION public.withdraw_tier_request(p_user_id text, p_tier text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from callmeback import errors, logs
-from callmeback.domain import costs, dials, tickets
+from callmeback.domain import costs, dials, tickets, zones
 from callmeback.domain.costs import Reading
 from callmeback.domain.dials import MACHINES, Connection, Ending
 from callmeback.domain.tickets import TicketRow
@@ -263,7 +262,7 @@ def _layers(row: TicketRow) -> PromptLayers:
     relationship = [f"To the person you are: {row.relationship_type}.", row.custom_system_prompt or ""]
     if row.total_calls:
         relationship.append(f"You have talked {row.total_calls} times before.")
-    clock = datetime.now(ZoneInfo(row.timezone))
+    clock = datetime.now(zones.zone_or_utc(row.timezone))
     facts = [f"Their name is {row.person_name}."] if row.person_name else []
     facts.append(f"Where they are it is {clock:%A}, {clock:%H:%M}.")
     facts += [line.strip() for line in (row.memory or "").splitlines() if line.strip()][:MEMORY_LINES_MAX]

@@ -1,9 +1,12 @@
 """A house of its own for tests of backups: an embedded server that is durable and archives, and its repository."""
 
 import asyncio
+import atexit
+import functools
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -62,18 +65,44 @@ class House:
 
 
 @contextmanager
-def built(*, migrated: bool = True) -> Iterator[House]:
-    """A new house with a running server; with `migrated`, the whole schema."""
-    # Not below pytest's folder: that is 0700, and a server that runs as another user could not reach it.
-    folder = Path(tempfile.mkdtemp(prefix="callmeback-backups-"))
-    folder.chmod(0o711)
+def built(*, migrated: bool = True, prepared: Callable[[House], object] | None = None) -> Iterator[House]:
+    """A new house with a running server; with `migrated`, the whole schema; what `prepared` did to it is done.
+
+    It is a copy of one that is made once in this process, so two of them have the same cluster's id.
+    """
+    folder = _folder()
+    house = House(folder)
+    try:
+        subprocess.run(["cp", "-a", f"{_model(migrated, prepared)}/.", folder], check=True)
+        house.start()
+        yield house
+    finally:
+        house.stop()
+        shutil.rmtree(folder)
+
+
+@functools.cache
+def _model(migrated: bool, prepared: Callable[[House], object] | None) -> Path:
+    """The home that is copied; its server is shut down."""
+    folder = _folder()
+    atexit.register(shutil.rmtree, folder)
     house = House(folder)
     try:
         running = house.start()
         if migrated:
             asyncio.run(roles.ensure(running.superuser_dsn, home.generated_secrets(folder)["role_secret"]))
             migrate.apply(running.owner_dsn)
-        yield house
+        if prepared is not None:
+            prepared(house)
     finally:
         house.stop()
-        shutil.rmtree(folder)
+
+    return folder
+
+
+def _folder() -> Path:
+    # Not below pytest's folder: that is 0700, and a server that runs as another user could not reach it.
+    folder = Path(tempfile.mkdtemp(prefix="callmeback-backups-"))
+    folder.chmod(0o711)
+
+    return folder

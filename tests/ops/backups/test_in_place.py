@@ -22,10 +22,13 @@ LOST_MAX = timedelta(seconds=10)
 
 @pytest.fixture
 def house() -> Iterator[House]:
-    with built(migrated=False) as made:
-        made.sql("CREATE TABLE written (at timestamptz PRIMARY KEY DEFAULT clock_timestamp())")
-        backup.now(made.site(), "full")
+    with built(migrated=False, prepared=write_and_keep) as made:
         yield made
+
+
+def write_and_keep(house: House) -> None:
+    house.sql("CREATE TABLE written (at timestamptz PRIMARY KEY DEFAULT clock_timestamp())")
+    backup.now(house.site(), "full")
 
 
 def write_for(house: House, seconds: float) -> datetime:

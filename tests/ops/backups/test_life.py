@@ -16,6 +16,7 @@ from tests.ops.backups import bucket
 from tests.ops.backups.house import House, built
 
 from callmeback import errors
+from callmeback.cli.restore import Moment
 from callmeback.ops import backup, backup_record, backup_wal, restore, restore_rows
 from callmeback.ops.backup_mirror import mirror_of
 from callmeback.ops.backup_repository import Manifest
@@ -128,6 +129,21 @@ def test_a_moment_that_cannot_be_reached_is_refused_before_anything_is_unpacked(
         pass
 
     assert not list(site.place.state.glob(".restore-*"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("0001-01-01", "nothing before can be restored"),
+        ("0001-01-01T00:00:00+14:00", "nothing before can be restored"),
+        ("9999-12-31T23:59:59.999999", "is in the future"),
+        ("9999-12-31T23:59:59-12:00", "is in the future"),
+    ],
+)
+def test_the_ends_of_the_calendar_are_moments_like_others(house: House, text: str, words: str) -> None:
+    until = Moment().convert(text, None, None)
+    with pytest.raises(errors.RestoreRefused, match=words), restore.beside(house.site(), until):
+        pass
 
 
 def test_a_restored_folder_is_whole_and_its_own(house: House) -> None:

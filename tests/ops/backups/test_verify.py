@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.ops.backups.house import House, built
 
-from callmeback.ops import backup
+from callmeback.ops import backup, rooms
 from callmeback.ops.backup_repository import ERASURES, FACTS
 
 
@@ -110,6 +111,40 @@ def test_the_command_names_the_file_and_ends_with_1(house: House, copied: Path) 
 
     assert answer.returncode == 1
     assert [each["file"] for each in json.loads(answer.stdout)["items"]] == [str(path.relative_to(copied))]
+
+
+# Waits, with a copy unpacked, for a signal that ends it.
+SLOW_VERIFY = """
+import time
+from callmeback.__main__ import main
+from callmeback.pg import base_backups
+base_backups.verify = lambda *_: (print("unpacked", flush=True), time.sleep(600))
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code", "left"), [(signal.SIGTERM, 143, 0), (signal.SIGKILL, -9, 1)])
+def test_s16_nothing_unsealed_stays_behind_a_verify_that_is_ended(
+    house: House, number: signal.Signals, code: int, left: int
+) -> None:
+    """What a kill leaves is removed by the next run, and only then: another one may be at work."""
+    site = house.site()
+
+    def rooms_left() -> int:
+        return len(list(site.place.state.glob(f"{rooms.PREFIX}*")))
+
+    command = [sys.executable, "-c", SLOW_VERIFY, "backup", "verify"]
+    with subprocess.Popen(command, env=house.environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "unpacked\n"
+        rooms.sweep(site.place.state)
+        assert rooms_left() == 1
+        process.send_signal(number)
+        assert process.wait() == code
+    assert rooms_left() == left
+    rooms.sweep(site.place.state)
+
+    assert rooms_left() == 0
 
 
 @pytest.mark.proof

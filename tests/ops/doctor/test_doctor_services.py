@@ -136,11 +136,15 @@ async def test_secrets_that_others_may_read_are_red(tmp_path: Path):
     asked = check("services", "secrets are private")
     home.generated_secrets(tmp_path)
     good = await verdict_of(patient_at(tmp_path), asked)
-    (tmp_path / "secrets.json").chmod(0o644)
-    bad = await verdict_of(patient_at(tmp_path), asked)
+    (tmp_path / "postgres").mkdir()
+    for name in ("secrets.json", "backup.key", "postgres/server.json"):
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(0o644)
+        bad = await verdict_of(patient_at(tmp_path), asked)
+        (tmp_path / name).chmod(0o600)
 
-    assert (good.verdict, bad.verdict) == ("green", "red")
-    assert "mode 644" in said(bad)
+        assert (good.verdict, bad.verdict) == ("green", "red")
+        assert f"{name}: has mode 644" in said(bad)
 
 
 RUN = {"id": "b1", "state": "done", "detail": None}

@@ -14,6 +14,16 @@ from callmeback.web import problems as web_problems
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture
+def proxy(shared: Running) -> Running:
+    return shared
+
+
+@pytest.fixture
+def hand(shared_hand: psycopg.Connection) -> psycopg.Connection:
+    return shared_hand
+
+
 async def test_the_specification_s_request_works_as_printed(proxy: Running) -> None:
     answer = await proxy.post("/query", b'{"query": "SELECT 1", "parameters": []}')
 

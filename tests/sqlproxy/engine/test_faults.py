@@ -7,7 +7,6 @@ import socket
 import time
 from typing import Any
 
-import msgspec
 import psycopg
 import pytest
 from tests.sqlproxy.conftest import MakeKey
@@ -270,7 +269,7 @@ async def test_somebody_who_leaves_while_waiting_takes_nothing_along(proxy: Runn
 async def test_s05_a_full_queue_sheds_at_once(settings: Settings, make_key: MakeKey, hand: psycopg.Connection) -> None:
     """A thousand at once on a pool of four: some are served, the rest hear 503 with Retry-After, nothing breaks."""
     crowd = 1_000
-    async with serving(msgspec.structs.replace(settings, pool_wait_s=5.0), make_key, reads=("personas",)) as proxy:
+    async with serving(settings, make_key, reads=("personas",)) as proxy:
         body = b'{"query": "SELECT count(*) AS n FROM generate_series(1, 20000)"}'
         request = head(proxy, len(body), "/query", "Connection: close") + body
         answers = await asyncio.gather(*(raw(proxy, request) for _ in range(crowd)))
@@ -303,6 +302,7 @@ async def test_shedding_needs_no_wait(proxy: Running, hand: psycopg.Connection) 
 async def test_waiting_has_its_end(proxy: Running, hand: psycopg.Connection) -> None:
     slow = [asyncio.create_task(proxy.ask(SLOW)) for _ in range(4)]
     await proxy.until(lambda: len(proxy.backends(hand, "active")) == 4, "all places are taken")
+    proxy.services.pools._wait_s = 0.1
     answer = await proxy.ask("SELECT 1")
 
     assert answer.status_code == 503

@@ -311,7 +311,6 @@ async def test_s05_logins_of_a_crowd_come_one_by_one(proxy: Running, monkeypatch
     """Each takes milliseconds in which nobody hears anything; the crowd still gets the whole pool in the end."""
     monkeypatch.setattr(pools, "LOGIN_PAUSE_S", 0.05)
     crowd = proxy.services.pools
-    crowd._wait_s = 5.0
     log_in, loop = Link.open, asyncio.get_running_loop()
     is_enough = asyncio.Event()
     begun: list[tuple[int, float]] = []

@@ -99,6 +99,16 @@ IN: list[tuple[Any, str, str | None]] = [
 ]
 
 
+@pytest.fixture
+def proxy(shared: Running) -> Running:
+    return shared
+
+
+@pytest.fixture
+def hand(shared_hand: psycopg.Connection) -> psycopg.Connection:
+    return shared_hand
+
+
 async def test_every_value_comes_out_as_it_should(proxy: Running) -> None:
     # More than once each, since a statement that comes again takes other ways.
     found = {each: [await proxy.value(f"SELECT {each} AS value") for _ in range(4)] for each, _ in OUT}

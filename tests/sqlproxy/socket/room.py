@@ -25,6 +25,8 @@ from callmeback.sqlproxy.socket import Sockets
 START_TIMEOUT_S = 10.0
 PATIENCE_S = 10.0
 BUDGET = 8
+THINGS = "CREATE TABLE things (id int PRIMARY KEY, word text NOT NULL)"
+HUNDRED = "INSERT INTO things SELECT n, 'word ' || n FROM generate_series(1, 100) AS n"
 
 
 class Notes(Audit):
@@ -116,6 +118,19 @@ class Room:
         asked = "SELECT pid, state FROM pg_stat_activity WHERE usename = %s AND datname = current_database()"
 
         return self.books.execute(asked, [self.role]).fetchall()
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator["Room"]:
+        """For one test among several, which finds it as if it were new, and leaves nothing behind."""
+        limits = self.sockets._limits
+        self.books.execute("DELETE FROM named_statements")
+        self.books.execute("TRUNCATE things")
+        self.books.execute(HUNDRED)
+        self.notes.records.clear()
+        yield self
+        self.services.is_draining = False
+        self.sockets._limits = limits
+        await self.until_gone()
 
     async def until_gone(self) -> None:
         """Wait until nothing of any session is left, here and at the server."""

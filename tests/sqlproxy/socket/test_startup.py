@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+from collections.abc import AsyncIterator
 
 import pytest
 from tests.sqlproxy.socket.room import Room
@@ -13,6 +14,12 @@ from callmeback.sqlproxy import frames, socket
 pytestmark = pytest.mark.anyio
 
 HELLO = {"user": "anybody", "database": "anything"}
+
+
+@pytest.fixture
+async def room(shared_room: Room) -> AsyncIterator[Room]:
+    async with shared_room.lent():
+        yield shared_room
 
 
 async def refused(room: Room, *messages: bytes) -> str:

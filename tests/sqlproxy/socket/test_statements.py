@@ -17,6 +17,12 @@ from callmeback.sqlproxy.upstream import Upstream
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture
+async def room(shared_room: Room) -> AsyncIterator[Room]:
+    async with shared_room.lent():
+        yield shared_room
+
+
 class Direct:
     """The same conversation without a proxy, for comparison."""
 

@@ -179,6 +179,44 @@ async def test_a_single_call_is_planned_on_one_s_own_clock_and_changed(mia: Brow
     assert taken_back.headers["location"] == "/calendar?done=ended"
 
 
+async def test_seconds_of_a_time_are_shown_and_kept(mia: Browser):
+    rule = {**WEEKDAYS, "time": "07:00:30", "repeat": "daily"}
+    shown = await mia.send("/calendar", {**rule, "step": "preview"}, shown_on="/calendar")
+    await plan(mia, **rule)
+    planned = await only_plan(mia)
+    page = await mia.get(f"/calendar/calls/{planned['id']}")
+    await do(mia, "", **{**rule, "time": typed(page, "time"), "context": "The news.", "step": "plan"})
+    after = await only_plan(mia)
+
+    assert "every day at 7:00:30" in words(shown) and "07:00:30" in words(shown)
+    assert (after["starts_at"], after["at"], after["context"]) == ("2026-01-05T07:00:30", planned["at"], "The news.")
+
+
+async def test_a_time_that_is_saved_as_it_was_stays_to_the_fraction_of_a_second(mia: Browser):
+    at = datetime(2030, 3, 28, 8, 30, 12, 345678, tzinfo=UTC)
+    await plan(mia, **ONCE)
+    planned = await only_plan(mia)
+    mia.house.books.execute("UPDATE scheduled_calls SET scheduled_time = %s", (at,))
+    page = await mia.get(f"/calendar/calls/{planned['id']}")
+    await do(mia, "", **{**ONCE, "time": typed(page, "time"), "context": "The dentist.", "step": "plan"})
+    after = await only_plan(mia)
+
+    assert typed(page, "time") == "09:30:12"
+    assert (datetime.fromisoformat(str(after["at"])), after["context"]) == (at, "The dentist.")
+
+
+async def test_a_zone_that_newer_data_renamed_breaks_no_page(mia: Browser):
+    await plan(mia, **WEEKDAYS)
+    planned = await only_plan(mia)
+    mia.house.books.execute("UPDATE users SET timezone = 'Europe/Gone'")
+    pages = [
+        *("/", "/calls", "/calendar", "/calendar/new", "/credits", "/costs", "/account"),
+        f"/calendar/calls/{planned['id']}",
+    ]
+
+    assert [(path, (await mia.get(path)).status_code) for path in pages] == [(path, 200) for path in pages]
+
+
 async def test_wishes_are_kept(mia: Browser):
     wishes = {
         "retries_max": "2", "retry_after": "5", "quiet_from": "22:00", "quiet_until": "07:00",

@@ -26,6 +26,15 @@ NO_PEOPLE = [
 ]
 
 
+async def test_sign_up_says_everything_that_is_wrong_at_once(stranger: Browser):
+    answer = await stranger.send(
+        "/signup", {"email": "nobody", "password": "short", "name": "x" * 201}, shown_on="/signup"
+    )
+
+    assert answer.status_code == 400
+    assert wrong(answer, "email") and wrong(answer, "password") and wrong(answer, "name")
+
+
 async def test_sign_up_says_what_is_wrong_and_keeps_what_was_typed(stranger: Browser):
     for form, field in NO_PEOPLE:
         answer = await stranger.sign_up(**form)

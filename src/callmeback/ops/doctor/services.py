@@ -14,7 +14,7 @@ import httpx
 from callmeback.ops import loglines
 from callmeback.ops.doctor.verdicts import Check, Finding, Patient, Skip
 from callmeback.ops.loglines import Entry, Wanted
-from callmeback.pg import home, reach, roles, statements
+from callmeback.pg import home, place, reach, roles, statements
 from callmeback.settings import Settings, near
 
 SQL: Final = statements.load("callmeback.ops.doctor", "services.sql")
@@ -30,7 +30,9 @@ WRONG_KEYS_MIN: Final = 20
 AUDIT_BYTES_MAX: Final = 8 << 20
 # In the form of a key, and none: the keyring must have been asked to say so.
 NO_KEY: Final = "cmb_0000000000000000_" + "A" * 43
-PRIVATE_FILES: Final = ("secrets.json", "run.json", "postgres.json")
+# Of the home, and of the server's folder, which may lie outside: its superuser's password.
+PRIVATE_FILES: Final = ("secrets.json", "run.json", "postgres.json", "backup.key")
+PRIVATE_STATE_FILES: Final = ("server.json",)
 
 
 async def web(patient: Patient) -> Sequence[Finding]:
@@ -127,9 +129,12 @@ async def certificate(patient: Patient) -> Sequence[Finding]:
 async def private_files(patient: Patient) -> Sequence[Finding]:
     """Files with secrets that others than their owner may read."""
     found = []
-    for name in PRIVATE_FILES:
-        path = patient.settings.home / name
-        with contextlib.suppress(FileNotFoundError):
+    folder = patient.settings.home
+    paths = [folder / name for name in PRIVATE_FILES]
+    paths += [state / name for state in place.states(folder) for name in PRIVATE_STATE_FILES]
+    for path in paths:
+        # Whoever may not even look at it can't read it.
+        with contextlib.suppress(FileNotFoundError, PermissionError):
             mode = stat.S_IMODE(path.stat().st_mode)
             if mode & 0o077:
                 found.append(Finding(str(path), f"has mode {mode:03o}; chmod 600 {path}", True))

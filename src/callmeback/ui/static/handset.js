@@ -164,7 +164,7 @@ function take(line, data) {
   const message = JSON.parse(data);
   switch (message.type) {
     case "ringing": return rings(line);
-    case "answered": return answered(line);
+    case "answered": return answered(line, message.seconds ?? 0);
     case "ended": return ended(line, message.reason);
     case "caption": return caption(message.text);
     case "clear": return cut();
@@ -200,14 +200,15 @@ async function rings(line) {
   if (dom.handset.dataset.state === "ringing" && !typing()) byId("answer").focus();
 }
 
-async function answered(line) {
+async function answered(line, heldFor) {
   active = line;
   stopRinging();
   restoreTitle();
   voice = new Voice();
   dom.captions.replaceChildren();
   cost = "";
-  clockStart = performance.now();
+  // A page that was reloaded got its call back: it goes on, and so does its clock.
+  clockStart = performance.now() - heldFor * 1000;
   drawClock();
   clearInterval(clockTimer);
   clockTimer = setInterval(drawClock, 250);

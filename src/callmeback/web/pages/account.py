@@ -1,6 +1,5 @@
 """The account: name and time zone, wishes for calls, leaving for a while, leaving for good."""
 
-import zoneinfo
 from functools import lru_cache
 from typing import Any, Final
 
@@ -10,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from callmeback import errors
-from callmeback.domain import auth, planning, preferences
+from callmeback.domain import auth, planning, preferences, zones
 from callmeback.domain.preferences import Preferences
 from callmeback.web import accounts, problems, session
 from callmeback.web.pages import frame, mailbox, surroundings
@@ -155,7 +154,7 @@ def _zones() -> list[str]:
     """Zones by continent and city, which is how people look for theirs; any other that exists is taken too."""
     return [
         "UTC",
-        *sorted(name for name in zoneinfo.available_timezones() if "/" in name and not name.startswith("Etc/")),
+        *sorted(name for name in zones.names() if "/" in name and not name.startswith("Etc/")),
     ]
 
 

@@ -60,9 +60,10 @@ async def call_soon(
 ) -> Response[Any]:
     """A call in ten minutes, by one tap."""
     form = Form(await read_form(request))
+    soon = (datetime.now(UTC) + SOON).replace(microsecond=0)
     order = form.shape(
         ScheduleOrder,
-        {"persona_id": form.values.get("persona_id", ""), "at": (datetime.now(UTC) + SOON).isoformat()},
+        {"persona_id": form.values.get("persona_id", ""), "at": soon.isoformat()},
         {"persona_id": planner.SENTENCES["persona_id"]},
     )
     if order is None:
@@ -101,10 +102,8 @@ async def plan(request: Asked, caller: NamedDependency[Caller], services: NamedD
     form = Form(await read_form(request))
     async with caller.transaction(read_only=True):
         timezone = caller.user.timezone
-    order = planner.order(form, timezone)
+    order = planner.wanted(form, timezone)
     if order is None:
-        return await planner_page(request, caller, services, form, status=400)
-    if form.values.get("step") != "plan":
         return await planner_page(request, caller, services, form, looks=True)
     try:
         async with caller.transaction() as tx:
@@ -141,10 +140,8 @@ async def change_plan(
         timezone = caller.user.timezone
         now = await schedules.schedule(tx, caller.user_id, schedule_id)
     form.values["repeat"] = "once" if now.kind == "once" else form.values.get("repeat", "")
-    order = planner.order(form, timezone)
+    order = planner.wanted(form, timezone)
     if order is None:
-        return await _plan(request, caller, services, schedule_id, form=form, status=400)
-    if form.values.get("step") != "plan":
         return await _plan(request, caller, services, schedule_id, form=form, looks=True)
     number = _number(order, caller, services)
     return await _change(request, caller, services, schedule_id, _change_of(order, now), "changed", number, form)
@@ -226,8 +223,10 @@ def _change_of(order: ScheduleOrder, now: Schedule) -> ScheduleChange:
         "quiet_hours": order.quiet_hours,
     }
     if now.kind == "once":
-        assert order.at is not None, "the form of a single call has a time"
-        return ScheduleChange(at=order.at, **wishes)
+        assert order.at is not None and now.at is not None, "the form of a single call has a time"
+        # What was not touched stays as it was, to the fraction of a second that no field shows.
+        is_same = datetime.fromisoformat(order.at) == now.at.replace(microsecond=0)
+        return ScheduleChange(at=UNSET if is_same else order.at, **wishes)
     assert order.rrule is not None and order.starts_at is not None, "the form of a schedule has a rule"
 
     return ScheduleChange(

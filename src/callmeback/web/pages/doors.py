@@ -1,5 +1,6 @@
 """The doors: sign up, log in, log out, a forgotten password, a link from a mail."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from litestar import Request, Response, get, post
@@ -17,6 +18,7 @@ from callmeback.web.pages.forms import Form, read_form
 from callmeback.web.services import Services
 from callmeback.web.session import Caller
 
+SIGNED: Final = ("email", "password", "name")
 PASSWORD_RULE: Final = f"At least {passwords.LENGTH_MIN} characters. A short sentence is easy to keep in mind."
 TOKEN_LENGTH_MAX: Final = 500
 
@@ -38,22 +40,35 @@ async def signup(request: Asked, services: NamedDependency[Services]) -> Respons
     form = Form(given)
     try:
         await guard.require_form_token(request, services)
-        order = Registration(
-            email=auth.check_email(given.get("email", "")),
-            password=passwords.check(given.get("password", "")),
-            name=auth.check_name(given.get("name")),
-            phone=None,
-            timezone=_zone(given.get("timezone", "")),
-        )
+        order = _registration(given, form)
+        if order is None:
+            return _signup(request, services, form, problems.status_of(errors.ValidationFailed()))
         claims, _ = await accounts.register(services, session.client_address(request), order)
     except errors.EmailTaken as exc:
         form.wrong["email"] = f"{exc.detail} Log in instead, or ask for a new password."
         return _signup(request, services, form, problems.status_of(exc))
     except errors.CallMeBackError as exc:
-        _refuse(form, exc, ("email", "password", "name"))
+        _refuse(form, exc, SIGNED)
         return _signup(request, services, form, problems.status_of(exc))
 
     return _enter(services, claims, "/")
+
+
+def _registration(given: dict[str, str], form: Form) -> Registration | None:
+    """What was typed, or None with a sentence beside every field that is wrong: nobody is sent back twice."""
+    checks: dict[str, Callable[[str], str | None]] = {
+        "email": auth.check_email, "password": passwords.check, "name": auth.check_name,
+    }  # fmt: skip
+    found: dict[str, Any] = {}
+    for field, check in checks.items():
+        try:
+            found[field] = check(given.get(field, ""))
+        except errors.CallMeBackError as exc:
+            form.refuse(exc, SIGNED)
+    if not form.is_good:
+        return None
+
+    return Registration(phone=None, timezone=_zone(given.get("timezone", "")), **found)
 
 
 @get("/login")

@@ -79,7 +79,7 @@ class Preview(msgspec.Struct, frozen=True):
 
 def picked(key: str, timezone: str, now: datetime | None = None) -> dict[str, str]:
     """The form's values for a quick pick, or for tomorrow morning."""
-    here = (now or datetime.now(UTC)).astimezone(ZoneInfo(timezone))
+    here = (now or datetime.now(UTC)).astimezone(zones.zone_or_utc(timezone))
     pick = next((one for one in PICKS if one.key == key), PICKS[1])
     day = here.date() + timedelta(days=pick.days_ahead)
     if pick.repeat == "monthly":
@@ -108,8 +108,8 @@ def values_of(plan: Schedule, timezone: str) -> dict[str, str]:
     }
     if plan.rrule is None:
         assert plan.at is not None, "a single call has a time"
-        at = plan.at.astimezone(ZoneInfo(timezone))
-        return values | {"repeat": "once", "day": at.date().isoformat(), "time": f"{at:%H:%M}"}
+        at = plan.at.astimezone(zones.zone_or_utc(timezone))
+        return values | {"repeat": "once", "day": at.date().isoformat(), "time": _clock(at)}
     assert plan.starts_at is not None and plan.timezone is not None, "it repeats"
     start = recurrence.local_time(plan.starts_at)
     known = next((word for word, rule in rule_words.RULES.items() if rule == plan.rrule), "custom")
@@ -117,13 +117,16 @@ def values_of(plan: Schedule, timezone: str) -> dict[str, str]:
         "repeat": known,
         "rrule": plan.rrule if known == "custom" else "",
         "day": start.date().isoformat(),
-        "time": f"{start:%H:%M}",
+        "time": _clock(start),
         "timezone": "" if plan.follows_user_zone else plan.timezone,
     }
     if plan.ends_after is not None:
         values |= {"ends": "after", "ends_after": str(plan.ends_after)}
     elif plan.ends_at is not None:
-        values |= {"ends": "on", "ends_on": plan.ends_at.astimezone(zones.zone(plan.timezone).info).date().isoformat()}
+        values |= {
+            "ends": "on",
+            "ends_on": plan.ends_at.astimezone(zones.zone_or_utc(plan.timezone)).date().isoformat(),
+        }
 
     return values
 
@@ -132,8 +135,8 @@ def values_of_order(wanted: ScheduleOrder, timezone: str) -> dict[str, str]:
     """The form's values for an order from elsewhere; raises UnknownTimezone, ValidationFailed."""
     values = {"persona_id": wanted.persona_id, "context": wanted.context or "", **_untouched()}
     if wanted.rrule is None or wanted.starts_at is None:
-        at = datetime.fromisoformat(wanted.at or "").astimezone(ZoneInfo(timezone))
-        return values | {"repeat": "once", "day": at.date().isoformat(), "time": f"{at:%H:%M}"}
+        at = datetime.fromisoformat(wanted.at or "").astimezone(zones.zone_or_utc(timezone))
+        return values | {"repeat": "once", "day": at.date().isoformat(), "time": _clock(at)}
     start = recurrence.local_time(wanted.starts_at)
     known = next((word for word, rule in rule_words.RULES.items() if rule == wanted.rrule), "custom")
     zone = zones.zone(wanted.timezone or timezone).name
@@ -142,7 +145,7 @@ def values_of_order(wanted: ScheduleOrder, timezone: str) -> dict[str, str]:
         "repeat": known,
         "rrule": wanted.rrule if known == "custom" else "",
         "day": start.date().isoformat(),
-        "time": f"{start:%H:%M}",
+        "time": _clock(start),
         "timezone": "" if zone == timezone else zone,
     }
 
@@ -151,7 +154,7 @@ def order(form: Form, timezone: str) -> ScheduleOrder | None:
     """What was typed as an order, or None with sentences beside the fields."""
     start = _start(form)
     repeat = form.values.get("repeat", "once")
-    zone = _zone(form, timezone) if repeat != "once" else ZoneInfo(timezone)
+    zone = _zone(form, timezone) if repeat != "once" else zones.zone_or_utc(timezone)
     given: dict[str, Any] = {
         "persona_id": form.values.get("persona_id", ""),
         "phone_number": form.values.get("phone_number") or None,
@@ -177,6 +180,11 @@ def order(form: Form, timezone: str) -> ScheduleOrder | None:
     move_sentences(form)
 
     return made
+
+
+def wanted(form: Form, timezone: str) -> ScheduleOrder | None:
+    """The order of a form whose button plans it; None where it only asks when that would ring, or can't be read."""
+    return order(form, timezone) if form.values.get("step") == "plan" else None
 
 
 def move_sentences(form: Form) -> None:
@@ -229,16 +237,21 @@ def moved_values(plan: Schedule, timezone: str) -> dict[str, str]:
     """Day and time of the next call, for the form that moves it."""
     if plan.at is None:
         return {}
-    at = plan.at.astimezone(ZoneInfo(timezone))
+    at = plan.at.astimezone(zones.zone_or_utc(timezone))
 
-    return {"move_day": at.date().isoformat(), "move_time": f"{at:%H:%M}"}
+    return {"move_day": at.date().isoformat(), "move_time": _clock(at)}
+
+
+def _clock(at: datetime) -> str:
+    """As a field of the browser's has it: with seconds where there are any, so that saving a form moves nothing."""
+    return f"{at:%H:%M:%S}" if at.second else f"{at:%H:%M}"
 
 
 def moment(form: Form, timezone: str, day: str, at: str) -> datetime | None:
     """An instant by a day and a time of the person's, or None with sentences beside the fields."""
     start = _start(form, day, at)
 
-    return None if start is None else recurrence.instant(start, ZoneInfo(timezone))
+    return None if start is None else recurrence.instant(start, zones.zone_or_utc(timezone))
 
 
 def _untouched() -> dict[str, str]:
@@ -282,7 +295,7 @@ def _repeats(form: Form, repeat: str, start: datetime, zone: ZoneInfo) -> dict[s
     """Rule, start, zone and end."""
     given: dict[str, Any] = {
         "rrule": rule_words.RULES.get(repeat) or form.values.get("rrule", "").strip(),
-        "starts_at": start.isoformat(timespec="minutes"),
+        "starts_at": start.isoformat(),
         "timezone": form.values.get("timezone", "").strip() or None,
     }
     ends = form.values.get("ends", "never")

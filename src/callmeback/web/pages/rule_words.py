@@ -24,6 +24,7 @@ WHY: Final = {
     "too_late": "its time was over before it could ring",
     "downtime": "we were down at that time",
     "dial_expired": "no line was free in time",
+    "changed": "its schedule was changed when it was due",
     "too_close": "it was too close to another one",
     "paused": "its schedule was resting",
     "busy": "the line was busy, or the call was declined",
@@ -58,7 +59,7 @@ def of_rule(text: str, starts_at: str) -> str:
         return f"by the rule {text.removeprefix('RRULE:')}"
     times = f", {rule.count} times" if rule.count is not None else ""
 
-    return f"{when} at {start:%-H:%M}{times}"
+    return f"{when} at {start:%-H:%M}{f':{start:%S}' if start.second else ''}{times}"
 
 
 def _when(rule: Rule, start: datetime) -> str | None:

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, Protocol
-from zoneinfo import ZoneInfo
 
 import msgspec
 import phonenumbers
 
 from callmeback import money
+from callmeback.domain import zones
 
 HUES: Final = 6
 CENTS_IN_A_DOLLAR: Final = 100
@@ -221,12 +221,12 @@ def phone(e164: str) -> str:
 
 def local(at: datetime, zone: str) -> datetime:
     """The moment on the person's clock."""
-    return at.astimezone(ZoneInfo(zone))
+    return at.astimezone(zones.zone_or_utc(zone))
 
 
 def day(at: datetime, zone: str) -> str:
     """`Today`, `Yesterday`, `Monday 3 November` or, in another year, `3 November 2025`."""
-    here, now = local(at, zone), datetime.now(ZoneInfo(zone))
+    here, now = local(at, zone), datetime.now(zones.zone_or_utc(zone))
     if here.date() == now.date():
         return "Today"
     if here.date() == now.date() - timedelta(days=1):
@@ -239,7 +239,7 @@ def day(at: datetime, zone: str) -> str:
 
 def day_to_come(at: datetime, zone: str) -> str:
     """`Today`, `Tomorrow`, `Monday 3 November` or, in another year, `3 November 2027`."""
-    here, today = local(at, zone).date(), datetime.now(ZoneInfo(zone)).date()
+    here, today = local(at, zone).date(), datetime.now(zones.zone_or_utc(zone)).date()
     if here == today + timedelta(days=1):
         return "Tomorrow"
 
@@ -266,6 +266,13 @@ def shifted(shift: timedelta) -> str:
 def hour(at: datetime, zone: str) -> str:
     """`14:05` on the person's clock."""
     return f"{local(at, zone):%H:%M}"
+
+
+def ring_hour(at: datetime, zone: str) -> str:
+    """`07:00`, or `07:00:30` of a time that was asked for to the second."""
+    here = local(at, zone)
+
+    return f"{here:%H:%M:%S}" if here.second else f"{here:%H:%M}"
 
 
 def when(at: datetime, zone: str) -> str:
@@ -310,6 +317,7 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "offset": offset,
     "shifted": shifted,
     "hour": hour,
+    "ring_hour": ring_hour,
     "when": when,
     "when_inside": when_inside,
     "status_word": _word(STATUSES),
