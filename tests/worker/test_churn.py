@@ -199,11 +199,9 @@ CREATE TABLE rung (call text NOT NULL);
 CREATE OR REPLACE FUNCTION start_call(
     p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date,
     p_requested_seconds integer DEFAULT NULL, p_pretext text DEFAULT NULL, p_scenario text DEFAULT NULL,
-    p_idempotency_key text DEFAULT NULL, p_request_hash bytea DEFAULT NULL, p_dial_within interval DEFAULT '10 minutes',
-    OUT call_id text, OUT replayed boolean, OUT granted_seconds integer, OUT hold_credits integer,
-    OUT hold_cents numeric
-) RETURNS record LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
-AS $$ BEGIN INSERT INTO rung VALUES (p_pretext); END $$;
+    p_idempotency_key text DEFAULT NULL, p_request_hash bytea DEFAULT NULL, p_dial_within interval DEFAULT '10 minutes'
+) RETURNS started_call LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$ BEGIN INSERT INTO rung VALUES (p_pretext); RETURN NULL; END $$;
 ALTER TABLE scheduled_calls DROP CONSTRAINT scheduled_calls_call_fkey;
 """
 MANY = """
