@@ -70,13 +70,13 @@ def test_m01_books_survive_the_hammer(database_url: str) -> None:
 
 # A function, what is taken out of it, and what stands there instead: each a fault of the old system.
 SABOTAGES = {
-    "a call settles twice": ("finish_call", "IF NOT v.hold_open THEN", "IF false THEN"),
+    "a call settles twice": ("finish_call", "IF u.settled_at IS NOT NULL THEN", "IF false THEN"),
     "late usage is forgotten": ("add_late_cost", "_cents + (p_cost_cents - p_cost_before)", "_cents"),
-    "a hold is not released": ("finish_call", "held_credits - v.hold_credits", "held_credits - credits_used"),
+    "a hold is not released": ("finish_call", "held_credits - u.hold_credits", "held_credits - v_used"),
     "another zone begins a new day": (
         "start_call",
-        "p_local_day > v_account.calls_day",
-        "p_local_day <> v_account.calls_day",
+        "WHEN p_local_day > a.calls_day",
+        "WHEN p_local_day <> a.calls_day",
     ),
     "another body gets the first answer": (
         "start_call",

@@ -90,6 +90,17 @@ def test_m17_nobody_is_called_who_was_erased_or_blocked_meanwhile(
     assert books.execute("SELECT count(*) FROM calls").fetchone() == (0,)
 
 
+def test_who_is_blocked_no_more_is_called_again(books: Connection) -> None:
+    books.execute("UPDATE users SET blocked_at = now()")
+    with pytest.raises(psycopg.Error) as refused:
+        begin(books, "call_1")
+    books.execute("UPDATE users SET blocked_at = NULL")
+    begin(books, "call_2")
+
+    assert refused.value.sqlstate == "CM010"
+    assert books.execute("SELECT id FROM calls").fetchall() == [("call_2",)]
+
+
 def test_m11_a_price_that_comes_into_force_while_rates_change_is_never_lost(
     books: Connection, database_url: str
 ) -> None:

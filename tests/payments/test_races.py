@@ -210,7 +210,7 @@ def test_one_call_is_paid_by_one_authorization_however_many_ask(till: Till, data
 
 
 def test_taking_the_money_of_a_call_waits_for_its_late_usage_and_is_not_waited_for(till: Till, database_url: str):
-    """Both touch the call and the account: in one order, or the server would end one of them."""
+    """Both touch the breakdown and the account: in one order, or the server would end one of them."""
     till.books.execute("SELECT set_tier(%s, 'basic')", (USER,))
     till.books.execute("INSERT INTO user_preferences (user_id, pay_as_you_go) VALUES (%s, true)", (USER,))
     till.books.execute("SELECT note_customer(%s, 'cus_1')", (USER,))
@@ -232,7 +232,7 @@ def test_taking_the_money_of_a_call_waits_for_its_late_usage_and_is_not_waited_f
 
     with psycopg.connect(database_url) as late:
         # As finish_call does when it is told more of a call that has ended.
-        late.execute("SELECT FROM calls WHERE user_id = %s AND id = 'call_1' FOR NO KEY UPDATE", (USER,))
+        late.execute("SELECT FROM call_cost_breakdowns WHERE user_id = %s FOR NO KEY UPDATE", (USER,))
         taking = threading.Thread(target=take)
         taking.start()
         waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

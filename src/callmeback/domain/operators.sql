@@ -65,16 +65,26 @@ FROM move_credits(%(user_id)s, %(amount)s, 'admin_adjustment', %(cause)s, %(reas
 SELECT grant_credits(%(user_id)s, %(grant_id)s, %(credits)s, %(cause)s, %(expires_at)s);
 
 -- name: block
--- No login and no calls from now on.
+-- No login and no calls from now on. The account is locked before the person, as wherever both are written.
 UPDATE users
 SET blocked_at = coalesce(blocked_at, clock_timestamp())
-WHERE id = %(user_id)s;
+WHERE id = (
+    SELECT a.user_id
+    FROM user_credits AS a
+    WHERE a.user_id = %(user_id)s
+    FOR NO KEY UPDATE
+);
 
 -- name: unblock
 -- Login and calls are allowed again.
 UPDATE users
 SET blocked_at = NULL
-WHERE id = %(user_id)s;
+WHERE id = (
+    SELECT a.user_id
+    FROM user_credits AS a
+    WHERE a.user_id = %(user_id)s
+    FOR NO KEY UPDATE
+);
 
 -- name: erase
 -- Empties a person.

@@ -18,14 +18,15 @@ def make_tree(folder: Path) -> None:
 
 
 def _paths(folder: Path) -> Iterator[str]:
-    for name, _, files in os.walk(folder):
+    # Tablespaces lie behind links.
+    for name, _, files in os.walk(folder, followlinks=True):
         yield name
         for file in files:
             yield os.path.join(name, file)
 
 
 def _fsync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -78,6 +78,13 @@ CREATE DOMAIN public.entry_number AS bigint
 CREATE DOMAIN public.entry_type AS text
 	CONSTRAINT entry_type_known CHECK ((VALUE = ANY (ARRAY['purchase'::text, 'subscription_refill'::text, 'call_deduction'::text, 'refund'::text, 'admin_adjustment'::text, 'promotion'::text, 'expiry'::text])));
 
+CREATE TYPE public.finished_call AS (
+	settled boolean,
+	status text,
+	credits_used integer,
+	cost_cents numeric
+);
+
 CREATE DOMAIN public.id AS text COLLATE pg_catalog."C"
 	CONSTRAINT id_length CHECK (((octet_length(VALUE) >= 1) AND (octet_length(VALUE) <= 64)));
 
@@ -109,6 +116,14 @@ CREATE DOMAIN public.seconds AS integer
 	CONSTRAINT seconds_not_negative CHECK ((VALUE >= 0));
 
 COMMENT ON DOMAIN public.seconds IS 'A length of talk.';
+
+CREATE TYPE public.started_call AS (
+	call_id text,
+	replayed boolean,
+	granted_seconds integer,
+	hold_credits integer,
+	hold_cents numeric
+);
 
 CREATE DOMAIN public.subscription_status AS text
 	CONSTRAINT subscription_status_known CHECK ((VALUE = ANY (ARRAY['active'::text, 'past_due'::text, 'canceled'::text, 'expired'::text])));
@@ -198,7 +213,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION public.add_late_cost(p_user_id text, p_call_id text, p_local_month date, p_cost_before numeric, p_cost_cents numeric) IS 'Adds to a settled call, and to its month, what became known of its cost later. The caller holds the call''s row.';
+COMMENT ON FUNCTION public.add_late_cost(p_user_id text, p_call_id text, p_local_month date, p_cost_before numeric, p_cost_cents numeric) IS 'Adds to a settled call, and to its month, what became known of its cost later. The caller holds the breakdown''s row.';
 
 CREATE FUNCTION public.add_occurrence(p_user_id text, p_schedule_id text, p_id text, p_occurrence timestamp with time zone, p_status text DEFAULT 'scheduled'::text, p_outcome text DEFAULT NULL::text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -767,6 +782,8 @@ DECLARE
     v_status text;
     v_reason text;
 BEGIN
+    -- In finish_call's order, which this may come to.
+    PERFORM FROM call_cost_breakdowns AS b WHERE b.user_id = p_user_id AND b.call_id = p_call_id FOR NO KEY UPDATE;
     SELECT c.* INTO v_call
     FROM calls AS c
     WHERE c.user_id = p_user_id AND c.id = p_call_id
@@ -1246,6 +1263,20 @@ END
 $$;
 
 COMMENT ON FUNCTION public.claim_subscription_work(p_limit integer, p_again_after interval) IS 'Plans to cancel at the provider, or to ask it about; each is handed to one worker, and again later if nothing came of it.';
+
+CREATE FUNCTION public.close_account() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    UPDATE user_credits AS a
+    SET is_closed = new.blocked_at IS NOT NULL OR new.erased_at IS NOT NULL, updated_at = clock_timestamp()
+    WHERE a.user_id = new.id AND a.is_closed <> (new.blocked_at IS NOT NULL OR new.erased_at IS NOT NULL);
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION public.close_account() IS 'Who is blocked or erased can''t be called from the same commit on, and again when it is taken back.';
 
 CREATE FUNCTION public.close_stale_checkouts(p_limit integer DEFAULT 1) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2212,7 +2243,7 @@ $$;
 
 COMMENT ON FUNCTION public.fail_purchase(p_user_id text, p_purchase_id text) IS 'A checkout that ended unpaid: its coupon is free again. Money that comes all the same still counts.';
 
-CREATE FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer DEFAULT NULL::integer, p_connected_seconds integer DEFAULT NULL::integer, p_listener_seconds numeric DEFAULT 0, p_input_tokens integer DEFAULT 0, p_output_tokens integer DEFAULT 0, p_characters integer DEFAULT 0, p_fallback_input_tokens integer DEFAULT 0, p_fallback_output_tokens integer DEFAULT 0, p_local_characters integer DEFAULT 0, p_answered_by text DEFAULT NULL::text, p_is_charged boolean DEFAULT true, p_turn_count integer DEFAULT NULL::integer, p_interrupt_count integer DEFAULT NULL::integer, p_avg_response_time_ms integer DEFAULT NULL::integer, p_error_message text DEFAULT NULL::text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) RETURNS record
+CREATE FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer DEFAULT NULL::integer, p_connected_seconds integer DEFAULT NULL::integer, p_listener_seconds numeric DEFAULT 0, p_input_tokens integer DEFAULT 0, p_output_tokens integer DEFAULT 0, p_characters integer DEFAULT 0, p_fallback_input_tokens integer DEFAULT 0, p_fallback_output_tokens integer DEFAULT 0, p_local_characters integer DEFAULT 0, p_answered_by text DEFAULT NULL::text, p_is_charged boolean DEFAULT true, p_turn_count integer DEFAULT NULL::integer, p_interrupt_count integer DEFAULT NULL::integer, p_avg_response_time_ms integer DEFAULT NULL::integer, p_error_message text DEFAULT NULL::text) RETURNS public.finished_call
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $$
@@ -2221,20 +2252,20 @@ DECLARE
     v record;
     u record;
     p record;
-    v_call_month date;
+    v_answer finished_call;
+    v_cost_cents numeric;
+    v_used integer;
     v_release integer;
     v_balance integer;
     v_seq bigint;
 BEGIN
-    -- Three small looks cost half of what their join does. The call is locked before its breakdown; both stay in their
-    -- place from here on. What is selected has its domain's type, whose rule isn't checked again where it is written.
+    -- The breakdown has the hold beside the usage, so one row says what there is to settle, and whether. It is locked first
+    -- of all, and stays in its place from here on. What is selected has its domain's type, whose rule isn't checked again
+    -- where it is written. Small looks cost half of what their join does.
     SELECT
-        c.ctid AS place, c.id, c.user_id, c.status, c.hold_open, c.hold_credits, c.credits_used, c.persona_id, c.local_day, c.local_month,
-        c.answered_at, c.payment_method, c.created_at
-    INTO v
-    FROM calls AS c WHERE c.user_id = p_user_id AND c.id = p_call_id FOR NO KEY UPDATE;
-    SELECT
-        b.ctid AS place, b.price_version_id, b.has_events, b.total_cost_cents AS cost_before,
+        b.ctid AS place, b.call_id, b.user_id, b.settled_at, b.hold_credits, b.local_month, b.price_version_id,
+        b.has_events, b.total_cost_cents AS cost_before,
+        date_trunc('month', b.created_at AT TIME ZONE 'UTC')::date AS call_month,
         greatest(b.twilio_duration_seconds, p_connected_seconds) AS carrier_seconds,
         greatest(b.deepgram_audio_seconds, p_listener_seconds) AS listener_seconds,
         greatest(b.cerebras_input_tokens, p_input_tokens) AS input_tokens,
@@ -2246,8 +2277,7 @@ BEGIN
     INTO u
     FROM call_cost_breakdowns AS b WHERE b.user_id = p_user_id AND b.call_id = p_call_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
-        settled := false;
-        RETURN;
+        RETURN (false, NULL, NULL, NULL)::finished_call;
     ELSIF coalesce(p_status, 'calling') IN ('initiating', 'calling', 'connected', 'in_progress') THEN
         RAISE EXCEPTION 'a call cannot end as %', p_status USING ERRCODE = 'CM007';
     END IF;
@@ -2268,13 +2298,12 @@ BEGIN
         FROM price_versions AS r
         WHERE r.id = u.price_version_id;
     END IF;
-    cost_cents := p.carrier_cents + p.listener_cents + p.brain_cents + p.voice_cents;
-    v_call_month := date_trunc('month', v.created_at AT TIME ZONE 'UTC')::date;
+    v_cost_cents := p.carrier_cents + p.listener_cents + p.brain_cents + p.voice_cents;
 
     UPDATE call_cost_breakdowns AS b
     SET
         meter_seq = greatest(b.meter_seq, p_seq), seen_at = CASE WHEN p_seq IS NULL THEN b.seen_at ELSE v_now END,
-        settled_at = coalesce(b.settled_at, v_now), has_events = u.has_events OR finish_call.cost_cents > 0,
+        settled_at = coalesce(b.settled_at, v_now), has_events = u.has_events OR v_cost_cents > 0,
         twilio_duration_seconds = u.carrier_seconds, deepgram_audio_seconds = u.listener_seconds,
         cerebras_input_tokens = u.input_tokens, cerebras_output_tokens = u.output_tokens,
         elevenlabs_characters = u.characters,
@@ -2282,42 +2311,35 @@ BEGIN
         local_characters = u.local_characters,
         twilio_cost_cents = p.carrier_cents, deepgram_cost_cents = p.listener_cents,
         cerebras_cost_cents = p.brain_cents, elevenlabs_cost_cents = p.voice_cents,
-        total_cost_cents = finish_call.cost_cents
+        total_cost_cents = v_cost_cents
     WHERE b.ctid = u.place;
     ASSERT FOUND, 'a breakdown that is locked stays in its place';
 
-    IF NOT v.hold_open THEN
+    IF u.settled_at IS NOT NULL THEN
         -- Settled before: what came later is the breakdown's and its month's, the person is not charged again.
-        IF cost_cents > u.cost_before THEN
-            PERFORM add_late_cost(p_user_id, p_call_id, v.local_month, u.cost_before, cost_cents);
-            PERFORM add_cost_event(p_user_id, p_call_id, v_call_month, 'late');
+        IF v_cost_cents > u.cost_before THEN
+            PERFORM add_late_cost(p_user_id, p_call_id, u.local_month, u.cost_before, v_cost_cents);
+            PERFORM add_cost_event(p_user_id, p_call_id, u.call_month, 'late');
         END IF;
-        settled := false;
-        status := v.status;
-        credits_used := v.credits_used;
-        RETURN;
+        SELECT false, c.status, c.credits_used, v_cost_cents INTO v_answer
+        FROM calls AS c WHERE c.user_id = p_user_id AND c.id = p_call_id;
+        RETURN v_answer;
     END IF;
 
-    credits_used := CASE
-        WHEN p_is_charged THEN least(u.carrier_seconds / 60 + (u.carrier_seconds % 60 > 0)::integer, v.hold_credits)
+    v_used := CASE
+        WHEN p_is_charged THEN least(u.carrier_seconds / 60 + (u.carrier_seconds % 60 > 0)::integer, u.hold_credits)
         ELSE 0
     END;
-    v_release := v.hold_credits - credits_used;
-    -- The account before the open call, as in start_call: the other way round they would deadlock.
+    v_release := u.hold_credits - v_used;
+    -- The account before the open call and the call, as in start_call: the other way round they would deadlock.
     UPDATE user_credits AS a
     SET
-        held_credits = a.held_credits - v.hold_credits,
+        held_credits = a.held_credits - u.hold_credits,
         available_credits = a.available_credits + v_release - least(a.debt_credits, v_release),
         debt_credits = a.debt_credits - least(a.debt_credits, v_release),
-        ledger_seq = a.ledger_seq + CASE WHEN credits_used > 0 THEN 1 ELSE 0 END,
+        ledger_seq = a.ledger_seq + CASE WHEN v_used > 0 THEN 1 ELSE 0 END,
         spent_in_month_cents = a.spent_in_month_cents
-        + CASE WHEN a.spend_month = v.local_month THEN cost_cents ELSE 0 END,
-        -- A call that the house couldn't place doesn't count towards the person's day.
-        calls_in_day = a.calls_in_day
-        - CASE
-            WHEN p_status = 'failed' AND v.answered_at IS NULL AND a.calls_day = v.local_day THEN 1
-            ELSE 0
-        END,
+        + CASE WHEN a.spend_month = u.local_month THEN v_cost_cents ELSE 0 END,
         updated_at = v_now
     WHERE a.user_id = p_user_id
     RETURNING a.available_credits + a.held_credits - a.debt_credits, a.ledger_seq INTO v_balance, v_seq;
@@ -2336,36 +2358,42 @@ BEGIN
             twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents
         )
         SELECT
-            v_call_month, v.user_id, v.id, 1, 'finish', v_now, u.carrier_seconds, u.listener_seconds,
+            u.call_month, u.user_id, u.call_id, 1, 'finish', v_now, u.carrier_seconds, u.listener_seconds,
             u.input_tokens, u.output_tokens, u.characters,
             u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters,
-            p.carrier_cents, p.listener_cents, p.brain_cents, p.voice_cents, cost_cents
-        WHERE finish_call.cost_cents > 0 AND NOT u.has_events
+            p.carrier_cents, p.listener_cents, p.brain_cents, p.voice_cents, v_cost_cents
+        WHERE v_cost_cents > 0 AND NOT u.has_events
     ),
     posted AS (
         INSERT INTO credit_transactions (
             user_id, seq, amount, balance_before, balance_after, type, cause, call_id, created_at
         )
         SELECT
-            v.user_id, v_seq, -finish_call.credits_used, v_balance + finish_call.credits_used, v_balance,
-            'call_deduction', 'call:' || p_call_id, v.id, v_now
-        WHERE finish_call.credits_used > 0
+            u.user_id, v_seq, -v_used, v_balance + v_used, v_balance,
+            'call_deduction', 'call:' || p_call_id, u.call_id, v_now
+        WHERE v_used > 0
     )
     UPDATE calls AS c
     SET
         status = p_status, end_reason = p_end_reason,
         end_time = v_now, duration_seconds = u.carrier_seconds,
-        credits_used = finish_call.credits_used, actual_cost_cents = cost_cents,
-        payment_status = CASE WHEN finish_call.credits_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
+        credits_used = v_used, actual_cost_cents = v_cost_cents,
+        payment_status = CASE WHEN v_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
         hold_open = false,
         answered_by = coalesce(p_answered_by, c.answered_by),
         turn_count = p_turn_count, interrupt_count = p_interrupt_count,
         avg_response_time_ms = p_avg_response_time_ms,
         error_message = p_error_message, updated_at = v_now
-    WHERE c.ctid = v.place;
-    ASSERT FOUND, 'a call that is locked stays in its place';
+    WHERE c.user_id = p_user_id AND c.id = p_call_id
+    RETURNING c.persona_id, c.payment_method, c.answered_at, c.local_day INTO v;
     IF v.payment_method = 'stripe' THEN
-        PERFORM settle_authorization(p_user_id, p_call_id, credits_used);
+        PERFORM settle_authorization(p_user_id, p_call_id, v_used);
+    END IF;
+    IF p_status = 'failed' AND v.answered_at IS NULL THEN
+        -- A call that the house couldn't place doesn't count towards the person's day.
+        UPDATE user_credits AS a
+        SET calls_in_day = a.calls_in_day - 1
+        WHERE a.user_id = p_user_id AND a.calls_day = v.local_day;
     END IF;
 
     IF p_status = 'completed' AND u.carrier_seconds > 0 THEN
@@ -2379,14 +2407,13 @@ BEGIN
         END IF;
     END IF;
     IF u.has_events THEN
-        PERFORM add_cost_event(p_user_id, p_call_id, v_call_month, 'finish');
+        PERFORM add_cost_event(p_user_id, p_call_id, u.call_month, 'finish');
     END IF;
-    settled := true;
-    status := p_status;
+    RETURN (true, p_status, v_used, v_cost_cents)::finished_call;
 END
 $$;
 
-COMMENT ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) IS 'Settles a call by its first caller; a later caller only adds usage. p_connected_seconds NULL settles to the last metered second.';
+COMMENT ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text) IS 'Settles a call by its first caller; a later caller only adds usage. p_connected_seconds NULL settles to the last metered second.';
 
 CREATE FUNCTION public.finish_due(p_ids text[], p_user_ids text[], p_claims integer[], p_statuses text[], p_outcomes text[], p_call_ids text[]) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3095,8 +3122,8 @@ CREATE FUNCTION public.lock_paid_call(p_user_id text, p_authorization_id text) R
     AS $$
 BEGIN
     PERFORM
-    FROM calls AS c
-    WHERE c.user_id = p_user_id AND c.id = (
+    FROM call_cost_breakdowns AS b
+    WHERE b.user_id = p_user_id AND b.call_id = (
         SELECT x.call_id FROM payment_authorizations AS x WHERE x.user_id = p_user_id AND x.id = p_authorization_id
     )
     FOR NO KEY UPDATE;
@@ -3104,7 +3131,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION public.lock_paid_call(p_user_id text, p_authorization_id text) IS 'The call before the account, as finish_call has it: late usage of a call may be told while its money is taken.';
+COMMENT ON FUNCTION public.lock_paid_call(p_user_id text, p_authorization_id text) IS 'The breakdown before the account, as finish_call has it: late usage of a call may be told while its money is taken.';
 
 CREATE FUNCTION public.login_lookup(p_email text, OUT user_id text, OUT password_hash text, OUT is_blocked boolean) RETURNS record
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -3242,90 +3269,103 @@ BEGIN
     v_setting := set_config('synchronous_commit', 'off', true);
     RETURN QUERY
     WITH
-    -- Locked in one order whatever the plan: batches that overlap would deadlock (a write that timed out may still run).
-    -- Priced here, where each leg is computed once: what a statement's target joins is computed at each mention. A row that
-    -- is locked stays in its place, where it is written without looking for it again; one that changed since we began isn't
-    -- seen there, and waits for the next second.
+    -- Locked in one order whatever the plan: batches that overlap would deadlock (a write that timed out may still run). A row
+    -- that is locked stays in its place, where it is written without looking for it again; one that changed since we began
+    -- isn't seen there, and waits for the next second. Nothing else is joined here: it would be copied row by row.
     locked AS MATERIALIZED (
         SELECT
-            b.ctid AS place,
-            b.user_id,
-            b.call_id,
-            p_seqs[i] AS seq,
-            p_carrier_seconds[i] AS carrier_seconds,
-            p_listener_seconds[i] AS listener_seconds,
-            p_input_tokens[i] AS input_tokens,
-            p_output_tokens[i] AS output_tokens,
-            p_characters[i] AS characters,
-            p_fallback_input_tokens[i] AS fallback_input_tokens,
-            p_fallback_output_tokens[i] AS fallback_output_tokens,
-            p_local_characters[i] AS local_characters,
-            b.total_cost_cents AS cost_before,
-            p_seqs[i] > b.meter_seq AND b.settled_at IS NULL AS is_news,
-            round(p_carrier_seconds[i] * v.carrier_second_cents / v.carrier_second_per, 10) AS carrier_cents,
-            round(p_listener_seconds[i] * v.listener_second_cents / v.listener_second_per, 10) AS listener_cents,
-            round(p_input_tokens[i] * v.brain_input_cents / v.brain_input_per, 10)
-            + round(p_output_tokens[i] * v.brain_output_cents / v.brain_output_per, 10)
-            + CASE
-                WHEN greatest(p_fallback_input_tokens[i], p_fallback_output_tokens[i]) = 0 THEN 0
-                ELSE round(p_fallback_input_tokens[i] * v.fallback_input_cents / v.fallback_input_per, 10)
-                + round(p_fallback_output_tokens[i] * v.fallback_output_cents / v.fallback_output_per, 10)
-            END AS brain_cents,
-            round(p_characters[i] * v.voice_character_cents / v.voice_character_per, 10)
-            + CASE
-                WHEN p_local_characters[i] = 0 THEN 0
-                ELSE round(p_local_characters[i] * v.local_character_cents / v.local_character_per, 10)
-            END AS voice_cents
-        FROM unnest(p_call_ids) WITH ORDINALITY AS m (call_id, i)
-        INNER JOIN call_cost_breakdowns AS b ON b.user_id = p_user_ids[m.i] AND b.call_id = m.call_id
-        INNER JOIN price_versions AS v ON b.price_version_id = v.id
+            b.ctid AS place, b.user_id, b.call_id, b.meter_seq, b.settled_at IS NULL AS is_open, b.price_version_id,
+            b.total_cost_cents AS cost_before, b.hold_cents, b.granted_seconds, b.local_month,
+            array_position(p_call_ids, b.call_id::text) AS i
+        FROM call_cost_breakdowns AS b
+        WHERE b.call_id = ANY (p_call_ids)
         ORDER BY b.call_id
         FOR NO KEY UPDATE OF b
+    ),
+    -- Each leg is computed once: what a statement's target joins is computed at each mention.
+    priced AS MATERIALIZED (
+        SELECT
+            m.place, m.user_id, m.call_id, m.i, m.is_open, m.cost_before, m.hold_cents, m.granted_seconds, m.local_month,
+            m.is_open AND p_seqs[m.i] > m.meter_seq AS is_news,
+            round(p_carrier_seconds[m.i] * v.carrier_second_cents / v.carrier_second_per, 10) AS carrier_cents,
+            round(p_listener_seconds[m.i] * v.listener_second_cents / v.listener_second_per, 10) AS listener_cents,
+            round(p_input_tokens[m.i] * v.brain_input_cents / v.brain_input_per, 10)
+            + round(p_output_tokens[m.i] * v.brain_output_cents / v.brain_output_per, 10)
+            + CASE
+                WHEN greatest(p_fallback_input_tokens[m.i], p_fallback_output_tokens[m.i]) = 0 THEN 0
+                ELSE round(p_fallback_input_tokens[m.i] * v.fallback_input_cents / v.fallback_input_per, 10)
+                + round(p_fallback_output_tokens[m.i] * v.fallback_output_cents / v.fallback_output_per, 10)
+            END AS brain_cents,
+            round(p_characters[m.i] * v.voice_character_cents / v.voice_character_per, 10)
+            + CASE
+                WHEN p_local_characters[m.i] = 0 THEN 0
+                ELSE round(p_local_characters[m.i] * v.local_character_cents / v.local_character_per, 10)
+            END AS voice_cents
+        FROM locked AS m
+        INNER JOIN price_versions AS v ON m.price_version_id = v.id
+        WHERE m.user_id = p_user_ids[m.i]
     ),
     metered AS (
         UPDATE call_cost_breakdowns AS b
         SET
-            meter_seq = m.seq,
+            meter_seq = p_seqs[m.i],
             seen_at = clock_timestamp(),
-            twilio_duration_seconds = m.carrier_seconds,
-            deepgram_audio_seconds = m.listener_seconds,
-            cerebras_input_tokens = m.input_tokens,
-            cerebras_output_tokens = m.output_tokens,
-            elevenlabs_characters = m.characters,
-            fallback_input_tokens = m.fallback_input_tokens,
-            fallback_output_tokens = m.fallback_output_tokens,
-            local_characters = m.local_characters,
+            twilio_duration_seconds = p_carrier_seconds[m.i],
+            deepgram_audio_seconds = p_listener_seconds[m.i],
+            cerebras_input_tokens = p_input_tokens[m.i],
+            cerebras_output_tokens = p_output_tokens[m.i],
+            elevenlabs_characters = p_characters[m.i],
+            fallback_input_tokens = p_fallback_input_tokens[m.i],
+            fallback_output_tokens = p_fallback_output_tokens[m.i],
+            local_characters = p_local_characters[m.i],
             twilio_cost_cents = m.carrier_cents,
             deepgram_cost_cents = m.listener_cents,
             cerebras_cost_cents = m.brain_cents,
             elevenlabs_cost_cents = m.voice_cents,
             total_cost_cents = m.carrier_cents + m.listener_cents + m.brain_cents + m.voice_cents
-        FROM locked AS m
+        FROM priced AS m
         WHERE b.ctid = m.place AND m.is_news
-    )
-    SELECT
-        m.call_id::text,
-        c.hold_open,
-        CASE WHEN m.is_news THEN m.carrier_cents + m.listener_cents + m.brain_cents + m.voice_cents ELSE m.cost_before END,
-        least(
-            c.hold_cents,
+    ),
+    -- One look through an index for all of them costs less than one for each.
+    budgets AS MATERIALIZED (
+        SELECT s.user_id, s.enable_auto_cutoff, s.max_cost_per_call_cents, s.max_monthly_spend_cents
+        FROM user_budget_settings AS s
+        WHERE s.user_id = ANY (p_user_ids)
+    ),
+    tiers AS MATERIALIZED (
+        SELECT t.tier, t.max_call_duration_seconds FROM subscription_tiers AS t
+    ),
+    limits AS MATERIALIZED (
+        SELECT
+            a.user_id,
             CASE
                 -- Cut-off or not, 0 means no spending.
                 WHEN coalesce(s.enable_auto_cutoff, true) OR s.max_cost_per_call_cents = 0
                     THEN coalesce(s.max_cost_per_call_cents, 1000)
-            END,
+            END AS per_call_cents,
+            coalesce(s.max_monthly_spend_cents, 10000) AS per_month_cents,
+            a.spend_month,
+            a.spent_in_month_cents,
+            coalesce(a.max_call_duration_seconds, t.max_call_duration_seconds) AS seconds
+        FROM user_credits AS a
+        INNER JOIN tiers AS t ON a.subscription_tier = t.tier
+        LEFT JOIN budgets AS s ON a.user_id = s.user_id
+        WHERE a.user_id = ANY (p_user_ids)
+    )
+    SELECT
+        m.call_id::text,
+        m.is_open,
+        CASE WHEN m.is_news THEN m.carrier_cents + m.listener_cents + m.brain_cents + m.voice_cents ELSE m.cost_before END,
+        least(
+            m.hold_cents,
+            l.per_call_cents,
             greatest(
-                0,
-                coalesce(s.max_monthly_spend_cents, 10000)
-                - CASE WHEN a.spend_month = c.local_month THEN a.spent_in_month_cents ELSE 0 END
+                0, l.per_month_cents - CASE WHEN l.spend_month = m.local_month THEN l.spent_in_month_cents ELSE 0 END
             )
         ),
-        least(c.granted_seconds, coalesce(a.max_call_duration_seconds, t.max_call_duration_seconds))
-    FROM locked AS m
-    INNER JOIN calls AS c ON m.user_id = c.user_id AND m.call_id = c.id
-    INNER JOIN user_credits AS a ON m.user_id = a.user_id
-    INNER JOIN subscription_tiers AS t ON a.subscription_tier = t.tier
-    LEFT JOIN user_budget_settings AS s ON m.user_id = s.user_id;
+        least(m.granted_seconds, l.seconds)
+    FROM priced AS m
+    INNER JOIN limits AS l ON m.user_id = l.user_id;
 END
 $$;
 
@@ -4632,7 +4672,7 @@ $$;
 
 COMMENT ON FUNCTION public.settle_due(p_limit integer) IS 'Notes how calls that were placed have ended, with what their owner wishes to be done about it.';
 
-CREATE FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer DEFAULT NULL::integer, p_pretext text DEFAULT NULL::text, p_scenario text DEFAULT NULL::text, p_idempotency_key text DEFAULT NULL::text, p_request_hash bytea DEFAULT NULL::bytea, p_dial_within interval DEFAULT '00:10:00'::interval, OUT call_id text, OUT replayed boolean, OUT granted_seconds integer, OUT hold_credits integer, OUT hold_cents numeric) RETURNS record
+CREATE FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer DEFAULT NULL::integer, p_pretext text DEFAULT NULL::text, p_scenario text DEFAULT NULL::text, p_idempotency_key text DEFAULT NULL::text, p_request_hash bytea DEFAULT NULL::bytea, p_dial_within interval DEFAULT '00:10:00'::interval) RETURNS public.started_call
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $$
@@ -4643,22 +4683,25 @@ DECLARE
     v_now timestamptz := clock_timestamp();
     v_month date := date_trunc('month', p_local_day)::date;
     v_key idempotency_keys;
+    v_first started_call;
     v_account record;
     v_tier record;
     v_budget record;
     v_call_id id := p_call_id;
     v_persona record;
+    v_is_blocked boolean;
     v_version_id integer;
     v_worst numeric;
-    v_calls_in_day integer;
     v_month_left numeric;
     v_limited_by text;
+    v_granted_seconds integer;
+    v_hold_credits integer;
+    v_hold_cents numeric;
 BEGIN
     IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
-    IF p_local_day IS NULL
-        OR abs(p_local_day - (v_now AT TIME ZONE 'UTC')::date) > 1 THEN
+    IF (abs(p_local_day - (v_now AT TIME ZONE 'UTC')::date) <= 1) IS NOT TRUE THEN
         RAISE EXCEPTION 'local day % is no zone''s today', p_local_day USING ERRCODE = 'CM021';
     END IF;
     -- A key of the SQL proxy doesn't choose what its calls cost, nor how long one may wait with its hold.
@@ -4677,25 +4720,27 @@ BEGIN
                 RAISE EXCEPTION 'idempotency key was used for another request' USING ERRCODE = 'CM006';
             END IF;
             SELECT c.id, true, c.granted_seconds, c.hold_credits, c.hold_cents
-            INTO call_id, replayed, granted_seconds, hold_credits, hold_cents
+            INTO v_first
             FROM calls AS c WHERE c.user_id = p_user_id AND c.id = v_key.resource_id;
-            RETURN;
+            RETURN v_first;
         END IF;
     END IF;
 
     -- Small looks are cheaper than a join of nine, and see what was committed while we waited for the account, whose row
-    -- stays in its place from here on. The person's is locked too, as their foreign key would anyway: who was blocked or
-    -- erased meanwhile is seen as such. What is selected has its domain's type, whose rule isn't checked again below.
+    -- stays in its place from here on. Day and month only move forward, so a change of zone gains nothing. What is selected
+    -- has its domain's type, whose rule isn't checked again below.
     SELECT
-        a.ctid AS place, a.user_id, a.available_credits, a.debt_credits, a.subscription_tier, a.calls_day, a.calls_in_day, a.spend_month,
-        a.spent_in_month_cents, a.max_calls_per_day, a.max_call_duration_seconds
+        a.ctid AS place, a.user_id, a.is_closed, a.available_credits, a.debt_credits, a.subscription_tier,
+        a.max_calls_per_day, a.max_call_duration_seconds,
+        greatest(a.calls_day, p_local_day) AS day,
+        CASE WHEN p_local_day > a.calls_day THEN 0 ELSE a.calls_in_day END AS calls_in_day,
+        greatest(a.spend_month, v_month) AS month,
+        CASE WHEN v_month > a.spend_month THEN 0::cents ELSE a.spent_in_month_cents END AS spent_in_month_cents
     INTO v_account
     FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'user does not exist' USING ERRCODE = 'CM008';
-    END IF;
-    PERFORM FROM users AS u WHERE u.id = p_user_id AND u.blocked_at IS NULL AND u.erased_at IS NULL FOR SHARE;
-    IF NOT FOUND THEN
+    ELSIF v_account.is_closed THEN
         RAISE EXCEPTION 'account is blocked' USING ERRCODE = 'CM010';
     END IF;
     SELECT p.id, p.max_call_duration_seconds INTO v_persona
@@ -4704,18 +4749,19 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'persona does not exist' USING ERRCODE = 'CM012';
     END IF;
-    PERFORM FROM phones AS h WHERE h.user_id = p_user_id AND h.number = p_phone_number AND h.verified_at IS NOT NULL;
+    SELECT n.number IS NOT NULL INTO v_is_blocked
+    FROM phones AS h
+    LEFT JOIN blocked_numbers AS n ON h.number = n.number
+    WHERE h.user_id = p_user_id AND h.number = p_phone_number AND h.verified_at IS NOT NULL;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'phone number is not verified' USING ERRCODE = 'CM005';
-    END IF;
-    PERFORM FROM blocked_numbers AS n WHERE n.number = p_phone_number;
-    IF FOUND THEN
+    ELSIF v_is_blocked THEN
         RAISE EXCEPTION 'phone number is blocked' USING ERRCODE = 'CM013';
     END IF;
     SELECT w.id, w.worst_case_cents_per_minute INTO v_version_id, v_worst
     FROM price_versions AS w WHERE w.card = p_card AND w.effective_from <= v_now
     ORDER BY w.effective_from DESC LIMIT 1;
-    IF v_worst IS NULL OR v_worst <= 0 THEN
+    IF (v_worst > 0) IS NOT TRUE THEN
         RAISE EXCEPTION 'no rate for the models of %', p_card USING ERRCODE = 'CM009';
     ELSIF v_account.debt_credits > 0 THEN
         RAISE EXCEPTION 'account owes credits' USING ERRCODE = 'CM011';
@@ -4739,58 +4785,45 @@ BEGIN
     ON CONFLICT (user_id) DO NOTHING;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'another call is open' USING ERRCODE = 'CM004';
-    END IF;
-
-    -- Day and month only move forward, so a change of zone gains nothing.
-    v_month := greatest(v_account.spend_month, v_month);
-    v_calls_in_day := CASE WHEN p_local_day > v_account.calls_day THEN 0 ELSE v_account.calls_in_day END;
-    v_month_left := v_budget.per_month
-    - CASE WHEN v_month > v_account.spend_month THEN 0 ELSE v_account.spent_in_month_cents END;
-    IF v_calls_in_day >= v_tier.calls_a_day THEN
+    ELSIF v_account.calls_in_day >= v_tier.calls_a_day THEN
         RAISE EXCEPTION 'daily limit of % calls is reached', v_tier.calls_a_day USING ERRCODE = 'CM003';
     ELSIF v_tier.charges_credits AND v_account.available_credits = 0 THEN
         RAISE EXCEPTION 'no credits are left' USING ERRCODE = 'CM001';
     END IF;
 
-    granted_seconds := v_tier.seconds;
-    v_limited_by := 'tier';
-    IF v_persona.max_call_duration_seconds < granted_seconds THEN
-        granted_seconds := v_persona.max_call_duration_seconds;
-        v_limited_by := 'persona';
-    END IF;
-    IF p_requested_seconds < granted_seconds THEN
-        granted_seconds := p_requested_seconds;
-        v_limited_by := 'request';
-    END IF;
-    IF v_tier.charges_credits AND v_account.available_credits < (granted_seconds + 59) / 60 THEN
-        granted_seconds := v_account.available_credits * 60;
+    v_granted_seconds := least(v_tier.seconds, v_persona.max_call_duration_seconds, p_requested_seconds);
+    v_limited_by := CASE v_granted_seconds
+        WHEN v_tier.seconds THEN 'tier' WHEN v_persona.max_call_duration_seconds THEN 'persona' ELSE 'request'
+    END;
+    IF v_tier.charges_credits AND v_account.available_credits < (v_granted_seconds + 59) / 60 THEN
+        v_granted_seconds := v_account.available_credits * 60;
         v_limited_by := 'credits';
     END IF;
-    hold_cents := v_worst * granted_seconds / 60;
-    IF v_budget.per_call < hold_cents AND (v_budget.cutoff OR v_budget.per_call = 0) THEN
-        granted_seconds := floor(v_budget.per_call * 60 / v_worst);
-        hold_cents := v_worst * granted_seconds / 60;
+    v_hold_cents := v_worst * v_granted_seconds / 60;
+    IF v_budget.per_call < v_hold_cents AND (v_budget.cutoff OR v_budget.per_call = 0) THEN
+        v_granted_seconds := floor(v_budget.per_call * 60 / v_worst);
+        v_hold_cents := v_worst * v_granted_seconds / 60;
         v_limited_by := 'call_budget';
     END IF;
-    IF v_month_left < hold_cents THEN
-        granted_seconds := greatest(0, floor(v_month_left * 60 / v_worst));
-        hold_cents := v_worst * granted_seconds / 60;
+    v_month_left := v_budget.per_month - v_account.spent_in_month_cents;
+    IF v_month_left < v_hold_cents THEN
+        v_granted_seconds := greatest(0, floor(v_month_left * 60 / v_worst));
+        v_hold_cents := v_worst * v_granted_seconds / 60;
         v_limited_by := 'month_budget';
     END IF;
-    IF granted_seconds < c_shortest_call THEN
+    IF v_granted_seconds < c_shortest_call THEN
         RAISE EXCEPTION 'the budget leaves less than % seconds', c_shortest_call USING ERRCODE = 'CM002';
     END IF;
-    hold_credits := CASE WHEN v_tier.charges_credits THEN (granted_seconds + 59) / 60 ELSE 0 END;
-    hold_cents := trunc(hold_cents, 10);
+    v_hold_credits := CASE WHEN v_tier.charges_credits THEN (v_granted_seconds + 59) / 60 ELSE 0 END;
+    v_hold_cents := trunc(v_hold_cents, 10);
 
     -- One statement, since each further one is felt, and nothing here depends on another's row.
     WITH account AS (
         UPDATE user_credits AS a
         SET
-            available_credits = a.available_credits - hold_credits, held_credits = a.held_credits + hold_credits,
-            calls_day = greatest(a.calls_day, p_local_day), calls_in_day = v_calls_in_day + 1,
-            spent_in_month_cents = CASE WHEN v_month > a.spend_month THEN 0 ELSE a.spent_in_month_cents END,
-            spend_month = v_month, updated_at = v_now
+            available_credits = a.available_credits - v_hold_credits, held_credits = a.held_credits + v_hold_credits,
+            calls_day = v_account.day, calls_in_day = v_account.calls_in_day + 1,
+            spend_month = v_account.month, spent_in_month_cents = v_account.spent_in_month_cents, updated_at = v_now
         WHERE a.ctid = v_account.place RETURNING a.user_id
     ),
     placed AS (
@@ -4801,19 +4834,22 @@ BEGIN
         ) VALUES (
             v_call_id, v_account.user_id, v_persona.id, p_phone_number,
             CASE WHEN v_tier.charges_credits THEN 'credit' WHEN v_tier.monthly_price_cents > 0 THEN 'subscription' ELSE 'free' END,
-            'pending', hold_cents, v_now, v_now, v_now, hold_credits, granted_seconds, hold_cents, v_version_id,
-            greatest(v_account.calls_day, p_local_day), v_month, true, v_limited_by, p_pretext, p_scenario
+            'pending', v_hold_cents, v_now, v_now, v_now, v_hold_credits, v_granted_seconds, v_hold_cents, v_version_id,
+            v_account.day, v_account.month, true, v_limited_by, p_pretext, p_scenario
         )
     )
-    INSERT INTO call_cost_breakdowns (call_id, user_id, price_version_id, seen_at, created_at)
-    SELECT v_call_id, a.user_id, v_version_id, v_now, v_now FROM account AS a;
+    INSERT INTO call_cost_breakdowns (
+        call_id, user_id, price_version_id, hold_credits, granted_seconds, hold_cents, local_month, seen_at, created_at
+    )
+    SELECT
+        v_call_id, a.user_id, v_version_id, v_hold_credits, v_granted_seconds, v_hold_cents, v_account.month, v_now, v_now
+    FROM account AS a;
     ASSERT FOUND, 'an account that is locked stays in its place';
-    call_id := p_call_id;
-    replayed := false;
+    RETURN (p_call_id, false, v_granted_seconds, v_hold_credits, v_hold_cents)::started_call;
 END
 $$;
 
-COMMENT ON FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, p_dial_within interval, OUT call_id text, OUT replayed boolean, OUT granted_seconds integer, OUT hold_credits integer, OUT hold_cents numeric) IS 'Writes a call with its hold, or raises a refusal (class CM) and leaves nothing. A known idempotency key answers with its first call.';
+COMMENT ON FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, p_dial_within interval) IS 'Writes a call with its hold, or raises a refusal (class CM) and leaves nothing. A known idempotency key answers with its first call.';
 
 CREATE FUNCTION public.start_paid_call(p_authorization_id text, p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer DEFAULT NULL::integer, p_pretext text DEFAULT NULL::text, p_scenario text DEFAULT NULL::text, p_idempotency_key text DEFAULT NULL::text, p_request_hash bytea DEFAULT NULL::bytea, OUT call_id text, OUT replayed boolean) RETURNS record
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5264,6 +5300,10 @@ CREATE TABLE public.call_cost_breakdowns (
     seen_at timestamp with time zone NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     settled_at timestamp with time zone,
+    hold_credits public.credits DEFAULT 0 NOT NULL,
+    granted_seconds public.seconds DEFAULT 0 NOT NULL,
+    local_month date DEFAULT '2000-01-01'::date NOT NULL,
+    hold_cents public.cents DEFAULT 0 NOT NULL,
     deepgram_audio_seconds public.audio_seconds DEFAULT 0 NOT NULL,
     twilio_cost_cents numeric(20,10) DEFAULT 0 NOT NULL,
     deepgram_cost_cents numeric(20,10) DEFAULT 0 NOT NULL,
@@ -5292,6 +5332,14 @@ COMMENT ON COLUMN public.call_cost_breakdowns.local_characters IS 'Characters of
 COMMENT ON COLUMN public.call_cost_breakdowns.seen_at IS 'Heartbeat: when a voice process last reported this call.';
 
 COMMENT ON COLUMN public.call_cost_breakdowns.settled_at IS 'When the call was settled; later usage still counts here and for its month.';
+
+COMMENT ON COLUMN public.call_cost_breakdowns.hold_credits IS 'The hold of calls, written once beside what is used of it: a call is metered and settled by this row, without a look at the other.';
+
+COMMENT ON COLUMN public.call_cost_breakdowns.granted_seconds IS 'As in calls.';
+
+COMMENT ON COLUMN public.call_cost_breakdowns.local_month IS 'As in calls.';
+
+COMMENT ON COLUMN public.call_cost_breakdowns.hold_cents IS 'As in calls.';
 
 COMMENT ON COLUMN public.call_cost_breakdowns.deepgram_audio_seconds IS 'Seconds of audio the listener was sent, or its socket''s life if longer.';
 
@@ -5337,8 +5385,7 @@ CREATE TABLE public.calls (
     call_pretext text,
     call_scenario text,
     custom_instructions text,
-    voice_id text,
-    CONSTRAINT calls_hold_has_version CHECK (((NOT hold_open) OR ((price_version_id IS NOT NULL) AND (local_day IS NOT NULL))))
+    voice_id text
 )
 WITH (fillfactor='75');
 
@@ -5374,7 +5421,7 @@ COMMENT ON COLUMN public.calls.local_day IS 'The person''s day that counted this
 
 COMMENT ON COLUMN public.calls.local_month IS 'First day of the person''s month that bears the cost.';
 
-COMMENT ON COLUMN public.calls.hold_open IS 'True from start_call to finish_call.';
+COMMENT ON COLUMN public.calls.hold_open IS 'True from start_call to finish_call, which settles from the hold that stands beside the breakdown.';
 
 COMMENT ON COLUMN public.calls.limited_by IS 'Which limit set granted_seconds.';
 
@@ -5739,6 +5786,7 @@ CREATE TABLE public.user_credits (
     monthly_credit_allowance public.credits,
     max_calls_per_day public.quantity,
     max_call_duration_seconds public.call_length_limit,
+    is_closed boolean DEFAULT false NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT user_credits_debt_first CHECK ((((debt_credits)::integer = 0) OR ((available_credits)::integer = 0)))
@@ -5768,6 +5816,8 @@ COMMENT ON COLUMN public.user_credits.monthly_credit_allowance IS 'NULL inherits
 COMMENT ON COLUMN public.user_credits.max_calls_per_day IS 'NULL inherits the tier.';
 
 COMMENT ON COLUMN public.user_credits.max_call_duration_seconds IS 'NULL inherits the tier.';
+
+COMMENT ON COLUMN public.user_credits.is_closed IS 'Whether the person is blocked or erased: written with users by its trigger, so that a call begins by one look.';
 
 CREATE VIEW clear.effective_limits WITH (security_barrier=f) AS
  SELECT user_id,
@@ -8506,6 +8556,8 @@ CREATE TRIGGER user_budget_settings_touch BEFORE UPDATE ON public.user_budget_se
 
 CREATE TRIGGER user_preferences_touch BEFORE UPDATE ON public.user_preferences FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();
 
+CREATE TRIGGER users_close AFTER UPDATE OF blocked_at, erased_at ON public.users FOR EACH ROW EXECUTE FUNCTION public.close_account();
+
 CREATE TRIGGER users_touch BEFORE UPDATE ON public.users FOR EACH ROW EXECUTE FUNCTION public.touch_updated_at();
 
 CREATE TRIGGER users_zone BEFORE INSERT OR UPDATE OF timezone ON public.users FOR EACH ROW EXECUTE FUNCTION public.check_zone();
@@ -9059,6 +9111,8 @@ GRANT ALL ON FUNCTION public.claim_schedules(p_limit integer) TO callmeback_work
 REVOKE ALL ON FUNCTION public.claim_subscription_work(p_limit integer, p_again_after interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.claim_subscription_work(p_limit integer, p_again_after interval) TO callmeback_worker;
 
+REVOKE ALL ON FUNCTION public.close_account() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.close_stale_checkouts(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.close_stale_checkouts(p_limit integer) TO callmeback_worker;
 
@@ -9122,9 +9176,9 @@ REVOKE ALL ON FUNCTION public.fail_purchase(p_user_id text, p_purchase_id text) 
 GRANT ALL ON FUNCTION public.fail_purchase(p_user_id text, p_purchase_id text) TO callmeback_api;
 GRANT ALL ON FUNCTION public.fail_purchase(p_user_id text, p_purchase_id text) TO callmeback_worker;
 
-REVOKE ALL ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) TO callmeback_voice;
-GRANT ALL ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text, OUT settled boolean, OUT status text, OUT credits_used integer, OUT cost_cents numeric) TO callmeback_worker;
+REVOKE ALL ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text) TO callmeback_voice;
+GRANT ALL ON FUNCTION public.finish_call(p_user_id text, p_call_id text, p_status text, p_end_reason text, p_seq integer, p_connected_seconds integer, p_listener_seconds numeric, p_input_tokens integer, p_output_tokens integer, p_characters integer, p_fallback_input_tokens integer, p_fallback_output_tokens integer, p_local_characters integer, p_answered_by text, p_is_charged boolean, p_turn_count integer, p_interrupt_count integer, p_avg_response_time_ms integer, p_error_message text) TO callmeback_worker;
 
 REVOKE ALL ON FUNCTION public.finish_due(p_ids text[], p_user_ids text[], p_claims integer[], p_statuses text[], p_outcomes text[], p_call_ids text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.finish_due(p_ids text[], p_user_ids text[], p_claims integer[], p_statuses text[], p_outcomes text[], p_call_ids text[]) TO callmeback_worker;
@@ -9337,8 +9391,8 @@ REVOKE ALL ON FUNCTION public.settle_authorization(p_user_id text, p_call_id tex
 REVOKE ALL ON FUNCTION public.settle_due(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.settle_due(p_limit integer) TO callmeback_worker;
 
-REVOKE ALL ON FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, p_dial_within interval, OUT call_id text, OUT replayed boolean, OUT granted_seconds integer, OUT hold_credits integer, OUT hold_cents numeric) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, p_dial_within interval, OUT call_id text, OUT replayed boolean, OUT granted_seconds integer, OUT hold_credits integer, OUT hold_cents numeric) TO callmeback_api;
+REVOKE ALL ON FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, p_dial_within interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.start_call(p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, p_dial_within interval) TO callmeback_api;
 
 REVOKE ALL ON FUNCTION public.start_paid_call(p_authorization_id text, p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, OUT call_id text, OUT replayed boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.start_paid_call(p_authorization_id text, p_call_id text, p_user_id text, p_persona_id text, p_phone_number text, p_card text, p_local_day date, p_requested_seconds integer, p_pretext text, p_scenario text, p_idempotency_key text, p_request_hash bytea, OUT call_id text, OUT replayed boolean) TO callmeback_api;
@@ -9390,11 +9444,11 @@ GRANT SELECT(user_id, created_at) ON TABLE public.calendar_feeds TO callmeback_v
 GRANT SELECT(user_id, created_at), INSERT(user_id, token_hash), UPDATE(token_hash, created_at) ON TABLE public.calendar_feeds TO callmeback_api;
 GRANT SELECT ON TABLE public.call_cost_breakdowns TO callmeback_api;
 
-GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, seen_at, created_at, settled_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, has_events) ON TABLE public.call_cost_breakdowns TO callmeback_readonly;
+GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, seen_at, created_at, settled_at, hold_credits, granted_seconds, local_month, hold_cents, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, has_events) ON TABLE public.call_cost_breakdowns TO callmeback_readonly;
 
-GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, seen_at, created_at, settled_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, has_events) ON TABLE public.call_cost_breakdowns TO callmeback_worker;
+GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, seen_at, created_at, settled_at, hold_credits, granted_seconds, local_month, hold_cents, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, has_events) ON TABLE public.call_cost_breakdowns TO callmeback_worker;
 
-GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, seen_at, created_at, settled_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, has_events) ON TABLE public.call_cost_breakdowns TO callmeback_voice;
+GRANT SELECT(id, call_id, user_id, meter_seq, price_version_id, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, seen_at, created_at, settled_at, hold_credits, granted_seconds, local_month, hold_cents, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, has_events) ON TABLE public.call_cost_breakdowns TO callmeback_voice;
 GRANT SELECT ON TABLE public.calls TO callmeback_api;
 
 GRANT SELECT(id, user_id, persona_id, phone_number, twilio_call_sid, status, payment_method, payment_intent_id, payment_status, estimated_cost_cents, actual_cost_cents, credits_used, start_time, end_time, duration_seconds, error_message, created_at, updated_at, answered_at, hold_credits, granted_seconds, hold_cents, price_version_id, local_day, local_month, hold_open, limited_by, answered_by, end_reason, carrier_duration_seconds, turn_count, interrupt_count, avg_response_time_ms, direction, call_pretext, call_scenario, custom_instructions, voice_id) ON TABLE public.calls TO callmeback_readonly;
@@ -9450,11 +9504,11 @@ GRANT SELECT(user_id, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_
 GRANT SELECT(user_id, max_cost_per_call_cents, max_monthly_spend_cents, warn_at_percent_per_call, enable_auto_cutoff, created_at, updated_at) ON TABLE public.user_budget_settings TO callmeback_voice;
 GRANT SELECT ON TABLE public.user_credits TO callmeback_api;
 
-GRANT SELECT(user_id, available_credits, held_credits, debt_credits, calls_in_day, calls_day, spend_month, ledger_seq, spent_in_month_cents, subscription_tier, subscription_status, subscription_stripe_id, subscription_start_date, subscription_end_date, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, created_at, updated_at) ON TABLE public.user_credits TO callmeback_readonly;
+GRANT SELECT(user_id, available_credits, held_credits, debt_credits, calls_in_day, calls_day, spend_month, ledger_seq, spent_in_month_cents, subscription_tier, subscription_status, subscription_stripe_id, subscription_start_date, subscription_end_date, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, is_closed, created_at, updated_at) ON TABLE public.user_credits TO callmeback_readonly;
 
-GRANT SELECT(user_id, available_credits, held_credits, debt_credits, calls_in_day, calls_day, spend_month, ledger_seq, spent_in_month_cents, subscription_tier, subscription_status, subscription_stripe_id, subscription_start_date, subscription_end_date, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, created_at, updated_at) ON TABLE public.user_credits TO callmeback_worker;
+GRANT SELECT(user_id, available_credits, held_credits, debt_credits, calls_in_day, calls_day, spend_month, ledger_seq, spent_in_month_cents, subscription_tier, subscription_status, subscription_stripe_id, subscription_start_date, subscription_end_date, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, is_closed, created_at, updated_at) ON TABLE public.user_credits TO callmeback_worker;
 
-GRANT SELECT(user_id, available_credits, held_credits, debt_credits, calls_in_day, calls_day, spend_month, ledger_seq, spent_in_month_cents, subscription_tier, subscription_status, subscription_stripe_id, subscription_start_date, subscription_end_date, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, created_at, updated_at) ON TABLE public.user_credits TO callmeback_voice;
+GRANT SELECT(user_id, available_credits, held_credits, debt_credits, calls_in_day, calls_day, spend_month, ledger_seq, spent_in_month_cents, subscription_tier, subscription_status, subscription_stripe_id, subscription_start_date, subscription_end_date, monthly_credit_allowance, max_calls_per_day, max_call_duration_seconds, is_closed, created_at, updated_at) ON TABLE public.user_credits TO callmeback_voice;
 GRANT SELECT ON TABLE public.personas TO callmeback_api;
 
 GRANT SELECT(id, owner_user_id, name, description, core_system_prompt, default_voice_id, default_voice_settings, avatar_url, category, llm_model, max_tokens, temperature, max_call_duration_seconds, phone_number, is_active, is_system_persona, created_at, updated_at) ON TABLE public.personas TO callmeback_readonly;

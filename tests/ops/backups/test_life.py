@@ -230,7 +230,8 @@ def test_wal_stays_until_the_second_place_has_it(house: House, tmp_path: Path) -
     assert site.repository.wal(str(newest(house).system)).keys() >= waiting.keys()
     blocker.unlink()
     assert backup.ship(site) >= 1
-    assert backup_wal.spooled(site.place.archive) == {}
+    # The server may have filed another one by now.
+    assert not backup_wal.spooled(site.place.archive).keys() & waiting.keys()
 
 
 def test_a_second_place_that_is_away_keeps_nothing_from_being_made_or_restored(house: House, tmp_path: Path) -> None:

@@ -163,6 +163,10 @@ FAULTS = {
         "DELETE FROM call_cost_breakdowns WHERE call_id = 'call_2'",
         "calls end with a settlement", "call_2",
     ),
+    "open call with another hold beside its breakdown": (
+        "UPDATE call_cost_breakdowns SET hold_credits = hold_credits + 1 WHERE call_id = 'call_2'",
+        "calls end with a settlement", "call_2",
+    ),
     "call that costs something else": (
         "UPDATE calls SET actual_cost_cents = 1 WHERE id = 'call_1'",
         "calls end with a settlement", "call_1",

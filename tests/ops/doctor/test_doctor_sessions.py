@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,16 @@ async def verdict_of(patient: Patient, asked: Check) -> Verdict:
     return await doctor.consult(patient, "test", asked)
 
 
-async def until_seen(patient: Patient, asked: Check) -> Verdict:
-    """The verdict as soon as it isn't green any more."""
+async def until_seen(patient: Patient, asked: Check, what: str | None = None) -> Verdict:
+    """The verdict as soon as it isn't green any more, or names `what`: the log is written a moment later."""
+    return await until(patient, asked, lambda each: each.verdict != "green" if what is None else what in named(each))
+
+
+async def until(patient: Patient, asked: Check, condition: Callable[[Verdict], bool]) -> Verdict:
     deadline = time.monotonic() + PATIENCE_S
     while True:
         verdict = await verdict_of(patient, asked)
-        if verdict.verdict != "green" or time.monotonic() > deadline:
+        if condition(verdict) or time.monotonic() > deadline:
             return verdict
         await asyncio.sleep(0.05)
 
@@ -73,7 +77,8 @@ async def test_a_transaction_that_idles_is_ended(patient: Patient, guest: Connec
     guest.execute("SELECT id FROM personas FOR UPDATE")
     verdict = await until_seen(patient, asked)
     mended = await doctor.mend(superuser_url, [verdict])
-    after = await verdict_of(patient, asked)
+    # It was told to end, and does so when it is its turn.
+    after = await until(patient, asked, lambda each: each.verdict == "green")
 
     assert before.verdict == "green"
     assert verdict.verdict == "warning"
@@ -277,7 +282,7 @@ async def test_what_the_log_says_is_told_without_anybodys_data(patient: Patient,
         with pytest.raises(psycopg.Error):
             guest.execute(statement)
         guest.rollback()
-    verdict = await until_seen(patient, asked)
+    verdict = await until_seen(patient, asked, 'relation "wings"')
 
     assert 'relation "wings"' in named(verdict)
     assert "of different versions" in said(verdict)

@@ -231,7 +231,7 @@ async def test_s05_a_client_that_leaves_ends_its_statement(proxy: Running, hand:
         await proxy.until(lambda: not proxy.backends(hand, "active"), f"it was cancelled ({how})")
         client.close()
     await proxy.until(lambda: [each.status for each in proxy.records].count(499) == 3, "each has its line")
-    assert proxy.services.pools.stats().busy == 0
+    await proxy.until(lambda: proxy.services.pools.stats().busy == 0, "its connection is closed")
 
 
 async def test_a_batch_whose_client_leaves_is_rolled_back(proxy: Running, hand: psycopg.Connection) -> None:

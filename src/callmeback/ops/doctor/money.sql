@@ -231,7 +231,7 @@ LIMIT %(most)s;
 
 -- name: unsettled
 -- Calls that ended without a settlement, were settled without an end, say another cost than their breakdown, or have no
--- price, so that they can't be settled.
+-- price, so that they can't be settled, or were placed with another hold than stands beside their breakdown.
 -- returns: Symptom
 SELECT
     c.id AS object,
@@ -249,6 +249,11 @@ WHERE
     c.price_version_id IS NOT NULL
     AND CASE
         WHEN r.id IS NULL OR c.price_version_id <> r.id THEN true
+        WHEN
+            c.hold_open
+            AND (c.hold_credits, c.hold_cents, c.granted_seconds, c.local_month)
+            IS DISTINCT FROM (b.hold_credits, b.hold_cents, b.granted_seconds, b.local_month)
+            THEN true
         WHEN c.hold_open THEN call_rank(c.status) = 4 OR b.settled_at IS NOT NULL
         ELSE
             call_rank(c.status) < 4 OR b.settled_at IS NULL OR c.credits_used IS NULL

@@ -12,14 +12,9 @@ CREATE OR REPLACE FUNCTION start_call(
     p_scenario text DEFAULT NULL,
     p_idempotency_key text DEFAULT NULL,
     p_request_hash bytea DEFAULT NULL,
-    p_dial_within interval DEFAULT '10 minutes',
-    OUT call_id text,
-    OUT replayed boolean,
-    OUT granted_seconds integer,
-    OUT hold_credits integer,
-    OUT hold_cents numeric
+    p_dial_within interval DEFAULT '10 minutes'
 )
-RETURNS record
+RETURNS started_call
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = public, pg_temp
@@ -31,22 +26,25 @@ DECLARE
     v_now timestamptz := clock_timestamp();
     v_month date := date_trunc('month', p_local_day)::date;
     v_key idempotency_keys;
+    v_first started_call;
     v_account record;
     v_tier record;
     v_budget record;
     v_call_id id := p_call_id;
     v_persona record;
+    v_is_blocked boolean;
     v_version_id integer;
     v_worst numeric;
-    v_calls_in_day integer;
     v_month_left numeric;
     v_limited_by text;
+    v_granted_seconds integer;
+    v_hold_credits integer;
+    v_hold_cents numeric;
 BEGIN
     IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
-    IF p_local_day IS NULL
-        OR abs(p_local_day - (v_now AT TIME ZONE 'UTC')::date) > 1 THEN
+    IF (abs(p_local_day - (v_now AT TIME ZONE 'UTC')::date) <= 1) IS NOT TRUE THEN
         RAISE EXCEPTION 'local day % is no zone''s today', p_local_day USING ERRCODE = 'CM021';
     END IF;
     -- A key of the SQL proxy doesn't choose what its calls cost, nor how long one may wait with its hold.
@@ -65,25 +63,27 @@ BEGIN
                 RAISE EXCEPTION 'idempotency key was used for another request' USING ERRCODE = 'CM006';
             END IF;
             SELECT c.id, true, c.granted_seconds, c.hold_credits, c.hold_cents
-            INTO call_id, replayed, granted_seconds, hold_credits, hold_cents
+            INTO v_first
             FROM calls AS c WHERE c.user_id = p_user_id AND c.id = v_key.resource_id;
-            RETURN;
+            RETURN v_first;
         END IF;
     END IF;
 
     -- Small looks are cheaper than a join of nine, and see what was committed while we waited for the account, whose row
-    -- stays in its place from here on. The person's is locked too, as their foreign key would anyway: who was blocked or
-    -- erased meanwhile is seen as such. What is selected has its domain's type, whose rule isn't checked again below.
+    -- stays in its place from here on. Day and month only move forward, so a change of zone gains nothing. What is selected
+    -- has its domain's type, whose rule isn't checked again below.
     SELECT
-        a.ctid AS place, a.user_id, a.available_credits, a.debt_credits, a.subscription_tier, a.calls_day, a.calls_in_day, a.spend_month,
-        a.spent_in_month_cents, a.max_calls_per_day, a.max_call_duration_seconds
+        a.ctid AS place, a.user_id, a.is_closed, a.available_credits, a.debt_credits, a.subscription_tier,
+        a.max_calls_per_day, a.max_call_duration_seconds,
+        greatest(a.calls_day, p_local_day) AS day,
+        CASE WHEN p_local_day > a.calls_day THEN 0 ELSE a.calls_in_day END AS calls_in_day,
+        greatest(a.spend_month, v_month) AS month,
+        CASE WHEN v_month > a.spend_month THEN 0::cents ELSE a.spent_in_month_cents END AS spent_in_month_cents
     INTO v_account
     FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'user does not exist' USING ERRCODE = 'CM008';
-    END IF;
-    PERFORM FROM users AS u WHERE u.id = p_user_id AND u.blocked_at IS NULL AND u.erased_at IS NULL FOR SHARE;
-    IF NOT FOUND THEN
+    ELSIF v_account.is_closed THEN
         RAISE EXCEPTION 'account is blocked' USING ERRCODE = 'CM010';
     END IF;
     SELECT p.id, p.max_call_duration_seconds INTO v_persona
@@ -92,18 +92,19 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'persona does not exist' USING ERRCODE = 'CM012';
     END IF;
-    PERFORM FROM phones AS h WHERE h.user_id = p_user_id AND h.number = p_phone_number AND h.verified_at IS NOT NULL;
+    SELECT n.number IS NOT NULL INTO v_is_blocked
+    FROM phones AS h
+    LEFT JOIN blocked_numbers AS n ON h.number = n.number
+    WHERE h.user_id = p_user_id AND h.number = p_phone_number AND h.verified_at IS NOT NULL;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'phone number is not verified' USING ERRCODE = 'CM005';
-    END IF;
-    PERFORM FROM blocked_numbers AS n WHERE n.number = p_phone_number;
-    IF FOUND THEN
+    ELSIF v_is_blocked THEN
         RAISE EXCEPTION 'phone number is blocked' USING ERRCODE = 'CM013';
     END IF;
     SELECT w.id, w.worst_case_cents_per_minute INTO v_version_id, v_worst
     FROM price_versions AS w WHERE w.card = p_card AND w.effective_from <= v_now
     ORDER BY w.effective_from DESC LIMIT 1;
-    IF v_worst IS NULL OR v_worst <= 0 THEN
+    IF (v_worst > 0) IS NOT TRUE THEN
         RAISE EXCEPTION 'no rate for the models of %', p_card USING ERRCODE = 'CM009';
     ELSIF v_account.debt_credits > 0 THEN
         RAISE EXCEPTION 'account owes credits' USING ERRCODE = 'CM011';
@@ -127,58 +128,45 @@ BEGIN
     ON CONFLICT (user_id) DO NOTHING;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'another call is open' USING ERRCODE = 'CM004';
-    END IF;
-
-    -- Day and month only move forward, so a change of zone gains nothing.
-    v_month := greatest(v_account.spend_month, v_month);
-    v_calls_in_day := CASE WHEN p_local_day > v_account.calls_day THEN 0 ELSE v_account.calls_in_day END;
-    v_month_left := v_budget.per_month
-    - CASE WHEN v_month > v_account.spend_month THEN 0 ELSE v_account.spent_in_month_cents END;
-    IF v_calls_in_day >= v_tier.calls_a_day THEN
+    ELSIF v_account.calls_in_day >= v_tier.calls_a_day THEN
         RAISE EXCEPTION 'daily limit of % calls is reached', v_tier.calls_a_day USING ERRCODE = 'CM003';
     ELSIF v_tier.charges_credits AND v_account.available_credits = 0 THEN
         RAISE EXCEPTION 'no credits are left' USING ERRCODE = 'CM001';
     END IF;
 
-    granted_seconds := v_tier.seconds;
-    v_limited_by := 'tier';
-    IF v_persona.max_call_duration_seconds < granted_seconds THEN
-        granted_seconds := v_persona.max_call_duration_seconds;
-        v_limited_by := 'persona';
-    END IF;
-    IF p_requested_seconds < granted_seconds THEN
-        granted_seconds := p_requested_seconds;
-        v_limited_by := 'request';
-    END IF;
-    IF v_tier.charges_credits AND v_account.available_credits < (granted_seconds + 59) / 60 THEN
-        granted_seconds := v_account.available_credits * 60;
+    v_granted_seconds := least(v_tier.seconds, v_persona.max_call_duration_seconds, p_requested_seconds);
+    v_limited_by := CASE v_granted_seconds
+        WHEN v_tier.seconds THEN 'tier' WHEN v_persona.max_call_duration_seconds THEN 'persona' ELSE 'request'
+    END;
+    IF v_tier.charges_credits AND v_account.available_credits < (v_granted_seconds + 59) / 60 THEN
+        v_granted_seconds := v_account.available_credits * 60;
         v_limited_by := 'credits';
     END IF;
-    hold_cents := v_worst * granted_seconds / 60;
-    IF v_budget.per_call < hold_cents AND (v_budget.cutoff OR v_budget.per_call = 0) THEN
-        granted_seconds := floor(v_budget.per_call * 60 / v_worst);
-        hold_cents := v_worst * granted_seconds / 60;
+    v_hold_cents := v_worst * v_granted_seconds / 60;
+    IF v_budget.per_call < v_hold_cents AND (v_budget.cutoff OR v_budget.per_call = 0) THEN
+        v_granted_seconds := floor(v_budget.per_call * 60 / v_worst);
+        v_hold_cents := v_worst * v_granted_seconds / 60;
         v_limited_by := 'call_budget';
     END IF;
-    IF v_month_left < hold_cents THEN
-        granted_seconds := greatest(0, floor(v_month_left * 60 / v_worst));
-        hold_cents := v_worst * granted_seconds / 60;
+    v_month_left := v_budget.per_month - v_account.spent_in_month_cents;
+    IF v_month_left < v_hold_cents THEN
+        v_granted_seconds := greatest(0, floor(v_month_left * 60 / v_worst));
+        v_hold_cents := v_worst * v_granted_seconds / 60;
         v_limited_by := 'month_budget';
     END IF;
-    IF granted_seconds < c_shortest_call THEN
+    IF v_granted_seconds < c_shortest_call THEN
         RAISE EXCEPTION 'the budget leaves less than % seconds', c_shortest_call USING ERRCODE = 'CM002';
     END IF;
-    hold_credits := CASE WHEN v_tier.charges_credits THEN (granted_seconds + 59) / 60 ELSE 0 END;
-    hold_cents := trunc(hold_cents, 10);
+    v_hold_credits := CASE WHEN v_tier.charges_credits THEN (v_granted_seconds + 59) / 60 ELSE 0 END;
+    v_hold_cents := trunc(v_hold_cents, 10);
 
     -- One statement, since each further one is felt, and nothing here depends on another's row.
     WITH account AS (
         UPDATE user_credits AS a
         SET
-            available_credits = a.available_credits - hold_credits, held_credits = a.held_credits + hold_credits,
-            calls_day = greatest(a.calls_day, p_local_day), calls_in_day = v_calls_in_day + 1,
-            spent_in_month_cents = CASE WHEN v_month > a.spend_month THEN 0 ELSE a.spent_in_month_cents END,
-            spend_month = v_month, updated_at = v_now
+            available_credits = a.available_credits - v_hold_credits, held_credits = a.held_credits + v_hold_credits,
+            calls_day = v_account.day, calls_in_day = v_account.calls_in_day + 1,
+            spend_month = v_account.month, spent_in_month_cents = v_account.spent_in_month_cents, updated_at = v_now
         WHERE a.ctid = v_account.place RETURNING a.user_id
     ),
     placed AS (
@@ -189,15 +177,18 @@ BEGIN
         ) VALUES (
             v_call_id, v_account.user_id, v_persona.id, p_phone_number,
             CASE WHEN v_tier.charges_credits THEN 'credit' WHEN v_tier.monthly_price_cents > 0 THEN 'subscription' ELSE 'free' END,
-            'pending', hold_cents, v_now, v_now, v_now, hold_credits, granted_seconds, hold_cents, v_version_id,
-            greatest(v_account.calls_day, p_local_day), v_month, true, v_limited_by, p_pretext, p_scenario
+            'pending', v_hold_cents, v_now, v_now, v_now, v_hold_credits, v_granted_seconds, v_hold_cents, v_version_id,
+            v_account.day, v_account.month, true, v_limited_by, p_pretext, p_scenario
         )
     )
-    INSERT INTO call_cost_breakdowns (call_id, user_id, price_version_id, seen_at, created_at)
-    SELECT v_call_id, a.user_id, v_version_id, v_now, v_now FROM account AS a;
+    INSERT INTO call_cost_breakdowns (
+        call_id, user_id, price_version_id, hold_credits, granted_seconds, hold_cents, local_month, seen_at, created_at
+    )
+    SELECT
+        v_call_id, a.user_id, v_version_id, v_hold_credits, v_granted_seconds, v_hold_cents, v_account.month, v_now, v_now
+    FROM account AS a;
     ASSERT FOUND, 'an account that is locked stays in its place';
-    call_id := p_call_id;
-    replayed := false;
+    RETURN (p_call_id, false, v_granted_seconds, v_hold_credits, v_hold_cents)::started_call;
 END
 $$;
 COMMENT ON FUNCTION start_call(text, text, text, text, text, date, integer, text, text, text, bytea, interval) IS

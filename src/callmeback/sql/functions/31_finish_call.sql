@@ -99,7 +99,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION add_late_cost(text, text, date, numeric, numeric) IS
-'Adds to a settled call, and to its month, what became known of its cost later. The caller holds the call''s row.';
+'Adds to a settled call, and to its month, what became known of its cost later. The caller holds the breakdown''s row.';
 
 CREATE OR REPLACE FUNCTION price_whole_usage(
     p_version_id integer,
@@ -180,13 +180,9 @@ CREATE OR REPLACE FUNCTION finish_call(
     p_turn_count integer DEFAULT NULL,
     p_interrupt_count integer DEFAULT NULL,
     p_avg_response_time_ms integer DEFAULT NULL,
-    p_error_message text DEFAULT NULL,
-    OUT settled boolean,
-    OUT status text,
-    OUT credits_used integer,
-    OUT cost_cents numeric
+    p_error_message text DEFAULT NULL
 )
-RETURNS record
+RETURNS finished_call
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = public, pg_temp
@@ -196,20 +192,20 @@ DECLARE
     v record;
     u record;
     p record;
-    v_call_month date;
+    v_answer finished_call;
+    v_cost_cents numeric;
+    v_used integer;
     v_release integer;
     v_balance integer;
     v_seq bigint;
 BEGIN
-    -- Three small looks cost half of what their join does. The call is locked before its breakdown; both stay in their
-    -- place from here on. What is selected has its domain's type, whose rule isn't checked again where it is written.
+    -- The breakdown has the hold beside the usage, so one row says what there is to settle, and whether. It is locked first
+    -- of all, and stays in its place from here on. What is selected has its domain's type, whose rule isn't checked again
+    -- where it is written. Small looks cost half of what their join does.
     SELECT
-        c.ctid AS place, c.id, c.user_id, c.status, c.hold_open, c.hold_credits, c.credits_used, c.persona_id, c.local_day, c.local_month,
-        c.answered_at, c.payment_method, c.created_at
-    INTO v
-    FROM calls AS c WHERE c.user_id = p_user_id AND c.id = p_call_id FOR NO KEY UPDATE;
-    SELECT
-        b.ctid AS place, b.price_version_id, b.has_events, b.total_cost_cents AS cost_before,
+        b.ctid AS place, b.call_id, b.user_id, b.settled_at, b.hold_credits, b.local_month, b.price_version_id,
+        b.has_events, b.total_cost_cents AS cost_before,
+        date_trunc('month', b.created_at AT TIME ZONE 'UTC')::date AS call_month,
         greatest(b.twilio_duration_seconds, p_connected_seconds) AS carrier_seconds,
         greatest(b.deepgram_audio_seconds, p_listener_seconds) AS listener_seconds,
         greatest(b.cerebras_input_tokens, p_input_tokens) AS input_tokens,
@@ -221,8 +217,7 @@ BEGIN
     INTO u
     FROM call_cost_breakdowns AS b WHERE b.user_id = p_user_id AND b.call_id = p_call_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
-        settled := false;
-        RETURN;
+        RETURN (false, NULL, NULL, NULL)::finished_call;
     ELSIF coalesce(p_status, 'calling') IN ('initiating', 'calling', 'connected', 'in_progress') THEN
         RAISE EXCEPTION 'a call cannot end as %', p_status USING ERRCODE = 'CM007';
     END IF;
@@ -243,13 +238,12 @@ BEGIN
         FROM price_versions AS r
         WHERE r.id = u.price_version_id;
     END IF;
-    cost_cents := p.carrier_cents + p.listener_cents + p.brain_cents + p.voice_cents;
-    v_call_month := date_trunc('month', v.created_at AT TIME ZONE 'UTC')::date;
+    v_cost_cents := p.carrier_cents + p.listener_cents + p.brain_cents + p.voice_cents;
 
     UPDATE call_cost_breakdowns AS b
     SET
         meter_seq = greatest(b.meter_seq, p_seq), seen_at = CASE WHEN p_seq IS NULL THEN b.seen_at ELSE v_now END,
-        settled_at = coalesce(b.settled_at, v_now), has_events = u.has_events OR finish_call.cost_cents > 0,
+        settled_at = coalesce(b.settled_at, v_now), has_events = u.has_events OR v_cost_cents > 0,
         twilio_duration_seconds = u.carrier_seconds, deepgram_audio_seconds = u.listener_seconds,
         cerebras_input_tokens = u.input_tokens, cerebras_output_tokens = u.output_tokens,
         elevenlabs_characters = u.characters,
@@ -257,42 +251,35 @@ BEGIN
         local_characters = u.local_characters,
         twilio_cost_cents = p.carrier_cents, deepgram_cost_cents = p.listener_cents,
         cerebras_cost_cents = p.brain_cents, elevenlabs_cost_cents = p.voice_cents,
-        total_cost_cents = finish_call.cost_cents
+        total_cost_cents = v_cost_cents
     WHERE b.ctid = u.place;
     ASSERT FOUND, 'a breakdown that is locked stays in its place';
 
-    IF NOT v.hold_open THEN
+    IF u.settled_at IS NOT NULL THEN
         -- Settled before: what came later is the breakdown's and its month's, the person is not charged again.
-        IF cost_cents > u.cost_before THEN
-            PERFORM add_late_cost(p_user_id, p_call_id, v.local_month, u.cost_before, cost_cents);
-            PERFORM add_cost_event(p_user_id, p_call_id, v_call_month, 'late');
+        IF v_cost_cents > u.cost_before THEN
+            PERFORM add_late_cost(p_user_id, p_call_id, u.local_month, u.cost_before, v_cost_cents);
+            PERFORM add_cost_event(p_user_id, p_call_id, u.call_month, 'late');
         END IF;
-        settled := false;
-        status := v.status;
-        credits_used := v.credits_used;
-        RETURN;
+        SELECT false, c.status, c.credits_used, v_cost_cents INTO v_answer
+        FROM calls AS c WHERE c.user_id = p_user_id AND c.id = p_call_id;
+        RETURN v_answer;
     END IF;
 
-    credits_used := CASE
-        WHEN p_is_charged THEN least(u.carrier_seconds / 60 + (u.carrier_seconds % 60 > 0)::integer, v.hold_credits)
+    v_used := CASE
+        WHEN p_is_charged THEN least(u.carrier_seconds / 60 + (u.carrier_seconds % 60 > 0)::integer, u.hold_credits)
         ELSE 0
     END;
-    v_release := v.hold_credits - credits_used;
-    -- The account before the open call, as in start_call: the other way round they would deadlock.
+    v_release := u.hold_credits - v_used;
+    -- The account before the open call and the call, as in start_call: the other way round they would deadlock.
     UPDATE user_credits AS a
     SET
-        held_credits = a.held_credits - v.hold_credits,
+        held_credits = a.held_credits - u.hold_credits,
         available_credits = a.available_credits + v_release - least(a.debt_credits, v_release),
         debt_credits = a.debt_credits - least(a.debt_credits, v_release),
-        ledger_seq = a.ledger_seq + CASE WHEN credits_used > 0 THEN 1 ELSE 0 END,
+        ledger_seq = a.ledger_seq + CASE WHEN v_used > 0 THEN 1 ELSE 0 END,
         spent_in_month_cents = a.spent_in_month_cents
-        + CASE WHEN a.spend_month = v.local_month THEN cost_cents ELSE 0 END,
-        -- A call that the house couldn't place doesn't count towards the person's day.
-        calls_in_day = a.calls_in_day
-        - CASE
-            WHEN p_status = 'failed' AND v.answered_at IS NULL AND a.calls_day = v.local_day THEN 1
-            ELSE 0
-        END,
+        + CASE WHEN a.spend_month = u.local_month THEN v_cost_cents ELSE 0 END,
         updated_at = v_now
     WHERE a.user_id = p_user_id
     RETURNING a.available_credits + a.held_credits - a.debt_credits, a.ledger_seq INTO v_balance, v_seq;
@@ -311,36 +298,42 @@ BEGIN
             twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents
         )
         SELECT
-            v_call_month, v.user_id, v.id, 1, 'finish', v_now, u.carrier_seconds, u.listener_seconds,
+            u.call_month, u.user_id, u.call_id, 1, 'finish', v_now, u.carrier_seconds, u.listener_seconds,
             u.input_tokens, u.output_tokens, u.characters,
             u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters,
-            p.carrier_cents, p.listener_cents, p.brain_cents, p.voice_cents, cost_cents
-        WHERE finish_call.cost_cents > 0 AND NOT u.has_events
+            p.carrier_cents, p.listener_cents, p.brain_cents, p.voice_cents, v_cost_cents
+        WHERE v_cost_cents > 0 AND NOT u.has_events
     ),
     posted AS (
         INSERT INTO credit_transactions (
             user_id, seq, amount, balance_before, balance_after, type, cause, call_id, created_at
         )
         SELECT
-            v.user_id, v_seq, -finish_call.credits_used, v_balance + finish_call.credits_used, v_balance,
-            'call_deduction', 'call:' || p_call_id, v.id, v_now
-        WHERE finish_call.credits_used > 0
+            u.user_id, v_seq, -v_used, v_balance + v_used, v_balance,
+            'call_deduction', 'call:' || p_call_id, u.call_id, v_now
+        WHERE v_used > 0
     )
     UPDATE calls AS c
     SET
         status = p_status, end_reason = p_end_reason,
         end_time = v_now, duration_seconds = u.carrier_seconds,
-        credits_used = finish_call.credits_used, actual_cost_cents = cost_cents,
-        payment_status = CASE WHEN finish_call.credits_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
+        credits_used = v_used, actual_cost_cents = v_cost_cents,
+        payment_status = CASE WHEN v_used > 0 THEN 'credit_used' ELSE 'not_charged' END,
         hold_open = false,
         answered_by = coalesce(p_answered_by, c.answered_by),
         turn_count = p_turn_count, interrupt_count = p_interrupt_count,
         avg_response_time_ms = p_avg_response_time_ms,
         error_message = p_error_message, updated_at = v_now
-    WHERE c.ctid = v.place;
-    ASSERT FOUND, 'a call that is locked stays in its place';
+    WHERE c.user_id = p_user_id AND c.id = p_call_id
+    RETURNING c.persona_id, c.payment_method, c.answered_at, c.local_day INTO v;
     IF v.payment_method = 'stripe' THEN
-        PERFORM settle_authorization(p_user_id, p_call_id, credits_used);
+        PERFORM settle_authorization(p_user_id, p_call_id, v_used);
+    END IF;
+    IF p_status = 'failed' AND v.answered_at IS NULL THEN
+        -- A call that the house couldn't place doesn't count towards the person's day.
+        UPDATE user_credits AS a
+        SET calls_in_day = a.calls_in_day - 1
+        WHERE a.user_id = p_user_id AND a.calls_day = v.local_day;
     END IF;
 
     IF p_status = 'completed' AND u.carrier_seconds > 0 THEN
@@ -354,10 +347,9 @@ BEGIN
         END IF;
     END IF;
     IF u.has_events THEN
-        PERFORM add_cost_event(p_user_id, p_call_id, v_call_month, 'finish');
+        PERFORM add_cost_event(p_user_id, p_call_id, u.call_month, 'finish');
     END IF;
-    settled := true;
-    status := p_status;
+    RETURN (true, p_status, v_used, v_cost_cents)::finished_call;
 END
 $$;
 COMMENT ON FUNCTION finish_call(

@@ -82,6 +82,8 @@ DECLARE
     v_status text;
     v_reason text;
 BEGIN
+    -- In finish_call's order, which this may come to.
+    PERFORM FROM call_cost_breakdowns AS b WHERE b.user_id = p_user_id AND b.call_id = p_call_id FOR NO KEY UPDATE;
     SELECT c.* INTO v_call
     FROM calls AS c
     WHERE c.user_id = p_user_id AND c.id = p_call_id

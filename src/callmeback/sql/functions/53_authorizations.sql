@@ -271,8 +271,8 @@ SET search_path = public, pg_temp
 AS $$
 BEGIN
     PERFORM
-    FROM calls AS c
-    WHERE c.user_id = p_user_id AND c.id = (
+    FROM call_cost_breakdowns AS b
+    WHERE b.user_id = p_user_id AND b.call_id = (
         SELECT x.call_id FROM payment_authorizations AS x WHERE x.user_id = p_user_id AND x.id = p_authorization_id
     )
     FOR NO KEY UPDATE;
@@ -280,7 +280,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION lock_paid_call(text, text) IS
-'The call before the account, as finish_call has it: late usage of a call may be told while its money is taken.';
+'The breakdown before the account, as finish_call has it: late usage of a call may be told while its money is taken.';
 
 CREATE OR REPLACE FUNCTION end_authorization(
     p_user_id text, p_authorization_id text, p_captured_cents numeric, p_at timestamptz

@@ -327,6 +327,22 @@ END
 $$;
 COMMENT ON FUNCTION remove_phone(text, text) IS 'Takes a number away; the oldest verified one that is left becomes primary.';
 
+CREATE OR REPLACE FUNCTION close_account()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = public, pg_temp
+AS $$
+BEGIN
+    UPDATE user_credits AS a
+    SET is_closed = new.blocked_at IS NOT NULL OR new.erased_at IS NOT NULL, updated_at = clock_timestamp()
+    WHERE a.user_id = new.id AND a.is_closed <> (new.blocked_at IS NOT NULL OR new.erased_at IS NOT NULL);
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION close_account() IS
+'Who is blocked or erased can''t be called from the same commit on, and again when it is taken back.';
+
 CREATE OR REPLACE FUNCTION erase_user(p_user_id text, p_requested_by text)
 RETURNS boolean
 LANGUAGE plpgsql

@@ -4,6 +4,8 @@ CREATE OR REPLACE TRIGGER users_touch
 BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 CREATE OR REPLACE TRIGGER users_zone
 BEFORE INSERT OR UPDATE OF timezone ON users FOR EACH ROW EXECUTE FUNCTION check_zone();
+CREATE OR REPLACE TRIGGER users_close
+AFTER UPDATE OF blocked_at, erased_at ON users FOR EACH ROW EXECUTE FUNCTION close_account();
 CREATE OR REPLACE TRIGGER personas_touch
 BEFORE UPDATE ON personas FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 CREATE OR REPLACE TRIGGER call_scenario_templates_touch

@@ -41,6 +41,7 @@ CREATE TABLE user_credits (
     monthly_credit_allowance credits,
     max_calls_per_day quantity,
     max_call_duration_seconds call_length_limit,
+    is_closed boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT user_credits_debt_first CHECK (debt_credits = 0 OR available_credits = 0)
@@ -61,6 +62,8 @@ COMMENT ON COLUMN user_credits.ledger_seq IS 'Number of the newest row of this a
 COMMENT ON COLUMN user_credits.monthly_credit_allowance IS 'NULL inherits the tier.';
 COMMENT ON COLUMN user_credits.max_calls_per_day IS 'NULL inherits the tier.';
 COMMENT ON COLUMN user_credits.max_call_duration_seconds IS 'NULL inherits the tier.';
+COMMENT ON COLUMN user_credits.is_closed IS
+'Whether the person is blocked or erased: written with users by its trigger, so that a call begins by one look.';
 
 CREATE TABLE user_budget_settings (
     user_id id CONSTRAINT user_budget_settings_pkey PRIMARY KEY

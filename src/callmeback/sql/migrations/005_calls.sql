@@ -15,6 +15,12 @@ CREATE DOMAIN answered_by AS text CONSTRAINT answered_by_known CHECK (VALUE IN (
 CREATE DOMAIN end_reason AS text CONSTRAINT end_reason_length CHECK (length(VALUE) BETWEEN 1 AND 64);
 CREATE DOMAIN direction AS text CONSTRAINT direction_known CHECK (VALUE IN ('outbound', 'inbound'));
 
+-- What start_call and finish_call answer. A named row's shape is known; that of OUT parameters is put together by each call.
+CREATE TYPE started_call AS (
+    call_id text, replayed boolean, granted_seconds integer, hold_credits integer, hold_cents numeric
+);
+CREATE TYPE finished_call AS (settled boolean, status text, credits_used integer, cost_cents numeric);
+
 CREATE TABLE calls (
     id id NOT NULL,
     user_id id NOT NULL CONSTRAINT calls_user_fkey REFERENCES users (id),
@@ -55,8 +61,7 @@ CREATE TABLE calls (
     custom_instructions text,
     voice_id text,
     -- The call first: it is looked up by its id alone, and new ids, which grow with time, stay together in the index.
-    CONSTRAINT calls_pkey PRIMARY KEY (id, user_id),
-    CONSTRAINT calls_hold_has_version CHECK (NOT hold_open OR (price_version_id IS NOT NULL AND local_day IS NOT NULL))
+    CONSTRAINT calls_pkey PRIMARY KEY (id, user_id)
 ) WITH (fillfactor = 75);
 CREATE INDEX idx_calls_user_created ON calls (user_id, created_at DESC);
 CREATE INDEX idx_calls_persona ON calls (persona_id);
@@ -78,7 +83,7 @@ COMMENT ON COLUMN calls.hold_cents IS 'Vendors'' cost allowed, at the worst case
 COMMENT ON COLUMN calls.price_version_id IS 'Row of price_versions, which are never changed once used; no foreign key, as its index would be written by every call.';
 COMMENT ON COLUMN calls.local_day IS 'The person''s day that counted this call.';
 COMMENT ON COLUMN calls.local_month IS 'First day of the person''s month that bears the cost.';
-COMMENT ON COLUMN calls.hold_open IS 'True from start_call to finish_call.';
+COMMENT ON COLUMN calls.hold_open IS 'True from start_call to finish_call, which settles from the hold that stands beside the breakdown.';
 COMMENT ON COLUMN calls.limited_by IS 'Which limit set granted_seconds.';
 COMMENT ON COLUMN calls.answered_by IS 'Who picked up, by the carrier''s detection and our own ears.';
 COMMENT ON COLUMN calls.end_reason IS 'Why it ended, a stable word.';

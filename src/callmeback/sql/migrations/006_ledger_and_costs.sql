@@ -57,6 +57,10 @@ CREATE TABLE call_cost_breakdowns (
     seen_at timestamptz NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     settled_at timestamptz,
+    hold_credits credits NOT NULL DEFAULT 0,
+    granted_seconds seconds NOT NULL DEFAULT 0,
+    local_month date NOT NULL DEFAULT '2000-01-01',
+    hold_cents cents NOT NULL DEFAULT 0,
     deepgram_audio_seconds audio_seconds NOT NULL DEFAULT 0,
     twilio_cost_cents numeric(20, 10) NOT NULL DEFAULT 0,
     deepgram_cost_cents numeric(20, 10) NOT NULL DEFAULT 0,
@@ -81,6 +85,11 @@ COMMENT ON COLUMN call_cost_breakdowns.price_version_id IS 'Row of price_version
 COMMENT ON COLUMN call_cost_breakdowns.meter_seq IS 'Number of the newest state; an older one is dropped.';
 COMMENT ON COLUMN call_cost_breakdowns.seen_at IS 'Heartbeat: when a voice process last reported this call.';
 COMMENT ON COLUMN call_cost_breakdowns.settled_at IS 'When the call was settled; later usage still counts here and for its month.';
+COMMENT ON COLUMN call_cost_breakdowns.hold_credits IS
+'The hold of calls, written once beside what is used of it: a call is metered and settled by this row, without a look at the other.';
+COMMENT ON COLUMN call_cost_breakdowns.granted_seconds IS 'As in calls.';
+COMMENT ON COLUMN call_cost_breakdowns.local_month IS 'As in calls.';
+COMMENT ON COLUMN call_cost_breakdowns.hold_cents IS 'As in calls.';
 COMMENT ON COLUMN call_cost_breakdowns.has_events IS 'Whether call_cost_events has rows of this call: without, the next is the whole state.';
 COMMENT ON COLUMN call_cost_breakdowns.twilio_duration_seconds IS 'Connected seconds so far.';
 COMMENT ON COLUMN call_cost_breakdowns.deepgram_audio_seconds IS 'Seconds of audio the listener was sent, or its socket''s life if longer.';
