@@ -3576,19 +3576,24 @@ CREATE FUNCTION public.notice_budgets(p_limit integer DEFAULT 100) RETURNS integ
 DECLARE
     v_rows integer;
 BEGIN
+    -- First who has reached it, whatever the month: of few people the zone has to be looked up.
+    WITH reached AS MATERIALIZED (
+        SELECT a.user_id, a.spend_month, l.warn_at_percent_per_call AS percent, u.timezone
+        FROM user_credits AS a
+        INNER JOIN effective_limits AS l ON a.user_id = l.user_id
+        INNER JOIN users AS u ON a.user_id = u.id AND u.erased_at IS NULL
+        WHERE a.spent_in_month_cents > 0
+            AND a.spent_in_month_cents * 100 >= l.max_monthly_spend_cents * l.warn_at_percent_per_call
+            AND NOT EXISTS (
+                SELECT FROM budget_notices AS n
+                WHERE n.user_id = a.user_id AND n.month = a.spend_month AND n.percent = l.warn_at_percent_per_call
+            )
+    )
     INSERT INTO budget_notices (user_id, month, percent)
-    SELECT a.user_id, a.spend_month, l.warn_at_percent_per_call
-    FROM user_credits AS a
-    INNER JOIN effective_limits AS l ON a.user_id = l.user_id
-    INNER JOIN users AS u ON a.user_id = u.id AND u.erased_at IS NULL
-    WHERE a.spent_in_month_cents > 0
-        AND a.spend_month = date_trunc('month', clock_timestamp() AT TIME ZONE zone_or_utc(u.timezone))::date
-        AND a.spent_in_month_cents * 100 >= l.max_monthly_spend_cents * l.warn_at_percent_per_call
-        AND NOT EXISTS (
-            SELECT FROM budget_notices AS n
-            WHERE n.user_id = a.user_id AND n.month = a.spend_month AND n.percent = l.warn_at_percent_per_call
-        )
-    ORDER BY a.user_id
+    SELECT r.user_id, r.spend_month, r.percent
+    FROM reached AS r
+    WHERE r.spend_month = date_trunc('month', clock_timestamp() AT TIME ZONE zone_or_utc(r.timezone))::date
+    ORDER BY r.user_id
     LIMIT p_limit
     ON CONFLICT (user_id, month, percent) DO NOTHING;
     GET DIAGNOSTICS v_rows = ROW_COUNT;

@@ -88,7 +88,8 @@ FAULTS = {
     "foreign key without index": Fault(
         "schema", "every foreign key has an index",
         ("DROP INDEX idx_calls_persona",),
-        "calls.calls_persona_fkey", "persona_id", "warning",
+        "calls.calls_persona_fkey", "persona_id", "warning", None,
+        ("ALTER INDEX idx_calls_persona_fkey RENAME TO idx_calls_persona",),
     ),
     "set null on not null": Fault(
         "schema", "no SET NULL on NOT NULL",

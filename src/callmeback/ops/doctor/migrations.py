@@ -6,8 +6,11 @@ from typing import Final
 
 from callmeback.ops.doctor import serverlog
 from callmeback.ops.doctor.verdicts import Check, Finding, Patient, Skip
-from callmeback.pg import migrate
+from callmeback.pg import migrate, schema_names, statements
 from callmeback.pg.migrate import Status
+from callmeback.pg.schema_names import Thing
+
+SQL: Final = statements.load("callmeback.ops.doctor", "migrations.sql")
 
 _SENTENCES: Final = {
     "pending": "was not applied",
@@ -68,6 +71,33 @@ async def failed(patient: Patient) -> Sequence[Finding]:
     return await serverlog.failed_migrations(patient)
 
 
+async def lost(patient: Patient) -> Sequence[Finding]:
+    """What the migrations made and somebody removed; parts of a table that is gone aren't named one by one."""
+    status = await _status(patient)
+    if not status.is_current:
+        raise Skip("Not everything is applied as this program has it: see the checks before this one.")
+    expected = await asyncio.to_thread(schema_names.expected)
+    async with patient.db.transaction(read_only=True) as tx:
+        present = frozenset(await tx.all(SQL.things, Thing))
+    missing = expected - present
+    gone = {thing.name for thing in missing if thing.kind == "table"}
+
+    return [
+        Finding(
+            f"{thing.kind} {thing.name}",
+            "is missing" if thing.part_of is None else f"of {thing.part_of} is missing",
+            True,
+        )
+        for thing in sorted(missing, key=_weight)
+        if thing.part_of not in gone
+    ]
+
+
+def _weight(thing: Thing) -> tuple[bool, bool, Thing]:
+    """Tables first, then what stands by itself, for what belongs to a table often went with another one."""
+    return thing.kind != "table", thing.part_of is not None, thing
+
+
 async def _status(patient: Patient) -> Status:
     if patient.facts is None:
         raise Skip("The database doesn't answer.")
@@ -86,6 +116,13 @@ CHECKS: Final = (
         "no migration is unfinished",
         "`callmeback migrate apply` drops what it left and repeats it. While one runs: see `nobody waits for a lock`.",
         probe=unfinished,
+    ),
+    Check(
+        "the schema is as the migrations made it",
+        "A table: `callmeback restore --dump ID --table NAME`, rows in a table: `restore rows` (see the runbook). A "
+        "function, view, trigger or policy: `callmeback psql -c 'DELETE FROM schema_repeatable'`, then `callmeback "
+        "migrate apply`. A column, index or constraint: by its line in sql/schema.sql. Find out who did it.",
+        probe=lost,
     ),
     Check(
         "no migration failed lately",
