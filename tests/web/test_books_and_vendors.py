@@ -120,11 +120,14 @@ async def test_talks_are_as_long_as_the_carriers_and_one_that_is_not_is_named(
     sound = (await compared(house, owner))["talks"]
     house.books.execute("UPDATE calls SET duration_seconds = duration_seconds + 60")
     longer = (await compared(house, owner))["talks"]
-    house.books.execute("UPDATE calls SET twilio_call_sid = 'CA_other'")
+    house.books.execute("UPDATE calls SET created_at = created_at - interval '3 days'")
+    elsewhere = (await compared(house, owner))["talks"]
+    house.books.execute("UPDATE calls SET created_at = created_at + interval '3 days', twilio_call_sid = 'CA_other'")
     unknown = (await compared(house, owner))["talks"]
 
     assert (sound.verdict, sound.summary[:7]) == ("green", "1 calls")
     assert [line.split(":")[0] for line in longer.objects] == [placed["id"]]
+    assert elsewhere.objects == ()
     assert (unknown.verdict, len(unknown.objects)) == ("red", 2)
 
 

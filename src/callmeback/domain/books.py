@@ -3,7 +3,7 @@
 A day is UTC here. Money is exact decimals in cents, credits are integers, and they stand in no sum together.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final, Literal
@@ -211,6 +211,13 @@ async def costs_of_days(tx: Session, days: Period) -> list[DayCosts]:
 async def dialled(tx: Session, begins_at: datetime, ends_at: datetime) -> list[Dialled]:
     """Settled calls of a period that the carrier knows."""
     return await tx.all(SQL.dialled, Dialled, begins_at=begins_at, ends_at=ends_at)
+
+
+async def known_calls(tx: Session, carrier_sids: Sequence[str]) -> frozenset[str]:
+    """Those of the carrier's ids that are of a call of ours."""
+    found: list[str] = await tx.value(SQL.known_calls, carrier_sids=list(carrier_sids))
+
+    return frozenset(found)
 
 
 async def miscosted(tx: Session, begins_at: datetime, ends_at: datetime) -> list[Repriced]:

@@ -154,11 +154,13 @@ LEFT JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_i
 WHERE c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s AND c.twilio_call_sid IS NOT NULL AND NOT c.hold_open
 ORDER BY c.created_at, c.id;
 
--- name: is_known_call
--- Whether a call of the carrier's is one of ours, whenever it was and whether or not it goes on.
-SELECT count(*) > 0
+-- name: known_calls
+-- Which of these calls of the carrier's are ours, whenever they were and whether or not they go on. One look through
+-- the calls for all of them: an index on the carrier's id would cost each call two writes, for a question that is seldom
+-- asked.
+SELECT coalesce(array_agg(c.twilio_call_sid), '{}') AS known
 FROM calls AS c
-WHERE c.twilio_call_sid = %(carrier_sid)s;
+WHERE c.twilio_call_sid = any(%(carrier_sids)s::text[]);
 
 -- name: miscosted
 -- Settled calls of a period whose cost isn't their quantities at the rates of their time, by day and vendor.

@@ -230,7 +230,7 @@ async def _check_calls(db: Database, days: Period, vendors: Vendors) -> Finding:
         known = {call.carrier_sid for call in around}
         strangers = [sid for sid in theirs if sid not in known | young]
         # One at the edge of both periods, or one that isn't settled yet.
-        strangers = [sid for sid in strangers if not await tx.value(books.SQL.is_known_call, carrier_sid=sid)]
+        ours_elsewhere = await books.known_calls(tx, strangers) if strangers else frozenset()
     ours = [call for call in around if since <= call.created_at < days.ends_at and call.carrier_sid not in young]
     wrong = [
         f"{call.call_id}: ours {call.duration_seconds} s, the carrier's {_seconds(theirs, call)}"
@@ -238,7 +238,7 @@ async def _check_calls(db: Database, days: Period, vendors: Vendors) -> Finding:
         if abs(theirs.get(call.carrier_sid, -DURATION_SLACK_SECONDS - 1) - call.duration_seconds)
         > DURATION_SLACK_SECONDS
     ]
-    wrong += [f"{sid}: the carrier's, and none of our calls" for sid in sorted(strangers)]
+    wrong += [f"{sid}: the carrier's, and none of our calls" for sid in sorted(set(strangers) - ours_elsewhere)]
 
     return _finding(
         name,
