@@ -16,6 +16,7 @@ from litestar import Litestar
 from psycopg.rows import dict_row
 from tests.web.house import Build, House, Person
 
+from callmeback.cli import listening
 from callmeback.cli.serve import configuration
 from callmeback.domain.passwords import Hasher
 from callmeback.settings import Settings
@@ -69,8 +70,8 @@ async def build(
 
         async def start(**changes: Any) -> House:
             # Held from here on: a port that is given back may be another's before it is taken again.
-            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            port = listener.getsockname()[1]
+            listener = stack.enter_context(listening.bind("127.0.0.1", 0))
+            port = listening.port_of(listener)
             settings = Settings(
                 home=tmp_path,
                 database_url=database_url,
