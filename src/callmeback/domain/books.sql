@@ -229,21 +229,22 @@ FROM (
         a.subscription_tier AS tier,
         count(*) AS calls,
         0::numeric AS revenue_cents,
-        coalesce(sum(c.actual_cost_cents), 0) AS cost_cents
-    FROM calls AS c
+        coalesce(sum(coalesce(c.actual_cost_cents, (
+            SELECT b.total_cost_cents
+            FROM call_cost_breakdowns AS b
+            WHERE b.user_id = c.user_id AND b.call_id = c.id
+        ))), 0) AS cost_cents
+    FROM (
+        SELECT
+            t.user_id,
+            t.id,
+            t.actual_cost_cents
+        FROM calls AS t
+        WHERE t.created_at >= %(begins_at)s AND t.created_at < %(ends_at)s
+        -- The period first: else each person's calls are looked up one by one, a second for ten million.
+        OFFSET 0 -- noqa: AM09, no rows are skipped
+    ) AS c
     INNER JOIN user_credits AS a ON c.user_id = a.user_id
-    WHERE c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s
-    GROUP BY a.subscription_tier
-    UNION ALL
-    SELECT
-        a.subscription_tier AS tier,
-        0 AS calls,
-        0::numeric AS revenue_cents,
-        sum(b.total_cost_cents) AS cost_cents
-    FROM calls AS c
-    INNER JOIN user_credits AS a ON c.user_id = a.user_id
-    INNER JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
-    WHERE c.actual_cost_cents IS NULL AND c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s
     GROUP BY a.subscription_tier
     UNION ALL
     SELECT
