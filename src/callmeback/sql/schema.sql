@@ -2168,6 +2168,35 @@ $$;
 
 COMMENT ON FUNCTION public.ensure_partitions() IS 'Makes the partitions of cost events for this and the next three months.';
 
+CREATE FUNCTION public.erase_again(p_limit integer DEFAULT 1) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    -- No request lasts longer.
+    c_request CONSTANT interval := '10 minutes';
+    v_now timestamptz := clock_timestamp();
+    v record;
+    v_erased integer := 0;
+BEGIN
+    FOR v IN
+        SELECT e.user_id, e.requested_by
+        FROM erasures AS e
+        WHERE e.swept_at IS NULL AND e.erased_at < v_now - c_request
+            AND NOT EXISTS (SELECT FROM open_calls AS o WHERE o.user_id = e.user_id)
+        ORDER BY e.erased_at
+        LIMIT p_limit
+    LOOP
+        PERFORM erase_user(v.user_id, v.requested_by);
+        UPDATE erasures AS e SET swept_at = v_now WHERE e.user_id = v.user_id;
+        v_erased := v_erased + 1;
+    END LOOP;
+    RETURN v_erased;
+END
+$$;
+
+COMMENT ON FUNCTION public.erase_again(p_limit integer) IS 'Empties people a second time, once what was under way when they were erased has ended: it may have written something. One a transaction keeps it from holding two accounts.';
+
 CREATE FUNCTION public.erase_user(p_user_id text, p_requested_by text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -2176,7 +2205,12 @@ BEGIN
     IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
+    -- In the order in which everybody else takes them, who may be at work for this person: an event of the provider before
+    -- the account, a schedule before its calls to come, a number before its person.
+    PERFORM FROM payment_events AS x WHERE x.user_id = p_user_id ORDER BY x.id FOR NO KEY UPDATE;
     PERFORM FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
+    PERFORM FROM call_schedules AS x WHERE x.user_id = p_user_id ORDER BY x.id FOR UPDATE;
+    PERFORM FROM phones AS x WHERE x.user_id = p_user_id ORDER BY x.number FOR UPDATE;
     IF EXISTS (SELECT FROM open_calls AS o WHERE o.user_id = p_user_id) THEN
         RAISE EXCEPTION 'a call is open' USING ERRCODE = 'CM004';
     END IF;
@@ -2976,7 +3010,7 @@ DECLARE
     -- The proxy's own, and parts of others.
     c_inner CONSTANT text[] := ARRAY[
         'acts_for', 'add_cost_event', 'add_late_cost', 'add_price_version', 'begin_relationship', 'claim_answer',
-        'grant_problems', 'grant_scope', 'grant_scopes',
+        'erase_again', 'grant_problems', 'grant_scope', 'grant_scopes',
         'add_retry', 'calendar_feed_user', 'claim_due', 'claim_jobs', 'claim_reminders', 'claim_schedules', 'ensure_jobs',
         'extend_job', 'finish_due', 'finish_job', 'halt_schedule', 'place_due', 'refusal_code', 'request_job', 'settle_due',
         'keep_answer', 'key_functions', 'key_relations', 'learn_statement', 'make_key_view', 'make_key_views',
@@ -7892,10 +7926,13 @@ CREATE TABLE public.erasures (
     user_id public.id NOT NULL,
     requested_by text NOT NULL,
     erased_at timestamp with time zone DEFAULT now() NOT NULL,
+    swept_at timestamp with time zone,
     CONSTRAINT erasures_requested_by CHECK ((requested_by = ANY (ARRAY['person'::text, 'operator'::text])))
 );
 
 COMMENT ON TABLE public.erasures IS 'Who was erased and when; kept outside the database too, and applied again after every restore.';
+
+COMMENT ON COLUMN public.erasures.swept_at IS 'When the person was emptied once more, of what was being written meanwhile.';
 
 CREATE TABLE public.jobs (
     name text NOT NULL,
@@ -8456,6 +8493,8 @@ CREATE INDEX idx_credit_transactions_call ON public.credit_transactions USING bt
 CREATE INDEX idx_credit_transactions_created ON public.credit_transactions USING brin (created_at) WITH (pages_per_range='32', autosummarize='on');
 
 CREATE INDEX idx_disputes_payment ON public.disputes USING btree (user_id, payment_id);
+
+CREATE INDEX idx_erasures_unswept ON public.erasures USING btree (erased_at) WHERE (swept_at IS NULL);
 
 CREATE INDEX idx_idempotency_keys_created ON public.idempotency_keys USING btree (created_at);
 
@@ -9229,6 +9268,9 @@ GRANT ALL ON FUNCTION public.ensure_jobs(p_names text[], p_every interval[]) TO 
 REVOKE ALL ON FUNCTION public.ensure_partitions() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.ensure_partitions() TO callmeback_worker;
 
+REVOKE ALL ON FUNCTION public.erase_again(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.erase_again(p_limit integer) TO callmeback_worker;
+
 REVOKE ALL ON FUNCTION public.erase_user(p_user_id text, p_requested_by text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.erase_user(p_user_id text, p_requested_by text) TO callmeback_api;
 
@@ -9802,11 +9844,11 @@ GRANT SELECT(user_id, persona_id, voice_id, voice_settings) ON TABLE public.effe
 
 GRANT SELECT(user_id, persona_id, voice_id, voice_settings) ON TABLE public.effective_voices TO callmeback_voice;
 
-GRANT SELECT(user_id, requested_by, erased_at) ON TABLE public.erasures TO callmeback_readonly;
+GRANT SELECT(user_id, requested_by, erased_at, swept_at) ON TABLE public.erasures TO callmeback_readonly;
 
-GRANT SELECT(user_id, requested_by, erased_at) ON TABLE public.erasures TO callmeback_worker;
+GRANT SELECT(user_id, requested_by, erased_at, swept_at) ON TABLE public.erasures TO callmeback_worker;
 
-GRANT SELECT(user_id, requested_by, erased_at) ON TABLE public.erasures TO callmeback_voice;
+GRANT SELECT(user_id, requested_by, erased_at, swept_at) ON TABLE public.erasures TO callmeback_voice;
 
 GRANT SELECT(name, every, next_run_at, claimed_by, lease_until, runs, failures, last_started_at, last_finished_at, last_duration_ms, last_result_count, last_error, created_at) ON TABLE public.jobs TO callmeback_readonly;
 

@@ -95,7 +95,7 @@ DECLARE
     -- The proxy's own, and parts of others.
     c_inner CONSTANT text[] := ARRAY[
         'acts_for', 'add_cost_event', 'add_late_cost', 'add_price_version', 'begin_relationship', 'claim_answer',
-        'grant_problems', 'grant_scope', 'grant_scopes',
+        'erase_again', 'grant_problems', 'grant_scope', 'grant_scopes',
         'add_retry', 'calendar_feed_user', 'claim_due', 'claim_jobs', 'claim_reminders', 'claim_schedules', 'ensure_jobs',
         'extend_job', 'finish_due', 'finish_job', 'halt_schedule', 'place_due', 'refusal_code', 'request_job', 'settle_due',
         'keep_answer', 'key_functions', 'key_relations', 'learn_statement', 'make_key_view', 'make_key_views',
