@@ -31,7 +31,10 @@ class Claimed(msgspec.Struct, frozen=True):
 
 
 class DialOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What the carrier must know; `caller` is the persona's own number, if it has one."""
+    """What the carrier must know; `caller` is the persona's own number, if it has one.
+
+    `is_blocked`: the number or its person was blocked after the call was placed.
+    """
 
     user_id: str
     call_id: str
@@ -39,6 +42,7 @@ class DialOrder(msgspec.Struct, frozen=True, kw_only=True):
     caller: str | None
     granted_seconds: int
     is_open: bool
+    is_blocked: bool
     voicemail_policy: VoicemailPolicy
 
 

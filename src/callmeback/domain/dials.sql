@@ -18,9 +18,12 @@ SELECT
     p.phone_number AS caller,
     c.granted_seconds,
     c.hold_open AS is_open,
+    (a.is_closed OR n.number IS NOT NULL) AS is_blocked,
     coalesce(s.voicemail_policy, 'hang_up') AS voicemail_policy
 FROM calls AS c
 INNER JOIN personas AS p ON c.persona_id = p.id
+INNER JOIN user_credits AS a ON c.user_id = a.user_id
+LEFT JOIN blocked_numbers AS n ON c.phone_number = n.number
 LEFT JOIN user_preferences AS s ON c.user_id = s.user_id
 WHERE c.user_id = %(user_id)s AND c.id = %(call_id)s;
 
