@@ -8421,6 +8421,8 @@ CREATE INDEX idx_payment_events_user ON public.payment_events USING btree (user_
 
 CREATE INDEX idx_payment_events_waits ON public.payment_events USING gin (waits_for) WHERE (state = 'unmatched'::text);
 
+CREATE INDEX idx_payments_credits ON public.payments USING btree (user_id) INCLUDE (amount_cents, reversed_cents, credits, reversed_credits) WHERE ((credits > reversed_credits) AND (kind <> 'call'::text));
+
 CREATE INDEX idx_payments_id ON public.payments USING btree (id);
 
 CREATE INDEX idx_payments_paid ON public.payments USING btree (paid_at);

@@ -159,6 +159,9 @@ CREATE INDEX idx_payments_subscription ON payments (user_id, subscription_id);
 CREATE UNIQUE INDEX payments_intent_key ON payments (payment_intent_id) WHERE payment_intent_id IS NOT NULL;
 CREATE INDEX idx_payments_id ON payments (id);
 CREATE INDEX idx_payments_paid ON payments (paid_at);
+-- What a person's credits were paid with on average, without a look at the table.
+CREATE INDEX idx_payments_credits ON payments (user_id) INCLUDE (amount_cents, reversed_cents, credits, reversed_credits)
+WHERE credits > reversed_credits AND kind <> 'call';
 COMMENT ON TABLE payments IS
 'Money that came in, each amount once: a pack, a period of a plan, a call. What refunds and disputes take back is taken from here.';
 COMMENT ON COLUMN payments.id IS 'The purchase, the provider''s invoice, or the authorization that was paid.';
