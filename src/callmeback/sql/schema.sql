@@ -1383,6 +1383,7 @@ DECLARE
     v payments;
     v_cents numeric;
     v_credits integer;
+    v_is_unpaid boolean;
 BEGIN
     SELECT x.* INTO v
     FROM payments AS x
@@ -1396,10 +1397,13 @@ BEGIN
         SELECT d.amount_cents FROM disputes AS d
         WHERE d.user_id = p_user_id AND d.payment_id = p_payment_id AND d.is_withdrawn AND NOT d.is_reinstated
     ) AS r;
+    IF v.kind = 'subscription' AND v_cents > 0 THEN
+        v.credits := credits_that_stay(v);
+    END IF;
     -- Of what is reversed in all, so that parts in any order add up to the whole.
     v_credits := round(v.credits * v_cents / v.amount_cents);
     UPDATE payments AS x
-    SET reversed_cents = v_cents, reversed_credits = v_credits
+    SET reversed_cents = v_cents, credits = v.credits, reversed_credits = v_credits
     WHERE x.user_id = p_user_id AND x.id = p_payment_id;
     IF v_credits <> v.reversed_credits THEN
         PERFORM move_credits(
@@ -1411,10 +1415,16 @@ BEGIN
         SET status = CASE WHEN v_cents >= v.amount_cents THEN 'refunded' ELSE 'completed' END
         WHERE x.user_id = p_user_id AND x.id = p_payment_id;
     ELSIF v.kind = 'subscription' THEN
+        -- A period that was paid twice is paid as long as one of the two moneys isn't wholly gone.
+        v_is_unpaid := NOT EXISTS (
+            SELECT FROM payments AS x
+            WHERE x.user_id = p_user_id AND x.subscription_id = v.subscription_id AND x.period_start = v.period_start
+                AND x.tier = v.tier AND x.reversed_cents < x.amount_cents
+        );
         UPDATE subscriptions AS s
-        SET suspended_at = CASE WHEN v_cents >= v.amount_cents THEN clock_timestamp() END, updated_at = clock_timestamp()
+        SET suspended_at = CASE WHEN v_is_unpaid THEN clock_timestamp() END, updated_at = clock_timestamp()
         WHERE s.user_id = p_user_id AND s.id = v.subscription_id AND s.current_period_start = v.period_start
-            AND s.tier = v.tier AND (s.suspended_at IS NULL) = (v_cents >= v.amount_cents);
+            AND s.tier = v.tier AND (s.suspended_at IS NULL) = v_is_unpaid;
         IF FOUND THEN
             PERFORM follow_subscription(p_user_id);
         END IF;
@@ -1424,6 +1434,74 @@ END
 $$;
 
 COMMENT ON FUNCTION public.count_reversals(p_user_id text, p_payment_id text, p_cause text) IS 'Takes credits back in proportion to all that counts against a payment, or gives them back; what was spent becomes debt. Answers the difference.';
+
+CREATE TABLE public.payments (
+    user_id public.id NOT NULL,
+    id public.id NOT NULL,
+    kind text NOT NULL,
+    subscription_id public.id,
+    payment_intent_id text,
+    tier text,
+    description text NOT NULL,
+    amount_cents numeric(12,2) NOT NULL,
+    reversed_cents numeric(12,2) DEFAULT 0 NOT NULL,
+    currency text NOT NULL,
+    credits integer NOT NULL,
+    reversed_credits integer DEFAULT 0 NOT NULL,
+    period_start timestamp with time zone,
+    period_end timestamp with time zone,
+    paid_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT payments_amount CHECK ((amount_cents > (0)::numeric)),
+    CONSTRAINT payments_credits CHECK ((credits >= 0)),
+    CONSTRAINT payments_currency CHECK ((currency ~ '^[a-z]{3}$'::text)),
+    CONSTRAINT payments_kind CHECK ((kind = ANY (ARRAY['purchase'::text, 'subscription'::text, 'call'::text]))),
+    CONSTRAINT payments_reversed_cents CHECK (((reversed_cents >= (0)::numeric) AND (reversed_cents <= amount_cents))),
+    CONSTRAINT payments_reversed_credits CHECK (((reversed_credits >= 0) AND (reversed_credits <= credits)))
+);
+
+COMMENT ON TABLE public.payments IS 'Money that came in, each amount once: a pack, a period of a plan, a call. What refunds and disputes take back is taken from here.';
+
+COMMENT ON COLUMN public.payments.id IS 'The purchase, the provider''s invoice, or the authorization that was paid.';
+
+COMMENT ON COLUMN public.payments.subscription_id IS 'Of a plan: whose period it paid.';
+
+COMMENT ON COLUMN public.payments.description IS 'What was sold, in the house''s words.';
+
+COMMENT ON COLUMN public.payments.amount_cents IS 'What was paid, in the smallest unit of its currency.';
+
+COMMENT ON COLUMN public.payments.reversed_cents IS 'Of it, given back by refunds or withdrawn by disputes; at most all of it.';
+
+COMMENT ON COLUMN public.payments.credits IS 'Credits that it brought.';
+
+COMMENT ON COLUMN public.payments.reversed_credits IS 'Of them, taken back in proportion.';
+
+COMMENT ON COLUMN public.payments.period_start IS 'Of a plan: the period that was paid.';
+
+COMMENT ON COLUMN public.payments.period_end IS 'Of a plan: the end of the period that was paid.';
+
+COMMENT ON COLUMN public.payments.paid_at IS 'By the provider''s clock.';
+
+CREATE FUNCTION public.credits_that_stay(p_payment public.payments) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    UPDATE payments AS x
+    SET credits = p_payment.credits
+    WHERE p_payment.credits > 0 AND x.user_id = p_payment.user_id AND x.id = (
+        SELECT o.id
+        FROM payments AS o
+        WHERE o.user_id = p_payment.user_id AND o.subscription_id = p_payment.subscription_id
+            AND o.period_start = p_payment.period_start AND o.tier = p_payment.tier AND o.id <> p_payment.id
+            AND o.credits = 0 AND o.reversed_cents = 0
+        LIMIT 1
+    );
+    RETURN CASE WHEN FOUND THEN 0 ELSE p_payment.credits END;
+END
+$$;
+
+COMMENT ON FUNCTION public.credits_that_stay(p_payment public.payments) IS 'Of a period that was paid twice one money is given back: its credits are the other''s then, whichever brought them. The caller holds the account.';
 
 CREATE FUNCTION public.drop_old_partitions(p_keep interval DEFAULT '90 days'::interval) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1657,6 +1735,7 @@ BEGIN
             pending_tier = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_tier END,
             pending_price_cents = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_price_cents END,
             pending_key = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_key END,
+            pending_since = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_since END,
             started_at = coalesce(s.started_at, v_start), current_period_start = v_start, current_period_end = v_end,
             grace_until = NULL, suspended_at = NULL, checkout_url = NULL,
             -- The plan of a person who is gone is ended, whatever was still paid for it.
@@ -1846,7 +1925,8 @@ BEGIN
         SET
             status = CASE WHEN s.started_at IS NULL OR s.status = 'expired' THEN 'expired' ELSE 'canceled' END,
             ended_at = p_at, grace_until = NULL, cancel_due_at = NULL, look_at = NULL, pending_tier = NULL,
-            pending_price_cents = NULL, pending_key = NULL, seen_at = greatest(s.seen_at, p_at), updated_at = clock_timestamp()
+            pending_price_cents = NULL, pending_key = NULL, pending_since = NULL, seen_at = greatest(s.seen_at, p_at),
+            updated_at = clock_timestamp()
         WHERE s.user_id = v.user_id AND s.id = v.id;
         IF v.started_at IS NOT NULL THEN
             PERFORM follow_subscription(v.user_id);
@@ -1972,7 +2052,7 @@ BEGIN
         UPDATE subscriptions AS s
         SET
             status = 'expired', grace_until = NULL, cancel_due_at = v_now, look_at = NULL, pending_tier = NULL,
-            pending_price_cents = NULL, pending_key = NULL, updated_at = v_now
+            pending_price_cents = NULL, pending_key = NULL, pending_since = NULL, updated_at = v_now
         WHERE s.user_id = v.user_id AND s.id = v.id AND s.grace_until <= v_now;
         IF FOUND THEN
             PERFORM follow_subscription(v.user_id);
@@ -2876,7 +2956,7 @@ DECLARE
     c_payments CONSTANT text[] := ARRAY[
         'apply_payment_event', 'apply_waiting', 'begin_authorization', 'begin_purchase', 'begin_subscription',
         'check_sealed_days', 'claim_authorizations', 'claim_budget_notice', 'claim_subscription_work',
-        'close_stale_checkouts', 'count_reversals', 'effect_of_dispute', 'effect_of_intent', 'effect_of_invoice',
+        'close_stale_checkouts', 'count_reversals', 'credits_that_stay', 'effect_of_dispute', 'effect_of_intent', 'effect_of_invoice',
         'effect_of_invoice_payment', 'effect_of_purchase_session', 'effect_of_refund', 'effect_of_subscription',
         'effect_of_subscription_session', 'end_authorization', 'end_grace', 'expire_checkout', 'expire_grants',
         'fail_purchase', 'follow_subscription', 'forget_customer', 'grant_credits', 'hash_of_day',
@@ -3688,53 +3768,6 @@ $$;
 
 COMMENT ON FUNCTION public.payment_effect(p_type text, p_at timestamp with time zone, p_facts jsonb) IS 'Does what an event means, by the kind of its object.';
 
-CREATE TABLE public.payments (
-    user_id public.id NOT NULL,
-    id public.id NOT NULL,
-    kind text NOT NULL,
-    subscription_id public.id,
-    payment_intent_id text,
-    tier text,
-    description text NOT NULL,
-    amount_cents numeric(12,2) NOT NULL,
-    reversed_cents numeric(12,2) DEFAULT 0 NOT NULL,
-    currency text NOT NULL,
-    credits integer NOT NULL,
-    reversed_credits integer DEFAULT 0 NOT NULL,
-    period_start timestamp with time zone,
-    period_end timestamp with time zone,
-    paid_at timestamp with time zone NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT payments_amount CHECK ((amount_cents > (0)::numeric)),
-    CONSTRAINT payments_credits CHECK ((credits >= 0)),
-    CONSTRAINT payments_currency CHECK ((currency ~ '^[a-z]{3}$'::text)),
-    CONSTRAINT payments_kind CHECK ((kind = ANY (ARRAY['purchase'::text, 'subscription'::text, 'call'::text]))),
-    CONSTRAINT payments_reversed_cents CHECK (((reversed_cents >= (0)::numeric) AND (reversed_cents <= amount_cents))),
-    CONSTRAINT payments_reversed_credits CHECK (((reversed_credits >= 0) AND (reversed_credits <= credits)))
-);
-
-COMMENT ON TABLE public.payments IS 'Money that came in, each amount once: a pack, a period of a plan, a call. What refunds and disputes take back is taken from here.';
-
-COMMENT ON COLUMN public.payments.id IS 'The purchase, the provider''s invoice, or the authorization that was paid.';
-
-COMMENT ON COLUMN public.payments.subscription_id IS 'Of a plan: whose period it paid.';
-
-COMMENT ON COLUMN public.payments.description IS 'What was sold, in the house''s words.';
-
-COMMENT ON COLUMN public.payments.amount_cents IS 'What was paid, in the smallest unit of its currency.';
-
-COMMENT ON COLUMN public.payments.reversed_cents IS 'Of it, given back by refunds or withdrawn by disputes; at most all of it.';
-
-COMMENT ON COLUMN public.payments.credits IS 'Credits that it brought.';
-
-COMMENT ON COLUMN public.payments.reversed_credits IS 'Of them, taken back in proportion.';
-
-COMMENT ON COLUMN public.payments.period_start IS 'Of a plan: the period that was paid.';
-
-COMMENT ON COLUMN public.payments.period_end IS 'Of a plan: the end of the period that was paid.';
-
-COMMENT ON COLUMN public.payments.paid_at IS 'By the provider''s clock.';
-
 CREATE FUNCTION public.payment_of(p_facts jsonb) RETURNS public.payments
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
@@ -4386,6 +4419,9 @@ CREATE FUNCTION public.request_tier(p_user_id text, p_tier text, p_key text, OUT
     SET search_path TO 'public', 'pg_temp'
     AS $$
 DECLARE
+    -- The provider takes the money and tells us within seconds; an answer that is lost, and its event too, within this.
+    c_being_paid CONSTANT interval := '10 minutes';
+    v_now timestamptz := clock_timestamp();
     v subscriptions;
     v_tier subscription_tiers;
 BEGIN
@@ -4403,6 +4439,9 @@ BEGIN
     WHERE t.tier = p_tier AND t.stripe_lookup_key IS NOT NULL AND t.monthly_price_cents > 0 AND t.currency = v.currency;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'tier is not for sale' USING ERRCODE = 'CM022';
+    ELSIF v.pending_tier <> p_tier AND v.pending_price_cents > v.price_cents AND v.pending_since > v_now - c_being_paid THEN
+        -- An upgrade is charged at once: two that are asked for together would both be, and one for nothing.
+        RAISE EXCEPTION 'another change of the plan is being paid' USING ERRCODE = 'CM027';
     END IF;
     subscription_id := v.id;
     stripe_subscription_id := v.stripe_subscription_id;
@@ -4417,12 +4456,13 @@ BEGIN
         pending_key = CASE WHEN p_tier = s.tier THEN NULL ELSE request_key END,
         pending_tier = CASE WHEN p_tier = s.tier THEN NULL ELSE p_tier END,
         pending_price_cents = CASE WHEN p_tier = s.tier THEN NULL ELSE v_tier.monthly_price_cents END,
-        updated_at = clock_timestamp()
+        pending_since = CASE WHEN p_tier = s.tier THEN NULL ELSE v_now END,
+        updated_at = v_now
     WHERE s.user_id = p_user_id AND s.id = v.id;
 END
 $$;
 
-COMMENT ON FUNCTION public.request_tier(p_user_id text, p_tier text, p_key text, OUT subscription_id text, OUT stripe_subscription_id text, OUT lookup_key text, OUT price_cents numeric, OUT currency text, OUT is_upgrade boolean, OUT request_key text) IS 'Notes the plan that a person wants instead, and what a period of it costs, before the provider is asked. It is in force once paid.';
+COMMENT ON FUNCTION public.request_tier(p_user_id text, p_tier text, p_key text, OUT subscription_id text, OUT stripe_subscription_id text, OUT lookup_key text, OUT price_cents numeric, OUT currency text, OUT is_upgrade boolean, OUT request_key text) IS 'Notes the plan that a person wants instead, and what a period of it costs, before the provider is asked. It is in force once paid. While an upgrade may be being paid, another plan is refused.';
 
 CREATE FUNCTION public.require_card_in_force(p_card text) RETURNS void
     LANGUAGE plpgsql STABLE
@@ -4959,6 +4999,7 @@ CREATE TABLE public.subscriptions (
     pending_tier text,
     pending_price_cents numeric(12,2),
     pending_key text,
+    pending_since timestamp with time zone,
     currency text NOT NULL,
     status text NOT NULL,
     checkout_url text,
@@ -4977,7 +5018,7 @@ CREATE TABLE public.subscriptions (
     CONSTRAINT subscriptions_currency CHECK ((currency ~ '^[a-z]{3}$'::text)),
     CONSTRAINT subscriptions_grace CHECK (((status = 'past_due'::text) = (grace_until IS NOT NULL))),
     CONSTRAINT subscriptions_pending_price CHECK ((pending_price_cents > (0)::numeric)),
-    CONSTRAINT subscriptions_pending_whole CHECK ((num_nonnulls(pending_tier, pending_price_cents, pending_key) = ANY (ARRAY[0, 3]))),
+    CONSTRAINT subscriptions_pending_whole CHECK ((num_nonnulls(pending_tier, pending_price_cents, pending_key, pending_since) = ANY (ARRAY[0, 4]))),
     CONSTRAINT subscriptions_price CHECK ((price_cents > (0)::numeric)),
     CONSTRAINT subscriptions_status CHECK ((status = ANY (ARRAY['pending'::text, 'active'::text, 'past_due'::text, 'canceled'::text, 'expired'::text])))
 );
@@ -4991,6 +5032,8 @@ COMMENT ON COLUMN public.subscriptions.pending_tier IS 'Asked for; in force from
 COMMENT ON COLUMN public.subscriptions.pending_price_cents IS 'What a period of pending_tier was agreed to cost.';
 
 COMMENT ON COLUMN public.subscriptions.pending_key IS 'By which the provider knows the request for pending_tier: asked again, it does it once.';
+
+COMMENT ON COLUMN public.subscriptions.pending_since IS 'When it was asked for last: while it may be being paid, no other one is asked for.';
 
 COMMENT ON COLUMN public.subscriptions.checkout_url IS 'Where the person pays; at the payment provider.';
 
@@ -5274,7 +5317,9 @@ BEGIN
     PERFORM require_self(p_user_id);
     PERFORM lock_account(p_user_id);
     UPDATE subscriptions AS s
-    SET pending_tier = NULL, pending_price_cents = NULL, pending_key = NULL, updated_at = clock_timestamp()
+    SET
+        pending_tier = NULL, pending_price_cents = NULL, pending_key = NULL, pending_since = NULL,
+        updated_at = clock_timestamp()
     WHERE s.user_id = p_user_id AND s.pending_tier = p_tier;
     RETURN FOUND;
 END
@@ -9168,6 +9213,15 @@ GRANT ALL ON FUNCTION public.count_attempt(p_bucket text, p_limit integer, p_win
 
 REVOKE ALL ON FUNCTION public.count_reversals(p_user_id text, p_payment_id text, p_cause text) FROM PUBLIC;
 
+GRANT SELECT ON TABLE public.payments TO callmeback_api;
+
+GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_readonly;
+
+GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_worker;
+
+GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_voice;
+REVOKE ALL ON FUNCTION public.credits_that_stay(p_payment public.payments) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.drop_old_partitions(p_keep interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.drop_old_partitions(p_keep interval) TO callmeback_worker;
 
@@ -9328,13 +9382,6 @@ REVOKE ALL ON FUNCTION public.outcome(p_state text, p_effect text, p_user_id tex
 
 REVOKE ALL ON FUNCTION public.payment_effect(p_type text, p_at timestamp with time zone, p_facts jsonb) FROM PUBLIC;
 
-GRANT SELECT ON TABLE public.payments TO callmeback_api;
-
-GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_readonly;
-
-GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_worker;
-
-GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_voice;
 REVOKE ALL ON FUNCTION public.payment_of(p_facts jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.place_due(p_ids text[], p_claims integer[], p_call_ids text[], p_local_days date[], p_card text, p_authorization_id text) FROM PUBLIC;
@@ -9449,11 +9496,11 @@ REVOKE ALL ON FUNCTION public.statement_statistics() FROM PUBLIC;
 
 GRANT SELECT ON TABLE public.subscriptions TO callmeback_api;
 
-GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, pending_key, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_readonly;
+GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, pending_key, pending_since, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_readonly;
 
-GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, pending_key, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_worker;
+GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, pending_key, pending_since, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_worker;
 
-GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, pending_key, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_voice;
+GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, pending_key, pending_since, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_voice;
 REVOKE ALL ON FUNCTION public.subscription_of(p_facts jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.sweep_expired(p_limit integer) FROM PUBLIC;
