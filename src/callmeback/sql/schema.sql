@@ -9153,6 +9153,7 @@ GRANT ALL ON FUNCTION public.calendar_feed_user(p_token_hash bytea) TO callmebac
 REVOKE ALL ON FUNCTION public.call_rank(p_status text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.call_rank(p_status text) TO callmeback_voice;
 GRANT ALL ON FUNCTION public.call_rank(p_status text) TO callmeback_worker;
+GRANT ALL ON FUNCTION public.call_rank(p_status text) TO callmeback_readonly;
 
 REVOKE ALL ON FUNCTION public.cancel_scheduled_call(p_user_id text, p_id text, p_outcome text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.cancel_scheduled_call(p_user_id text, p_id text, p_outcome text) TO callmeback_api;

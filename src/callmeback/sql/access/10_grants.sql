@@ -116,4 +116,6 @@ TO callmeback_worker;
 
 -- month_forecast asks it.
 GRANT EXECUTE ON FUNCTION zone_or_utc TO callmeback_api, callmeback_worker, callmeback_voice, callmeback_readonly;
-GRANT EXECUTE ON FUNCTION check_sealed_days, hash_of_day, reprice_calls, price_of, rate_in_force TO callmeback_readonly;
+-- call_rank for the doctor.
+GRANT EXECUTE ON FUNCTION check_sealed_days, hash_of_day, reprice_calls, price_of, rate_in_force, call_rank
+TO callmeback_readonly;
