@@ -47,6 +47,18 @@ FROM carrier_event(
     p_carrier_seconds => %(carrier_seconds)s
 ) AS e;
 
+-- name: answers
+-- The carrier's newest word for who picked up, of these calls; none for a call of which it has said nothing yet.
+-- returns: Answer
+SELECT DISTINCT ON (e.user_id, e.call_id)
+    e.user_id,
+    e.call_id,
+    coalesce(e.answered_by, 'unknown') AS word
+FROM unnest(%(user_ids)s::text[], %(call_ids)s::text[]) AS w (user_id, call_id)
+INNER JOIN carrier_events AS e ON w.user_id = e.user_id AND w.call_id = e.call_id
+WHERE e.answered_by IS NOT NULL AND e.verdict = 'applied'
+ORDER BY e.user_id ASC, e.call_id ASC, e.received_at DESC;
+
 -- name: line
 -- How a call stands towards the carrier.
 -- returns: Connection

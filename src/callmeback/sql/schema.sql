@@ -781,6 +781,11 @@ DECLARE
     v_call calls;
     v_status text;
     v_reason text;
+    v_word text := left(p_answered_by, 64);
+    v_answered_by text := CASE
+        WHEN starts_with(v_word, 'machine') THEN 'machine'
+        WHEN v_word IN ('human', 'fax', 'unknown') THEN v_word
+    END;
 BEGIN
     -- In finish_call's order, which this may come to.
     PERFORM FROM call_cost_breakdowns AS b WHERE b.user_id = p_user_id AND b.call_id = p_call_id FOR NO KEY UPDATE;
@@ -809,9 +814,11 @@ BEGIN
         WHEN p_carrier_status IS NOT NULL AND v_status IS NULL THEN 'unknown status'
         WHEN call_rank(v_status) < call_rank(v_call.status) THEN 'backward'
     END;
-    INSERT INTO carrier_events (user_id, call_id, kind, event_key, carrier_status, verdict, reason)
+    INSERT INTO carrier_events (user_id, call_id, kind, event_key, carrier_status, answered_by, verdict, reason)
     VALUES (
         p_user_id, p_call_id, p_kind, p_event_key, p_carrier_status,
+        -- A word that says nothing isn't kept.
+        CASE WHEN v_answered_by IS NOT NULL THEN v_word END,
         CASE WHEN v_reason IS NULL THEN 'applied' ELSE 'ignored' END, v_reason
     )
     ON CONFLICT ON CONSTRAINT carrier_events_pkey DO NOTHING;
@@ -827,7 +834,7 @@ BEGIN
     UPDATE calls AS c
     SET
         twilio_call_sid = coalesce(c.twilio_call_sid, p_carrier_sid),
-        answered_by = coalesce(c.answered_by, p_answered_by),
+        answered_by = coalesce(c.answered_by, v_answered_by),
         carrier_duration_seconds = coalesce(p_carrier_seconds, c.carrier_duration_seconds),
         status = CASE
             WHEN v_reason IS NULL AND call_rank(v_status) BETWEEN call_rank(c.status) + 1 AND 3 THEN v_status
@@ -7754,9 +7761,11 @@ CREATE TABLE public.carrier_events (
     kind text NOT NULL,
     event_key text NOT NULL,
     carrier_status text,
+    answered_by text,
     verdict text NOT NULL,
     reason text,
     received_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT carrier_events_answered_by_length CHECK (((length(answered_by) >= 1) AND (length(answered_by) <= 64))),
     CONSTRAINT carrier_events_key_length CHECK (((length(event_key) >= 1) AND (length(event_key) <= 128))),
     CONSTRAINT carrier_events_kind CHECK ((kind = ANY (ARRAY['status'::text, 'voice'::text, 'amd'::text, 'stream'::text, 'lookup'::text]))),
     CONSTRAINT carrier_events_verdict CHECK ((verdict = ANY (ARRAY['applied'::text, 'ignored'::text])))
@@ -7765,6 +7774,8 @@ CREATE TABLE public.carrier_events (
 COMMENT ON TABLE public.carrier_events IS 'What the carrier told us of a call, each once, with what it did.';
 
 COMMENT ON COLUMN public.carrier_events.event_key IS 'The carrier''s sequence number, or a hash of the body where it sends none.';
+
+COMMENT ON COLUMN public.carrier_events.answered_by IS 'The carrier''s own word for who picked up, which tells machines apart; calls.answered_by is ours.';
 
 COMMENT ON COLUMN public.carrier_events.reason IS 'Why it was ignored.';
 
@@ -9778,11 +9789,11 @@ GRANT SELECT(is_only, card, since) ON TABLE public.card_in_force TO callmeback_w
 
 GRANT SELECT(is_only, card, since) ON TABLE public.card_in_force TO callmeback_voice;
 
-GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_readonly;
+GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, answered_by, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_readonly;
 
-GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_worker;
+GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, answered_by, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_worker;
 
-GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_voice;
+GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, answered_by, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_voice;
 
 GRANT SELECT(day, marked_at, marker) ON TABLE public.closing_days TO callmeback_readonly;
 
