@@ -1037,7 +1037,7 @@ BEGIN
     FROM (
         SELECT x.user_id, x.month, x.percent
         FROM budget_notices AS x
-        WHERE x.told_at IS NULL AND (x.claimed_until IS NULL OR x.claimed_until <= v_now)
+        WHERE x.told_at IS NULL AND x.given_up_at IS NULL AND (x.claimed_until IS NULL OR x.claimed_until <= v_now)
         ORDER BY x.noticed_at
         LIMIT 1
         FOR UPDATE SKIP LOCKED
@@ -3001,7 +3001,7 @@ DECLARE
         'effect_of_invoice_payment', 'effect_of_purchase_session', 'effect_of_refund', 'effect_of_subscription',
         'effect_of_subscription_session', 'end_authorization', 'end_grace', 'expire_checkout', 'expire_grants',
         'fail_purchase', 'follow_subscription', 'forget_customer', 'grant_credits', 'hash_of_day',
-        'let_go_after_all', 'lock_account', 'lock_paid_call', 'note_authorization', 'note_budget_told', 'note_cancellation', 'note_checkout', 'note_customer', 'note_subscription_checkout',
+        'let_go_after_all', 'lock_account', 'lock_paid_call', 'note_authorization', 'note_budget_put_off', 'note_budget_told', 'note_cancellation', 'note_checkout', 'note_customer', 'note_subscription_checkout',
         'notice_budgets', 'objects_of', 'outcome', 'payment_effect', 'payment_of', 'receive_payment',
         'release_authorization', 'repeat_payment_event', 'request_tier', 'require_self', 'rest_of_grants',
         'retry_payment_events', 'seal_day', 'set_rate', 'settle_authorization', 'start_paid_call', 'subscription_of',
@@ -3567,6 +3567,33 @@ END
 $$;
 
 COMMENT ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) IS 'What the card said; false where the worker has given it up meanwhile, and lets go of what was set aside all the same.';
+
+CREATE FUNCTION public.note_budget_put_off(p_user_id text, p_month date, p_percent integer) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    -- As mail servers do, RFC 5321, 4.5.4.1: greylisting lets in after minutes, a full mailbox after days, or never.
+    c_first CONSTANT interval := '15 minutes';
+    c_longest CONSTANT interval := '8 hours';
+    c_most CONSTANT interval := '5 days';
+    v_now timestamptz := clock_timestamp();
+    v_given_up boolean;
+BEGIN
+    UPDATE budget_notices AS n
+    SET
+        put_off_count = n.put_off_count + 1,
+        put_off_since = coalesce(n.put_off_since, v_now),
+        claimed_until = v_now + least(c_first * 2 ^ least(n.put_off_count, 10), c_longest),
+        given_up_at = CASE WHEN n.put_off_since <= v_now - c_most THEN v_now END
+    WHERE n.user_id = p_user_id AND n.month = p_month AND n.percent = p_percent
+        AND n.told_at IS NULL AND n.given_up_at IS NULL
+    RETURNING n.given_up_at IS NOT NULL INTO v_given_up;
+    RETURN coalesce(v_given_up, false);
+END
+$$;
+
+COMMENT ON FUNCTION public.note_budget_put_off(p_user_id text, p_month date, p_percent integer) IS 'The person''s mail server takes it later: the pause grows to eight hours, and after five days it is given up. Whether it was.';
 
 CREATE FUNCTION public.note_budget_told(p_user_id text, p_month date, p_percent integer) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7638,9 +7665,14 @@ CREATE TABLE public.budget_notices (
     percent integer NOT NULL,
     noticed_at timestamp with time zone DEFAULT now() NOT NULL,
     told_at timestamp with time zone,
+    put_off_count integer DEFAULT 0 NOT NULL,
+    put_off_since timestamp with time zone,
+    given_up_at timestamp with time zone,
     claimed_until timestamp with time zone,
+    CONSTRAINT budget_notices_end CHECK (((told_at IS NULL) OR (given_up_at IS NULL))),
     CONSTRAINT budget_notices_month CHECK ((EXTRACT(day FROM month) = (1)::numeric)),
-    CONSTRAINT budget_notices_percent CHECK (((percent >= 1) AND (percent <= 100)))
+    CONSTRAINT budget_notices_percent CHECK (((percent >= 1) AND (percent <= 100))),
+    CONSTRAINT budget_notices_put_off_count CHECK ((put_off_count >= 0))
 );
 
 COMMENT ON TABLE public.budget_notices IS 'Warnings about a month''s budget, each at most once.';
@@ -7652,6 +7684,12 @@ COMMENT ON COLUMN public.budget_notices.percent IS 'Of the month''s limit that w
 COMMENT ON COLUMN public.budget_notices.noticed_at IS 'When the spending was found there.';
 
 COMMENT ON COLUMN public.budget_notices.told_at IS 'When the person had been told; NULL while that is still to be done.';
+
+COMMENT ON COLUMN public.budget_notices.put_off_count IS 'How often the person''s mail server said that it takes it later.';
+
+COMMENT ON COLUMN public.budget_notices.put_off_since IS 'When it said so first.';
+
+COMMENT ON COLUMN public.budget_notices.given_up_at IS 'When we stopped asking it.';
 
 COMMENT ON COLUMN public.budget_notices.claimed_until IS 'A worker is telling it; past this it died on the way, and another one sees what of it was sent.';
 
@@ -8466,7 +8504,7 @@ CREATE INDEX backups_kind_finished_idx ON public.backups USING btree (kind, fini
 
 CREATE INDEX idx_api_keys_scope ON public.api_keys USING btree (scope_id);
 
-CREATE INDEX idx_budget_notices_untold ON public.budget_notices USING btree (noticed_at) WHERE (told_at IS NULL);
+CREATE INDEX idx_budget_notices_untold ON public.budget_notices USING btree (noticed_at) WHERE ((told_at IS NULL) AND (given_up_at IS NULL));
 
 CREATE INDEX idx_call_scenario_templates_user ON public.call_scenario_templates USING btree (user_id);
 
@@ -8515,6 +8553,8 @@ CREATE INDEX idx_payment_events_retry ON public.payment_events USING btree (retr
 CREATE INDEX idx_payment_events_user ON public.payment_events USING btree (user_id) WHERE (user_id IS NOT NULL);
 
 CREATE INDEX idx_payment_events_waits ON public.payment_events USING gin (waits_for) WHERE (state = 'unmatched'::text);
+
+CREATE INDEX idx_payments_credits ON public.payments USING btree (user_id) INCLUDE (amount_cents, reversed_cents, credits, reversed_credits) WHERE ((credits > reversed_credits) AND (kind <> 'call'::text));
 
 CREATE INDEX idx_payments_id ON public.payments USING btree (id);
 
@@ -9163,6 +9203,7 @@ GRANT ALL ON FUNCTION public.calendar_feed_user(p_token_hash bytea) TO callmebac
 REVOKE ALL ON FUNCTION public.call_rank(p_status text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.call_rank(p_status text) TO callmeback_voice;
 GRANT ALL ON FUNCTION public.call_rank(p_status text) TO callmeback_worker;
+GRANT ALL ON FUNCTION public.call_rank(p_status text) TO callmeback_readonly;
 
 REVOKE ALL ON FUNCTION public.cancel_scheduled_call(p_user_id text, p_id text, p_outcome text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.cancel_scheduled_call(p_user_id text, p_id text, p_outcome text) TO callmeback_api;
@@ -9360,6 +9401,9 @@ REVOKE ALL ON FUNCTION public.move_credits(p_user_id text, p_amount integer, p_t
 REVOKE ALL ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) TO callmeback_api;
 GRANT ALL ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.note_budget_put_off(p_user_id text, p_month date, p_percent integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.note_budget_put_off(p_user_id text, p_month date, p_percent integer) TO callmeback_worker;
 
 REVOKE ALL ON FUNCTION public.note_budget_told(p_user_id text, p_month date, p_percent integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.note_budget_told(p_user_id text, p_month date, p_percent integer) TO callmeback_worker;
@@ -9755,11 +9799,11 @@ GRANT SELECT(id, kind, state, started_at, finished_at, database_bytes, stored_by
 GRANT SELECT(id, kind, state, started_at, finished_at, database_bytes, stored_bytes, parent_id, is_mirrored, detail) ON TABLE public.backups TO callmeback_voice;
 GRANT SELECT ON TABLE public.budget_notices TO callmeback_api;
 
-GRANT SELECT(user_id, month, percent, noticed_at, told_at, claimed_until) ON TABLE public.budget_notices TO callmeback_readonly;
+GRANT SELECT(user_id, month, percent, noticed_at, told_at, put_off_count, put_off_since, given_up_at, claimed_until) ON TABLE public.budget_notices TO callmeback_readonly;
 
-GRANT SELECT(user_id, month, percent, noticed_at, told_at, claimed_until) ON TABLE public.budget_notices TO callmeback_worker;
+GRANT SELECT(user_id, month, percent, noticed_at, told_at, put_off_count, put_off_since, given_up_at, claimed_until) ON TABLE public.budget_notices TO callmeback_worker;
 
-GRANT SELECT(user_id, month, percent, noticed_at, told_at, claimed_until) ON TABLE public.budget_notices TO callmeback_voice;
+GRANT SELECT(user_id, month, percent, noticed_at, told_at, put_off_count, put_off_since, given_up_at, claimed_until) ON TABLE public.budget_notices TO callmeback_voice;
 GRANT SELECT ON TABLE public.call_cost_events TO callmeback_api;
 
 GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events TO callmeback_readonly;

@@ -86,7 +86,7 @@ DECLARE
         'effect_of_invoice_payment', 'effect_of_purchase_session', 'effect_of_refund', 'effect_of_subscription',
         'effect_of_subscription_session', 'end_authorization', 'end_grace', 'expire_checkout', 'expire_grants',
         'fail_purchase', 'follow_subscription', 'forget_customer', 'grant_credits', 'hash_of_day',
-        'let_go_after_all', 'lock_account', 'lock_paid_call', 'note_authorization', 'note_budget_told', 'note_cancellation', 'note_checkout', 'note_customer', 'note_subscription_checkout',
+        'let_go_after_all', 'lock_account', 'lock_paid_call', 'note_authorization', 'note_budget_put_off', 'note_budget_told', 'note_cancellation', 'note_checkout', 'note_customer', 'note_subscription_checkout',
         'notice_budgets', 'objects_of', 'outcome', 'payment_effect', 'payment_of', 'receive_payment',
         'release_authorization', 'repeat_payment_event', 'request_tier', 'require_self', 'rest_of_grants',
         'retry_payment_events', 'seal_day', 'set_rate', 'settle_authorization', 'start_paid_call', 'subscription_of',

@@ -163,6 +163,9 @@ CREATE INDEX idx_payments_subscription ON payments (user_id, subscription_id);
 CREATE UNIQUE INDEX payments_intent_key ON payments (payment_intent_id) WHERE payment_intent_id IS NOT NULL;
 CREATE INDEX idx_payments_id ON payments (id);
 CREATE INDEX idx_payments_paid ON payments (paid_at);
+-- What a person's credits were paid with on average, without a look at the table.
+CREATE INDEX idx_payments_credits ON payments (user_id) INCLUDE (amount_cents, reversed_cents, credits, reversed_credits)
+WHERE credits > reversed_credits AND kind <> 'call';
 COMMENT ON TABLE payments IS
 'Money that came in, each amount once: a pack, a period of a plan, a call. What refunds and disputes take back is taken from here.';
 COMMENT ON COLUMN payments.id IS 'The purchase, the provider''s invoice, or the authorization that was paid.';
@@ -312,11 +315,18 @@ CREATE TABLE budget_notices (
     percent integer NOT NULL CONSTRAINT budget_notices_percent CHECK (percent BETWEEN 1 AND 100),
     noticed_at timestamptz NOT NULL DEFAULT now(),
     told_at timestamptz,
-    CONSTRAINT budget_notices_pkey PRIMARY KEY (user_id, month, percent)
+    put_off_count integer NOT NULL DEFAULT 0 CONSTRAINT budget_notices_put_off_count CHECK (put_off_count >= 0),
+    put_off_since timestamptz,
+    given_up_at timestamptz,
+    CONSTRAINT budget_notices_pkey PRIMARY KEY (user_id, month, percent),
+    CONSTRAINT budget_notices_end CHECK (told_at IS NULL OR given_up_at IS NULL)
 );
-CREATE INDEX idx_budget_notices_untold ON budget_notices (noticed_at) WHERE told_at IS NULL;
+CREATE INDEX idx_budget_notices_untold ON budget_notices (noticed_at) WHERE told_at IS NULL AND given_up_at IS NULL;
 COMMENT ON TABLE budget_notices IS 'Warnings about a month''s budget, each at most once.';
 COMMENT ON COLUMN budget_notices.month IS 'First day of the person''s month.';
 COMMENT ON COLUMN budget_notices.percent IS 'Of the month''s limit that was reached.';
 COMMENT ON COLUMN budget_notices.noticed_at IS 'When the spending was found there.';
 COMMENT ON COLUMN budget_notices.told_at IS 'When the person was told; NULL while that is still to be done.';
+COMMENT ON COLUMN budget_notices.put_off_count IS 'How often the person''s mail server said that it takes it later.';
+COMMENT ON COLUMN budget_notices.put_off_since IS 'When it said so first.';
+COMMENT ON COLUMN budget_notices.given_up_at IS 'When we stopped asking it.';
