@@ -374,7 +374,7 @@ async def test_c03_a_refused_dial_fails_the_call_and_gives_back_the_hold(build: 
 async def test_c03_after_an_unclear_dial_the_call_is_never_dialled_again(house: House, ann: Person):
     """Half of the creates that fail have placed the call all the same. We don't know, so we look, and never dial."""
     await house.script(PHONE, answers="no_answer")
-    await house.client().put("/simulator/vendors/carrier", json={"fail_rate": 1})
+    await house.client().put("/simulator/vendors/carrier", json={"fail_rate": 0.9999})
     placed = (await ann.client.post("/api/calls", json={"persona_id": "brad"})).json()
     await asyncio.sleep(1.5)
     await house.client().put("/simulator/vendors/carrier", json={"fail_rate": 0})
