@@ -6360,11 +6360,16 @@ CREATE VIEW clear.persona_margin WITH (security_barrier=f) AS
             count(*) AS calls,
             sum(COALESCE((c.credits_used)::integer, 0)) AS credits,
             sum(COALESCE(b.total_cost_cents, (0)::numeric)) AS cost_cents,
-            sum(COALESCE(z.captured_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) AS revenue_cents,
-            (sum(COALESCE(z.captured_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) - sum(COALESCE(b.total_cost_cents, (0)::numeric))) AS margin_cents
+            sum(COALESCE(z.kept_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) AS revenue_cents,
+            (sum(COALESCE(z.kept_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) - sum(COALESCE(b.total_cost_cents, (0)::numeric))) AS margin_cents
            FROM (((public.calls c
              LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
-             LEFT JOIN public.payment_authorizations z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
+             LEFT JOIN ( SELECT k.user_id,
+                    k.call_id,
+                    (k.captured_cents - COALESCE(y.reversed_cents, (0)::numeric)) AS kept_cents
+                   FROM (public.payment_authorizations k
+                     LEFT JOIN public.payments y ON ((((k.user_id)::text = (y.user_id)::text) AND ((k.id)::text = (y.id)::text))))
+                  WHERE (k.call_id IS NOT NULL)) z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
              LEFT JOIN ( SELECT p.user_id,
                     (sum((p.amount_cents - p.reversed_cents)) / (NULLIF(sum((p.credits - p.reversed_credits)), 0))::numeric) AS cents_per_credit
                    FROM public.payments p
@@ -7132,11 +7137,16 @@ CREATE VIEW masked.persona_margin WITH (security_barrier=f) AS
             count(*) AS calls,
             sum(COALESCE((c.credits_used)::integer, 0)) AS credits,
             sum(COALESCE(b.total_cost_cents, (0)::numeric)) AS cost_cents,
-            sum(COALESCE(z.captured_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) AS revenue_cents,
-            (sum(COALESCE(z.captured_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) - sum(COALESCE(b.total_cost_cents, (0)::numeric))) AS margin_cents
+            sum(COALESCE(z.kept_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) AS revenue_cents,
+            (sum(COALESCE(z.kept_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) - sum(COALESCE(b.total_cost_cents, (0)::numeric))) AS margin_cents
            FROM (((public.calls c
              LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
-             LEFT JOIN public.payment_authorizations z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
+             LEFT JOIN ( SELECT k.user_id,
+                    k.call_id,
+                    (k.captured_cents - COALESCE(y.reversed_cents, (0)::numeric)) AS kept_cents
+                   FROM (public.payment_authorizations k
+                     LEFT JOIN public.payments y ON ((((k.user_id)::text = (y.user_id)::text) AND ((k.id)::text = (y.id)::text))))
+                  WHERE (k.call_id IS NOT NULL)) z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
              LEFT JOIN ( SELECT p.user_id,
                     (sum((p.amount_cents - p.reversed_cents)) / (NULLIF(sum((p.credits - p.reversed_credits)), 0))::numeric) AS cents_per_credit
                    FROM public.payments p
@@ -8109,11 +8119,16 @@ CREATE VIEW public.persona_margin WITH (security_invoker='true') AS
     count(*) AS calls,
     sum(COALESCE((c.credits_used)::integer, 0)) AS credits,
     sum(COALESCE(b.total_cost_cents, (0)::numeric)) AS cost_cents,
-    sum(COALESCE(z.captured_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) AS revenue_cents,
-    (sum(COALESCE(z.captured_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) - sum(COALESCE(b.total_cost_cents, (0)::numeric))) AS margin_cents
+    sum(COALESCE(z.kept_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) AS revenue_cents,
+    (sum(COALESCE(z.kept_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) - sum(COALESCE(b.total_cost_cents, (0)::numeric))) AS margin_cents
    FROM (((public.calls c
      LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
-     LEFT JOIN public.payment_authorizations z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
+     LEFT JOIN ( SELECT k.user_id,
+            k.call_id,
+            (k.captured_cents - COALESCE(y.reversed_cents, (0)::numeric)) AS kept_cents
+           FROM (public.payment_authorizations k
+             LEFT JOIN public.payments y ON ((((k.user_id)::text = (y.user_id)::text) AND ((k.id)::text = (y.id)::text))))
+          WHERE (k.call_id IS NOT NULL)) z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
      LEFT JOIN ( SELECT p.user_id,
             (sum((p.amount_cents - p.reversed_cents)) / (NULLIF(sum((p.credits - p.reversed_credits)), 0))::numeric) AS cents_per_credit
            FROM public.payments p
