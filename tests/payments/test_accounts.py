@@ -31,6 +31,12 @@ def test_the_simulated_account_is_the_home_s_own(tmp_path: Path):
     assert account.api_key not in repr(account) and account.webhook_secret not in repr(account)
 
 
+def test_a_webhook_secret_that_is_set_is_the_simulator_s_too(tmp_path: Path):
+    account = stripe_account(settings(tmp_path, stripe_webhook_secret="whsec_mine"))
+
+    assert (account.webhook_secret, account.base_url) == ("whsec_mine", "http://127.0.0.1:8123/simulator/payments")
+
+
 def test_a_real_account_is_the_operator_s(tmp_path: Path):
     account = stripe_account(settings(tmp_path, stripe_api_key="sk_live_1", stripe_webhook_secret="whsec_1"))
 

@@ -15,6 +15,7 @@ import pytest
 from beancount import loader
 from beancount.core import data
 from click.testing import CliRunner, Result
+from tests.payments.test_calls_paid import finish, ready, set_aside, start
 from tests.payments.till import NOON, USER, Till
 
 from callmeback import cli
@@ -287,6 +288,21 @@ def test_m14_revenue_cost_and_margin_by_day_tier_and_persona(till: Till, run: Ru
     assert total(flows, "received_cents") == 2499 + 999
     assert (total(flows, "refunded_cents"), total(flows, "disputed_cents")) == (1000, 999)
     assert "margin" in run("books", "margin").stdout
+
+
+def test_m14_a_call_whose_money_went_back_is_no_revenue_of_its_persona(till: Till, run: Run):
+    ready(till)
+    set_aside(till)
+    start(till)
+    till.hang_up(seconds=130)
+    finish(till, 180)
+    till.apply(till.refund("pi_auth_1", 60))
+    period = ("--from", "2026-11-01", "--to", "2035-12-31", "--json")
+    found = [said(run("books", "margin", *period, "--by", name))["items"] for name in ("day", "tier", "persona")]
+    [view] = till.books.execute("SELECT revenue_cents FROM persona_margin").fetchall()
+
+    assert [sum(Decimal(row["revenue_cents"]) for row in rows) for rows in found] == [120] * 3
+    assert view["revenue_cents"] == 120
 
 
 def test_codes_are_made_listed_and_ended(till: Till, run: Run):

@@ -5,7 +5,10 @@ from tests.web.house import Build, House, Person, problem
 
 pytestmark = pytest.mark.anyio
 
-ROUTES = ("/api/admin/users", "/api/admin/users/x", "/api/admin/reports/balances", "/api/admin/calls/live")
+ROUTES = (
+    "/api/admin/users", "/api/admin/users/x", "/api/admin/reports", "/api/admin/reports/balances",
+    "/api/admin/calls/live", "/api/admin/doctor",
+)  # fmt: skip
 PHONE = "+12025550101"
 
 
@@ -48,6 +51,13 @@ async def test_accounts_are_listed_by_key_and_shown(house: House, admin: Person,
     assert (by_id["available_credits"], by_id["tier"], by_id["role"]) == (7, "basic", "user")
     assert "password_hash" not in by_id
     assert problem(await admin.client.get("/api/admin/users/nobody")) == (404, "not_found")
+
+
+async def test_the_doctor_s_page_asks_only_what_its_role_may(admin: Person):
+    """What is refused would stand in the server's log, and be the doctor's own next finding."""
+    found = (await admin.client.get("/api/admin/doctor", params={"area": "money"})).json()["items"]
+
+    assert {one["verdict"] for one in found} == {"green"}
 
 
 async def test_m14_reports_tell_revenue_from_cost(house: House, admin: Person, ann: Person):

@@ -75,9 +75,9 @@ async def test_a_schedule_s_life_in_the_terminal(house: House, ann: Person):
 
     assert seen["items"][0]["at"] == "2030-01-07T07:00:00+09:00"
     assert (made["persona_id"], made["retries"]["max"], made["max_minutes"]) == ("sarah", 2, 5)
-    assert (made["at"], made["timezone"]) == ("2030-01-07T06:00:00Z", "Europe/Berlin")
+    assert (made["at"], made["timezone"]) == ("2030-01-07T07:00:00+01:00", "Europe/Berlin")
     assert [paused["status"], resumed["status"], ended["status"]] == ["paused", "active", "ended"]
-    assert (moved["at"], skipped["at"]) == ("2030-01-07T07:00:00Z", "2030-01-08T06:00:00Z")
+    assert (moved["at"], skipped["at"]) == ("2030-01-07T08:00:00+01:00", "2030-01-08T07:00:00+01:00")
     assert made["id"] in table and WEEKDAYS in table and "07:00:00+01:00" in table
     assert [item["id"] for item in listed["items"]] == [made["id"]]
 

@@ -68,36 +68,41 @@ def show_(who: str, as_json: bool) -> None:
 @command.command()
 @click.argument("who", metavar="EMAIL|ID")
 @click.argument("role", type=click.Choice(["admin", "user"]))
-def role(who: str, role: operators.Role) -> None:
+@json_option
+def role(who: str, role: operators.Role, as_json: bool) -> None:
     """Make somebody an admin, or an ordinary user again."""
 
     async def work(tx: Session, account: AccountLine) -> None:
         await operators.set_role(tx, account.id, role, granted_by=getpass.getuser())
 
-    _on_account(who, work)
-    click.echo(f"{who} is now {role}.")
+    _change(who, work, f"{who} is now {role}.", as_json=as_json)
 
 
 @command.command()
 @click.argument("who", metavar="EMAIL|ID")
 @click.argument("tier")
-def tier(who: str, tier: str) -> None:
+@json_option
+def tier(who: str, tier: str, as_json: bool) -> None:
     """Put an account on a tier: free, basic, premium or unlimited."""
 
     async def work(tx: Session, account: AccountLine) -> None:
         await operators.set_tier(tx, account.id, tier)
 
-    _on_account(who, work)
-    click.echo(f"{who} is now on {tier}.")
+    try:
+        _change(who, work, f"{who} is now on {tier}.", as_json=as_json)
+    except errors.UnknownTier as exc:
+        raise click.BadParameter(str(exc), param_hint="TIER") from exc
 
 
 @command.command(context_settings={"ignore_unknown_options": True})
 @click.argument("who", metavar="EMAIL|ID")
-@click.argument("amount", type=int, metavar="±N")
+@click.argument("amount", type=click.IntRange(-operators.CREDITS_MAX, operators.CREDITS_MAX), metavar="±N")
 @click.option("--reason", required=True, help="Why; kept in the ledger for ever, so name no person.")
 @json_option
 def adjust(who: str, amount: int, reason: str, as_json: bool) -> None:
     """Give or take credits, with a row in the ledger. Each run moves them once."""
+    if amount == 0:
+        raise click.BadParameter("Nothing would move.", param_hint="±N")
 
     async def work(tx: Session, account: AccountLine) -> int:
         return await operators.adjust(tx, account.id, amount, reason)
@@ -133,43 +138,56 @@ def grant(who: str, credits_: int, expires: timedelta, cause: str, as_json: bool
 
 @command.command()
 @click.argument("who", metavar="EMAIL|ID")
-def block(who: str) -> None:
+@json_option
+def block(who: str, as_json: bool) -> None:
     """No login and no new calls from now on."""
 
     async def work(tx: Session, account: AccountLine) -> None:
         await operators.block(tx, account.id)
 
-    _on_account(who, work)
-    click.echo(f"{who} is blocked.")
+    _change(who, work, f"{who} is blocked.", as_json=as_json)
 
 
 @command.command()
 @click.argument("who", metavar="EMAIL|ID")
-def unblock(who: str) -> None:
+@json_option
+def unblock(who: str, as_json: bool) -> None:
     """Allow login and calls again."""
 
     async def work(tx: Session, account: AccountLine) -> None:
         await operators.unblock(tx, account.id)
 
-    _on_account(who, work)
-    click.echo(f"{who} may log in and call again.")
+    _change(who, work, f"{who} may log in and call again.", as_json=as_json)
 
 
 @command.command()
 @click.argument("who", metavar="EMAIL|ID")
-@click.option("--yes", is_flag=True, help="Don't ask.")
-def erase(who: str, yes: bool) -> None:
+@click.option("--yes", is_flag=True, help="Don't ask; only a terminal is asked at all.")
+@json_option
+def erase(who: str, yes: bool, as_json: bool) -> None:
     """Take out everything personal, for good. The ledger stays, without the person."""
-    if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError("This can't be undone: say --yes.")
+    if not yes and sys.stdin.isatty():
         click.confirm(f"Erase {who}? This can't be undone.", abort=True)
 
     async def work(tx: Session, account: AccountLine) -> None:
         await operators.erase(tx, account.id)
 
-    _on_account(who, work)
-    click.echo("Erased.")
+    _change(who, work, "Erased.", as_json=as_json)
+
+
+def _change(who: str, work: Work[None], sentence: str, *, as_json: bool) -> None:
+    """Do the work and say so; with `as_json` by the account as it is then."""
+
+    async def changed(tx: Session, account: AccountLine) -> AccountLine:
+        await work(tx, account)
+
+        return await operators.account(tx, account.id)
+
+    account = _on_account(who, changed)
+    if as_json:
+        show_json(account)
+    else:
+        click.echo(sentence)
 
 
 def _on_account(who: str, work: Work[ResultT]) -> ResultT:

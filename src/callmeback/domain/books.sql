@@ -278,10 +278,18 @@ FROM (
         c.persona_id,
         count(*) AS calls,
         coalesce(sum(c.credits_used), 0) AS credits,
-        sum(coalesce(z.captured_cents, coalesce(c.credits_used, 0) * coalesce(w.cents_per_credit, 0))) AS revenue_cents,
+        sum(CASE
+            WHEN z.id IS NULL THEN coalesce(c.credits_used, 0) * coalesce(w.cents_per_credit, 0)
+            -- What was paid for this one call, less what went back of it.
+            ELSE z.captured_cents - coalesce((
+                SELECT y.reversed_cents
+                FROM payments AS y
+                WHERE y.user_id = z.user_id AND y.id = z.id
+            ), 0)
+        END) AS revenue_cents,
         coalesce(sum(c.actual_cost_cents), 0) AS cost_cents
     FROM calls AS c
-    LEFT JOIN payment_authorizations AS z ON c.user_id = z.user_id AND c.id = z.call_id
+    LEFT JOIN payment_authorizations AS z ON c.user_id = z.user_id AND c.id = z.call_id -- noqa: ST09, it takes y for the first table
     LEFT JOIN (
         SELECT
             x.user_id,
@@ -299,8 +307,9 @@ FROM (
         0 AS credits,
         0::numeric AS revenue_cents,
         b.total_cost_cents AS cost_cents
-    FROM calls AS c
-    INNER JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
+    FROM open_calls AS o
+    INNER JOIN calls AS c ON o.user_id = c.user_id AND o.call_id = c.id
+    INNER JOIN call_cost_breakdowns AS b ON o.user_id = b.user_id AND o.call_id = b.call_id
     WHERE c.actual_cost_cents IS NULL AND c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s
 ) AS m
 INNER JOIN personas AS p ON m.persona_id = p.id

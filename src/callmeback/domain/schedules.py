@@ -89,7 +89,8 @@ class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """A single call to come (`once`), or what repeats (`recurring`).
 
-    `at` is when it rings next, or rang. A schedule is active, paused or ended; a single call has the status of its row.
+    `at` is when it rings next, or rang; what repeats says it, here and in `occurrences`, with its zone's offset at that
+    time, as the preview does. A schedule is active, paused or ended; a single call has the status of its row.
     `occurrences` are what is to come and what became of the last ones, the latest first; of a single call its attempts.
     """
 
@@ -189,6 +190,8 @@ async def _read(
 
 
 def _schedule(row: ScheduleRow, occurrences: list[Occurrence]) -> Schedule:
+    zone = None if row.timezone is None else zones.zone_or_utc(row.timezone)
+
     return Schedule(
         id=row.id,
         kind="once" if row.rrule is None else "recurring",
@@ -198,7 +201,7 @@ def _schedule(row: ScheduleRow, occurrences: list[Occurrence]) -> Schedule:
         phone_number=row.phone_number,
         status=row.status,
         outcome=row.outcome,
-        at=row.at,
+        at=row.at if row.at is None or zone is None else row.at.astimezone(zone),
         rrule=row.rrule,
         starts_at=row.starts_at_local,
         timezone=row.timezone,
@@ -221,7 +224,9 @@ def _schedule(row: ScheduleRow, occurrences: list[Occurrence]) -> Schedule:
         reminder_minutes=row.reminder_minutes,
         grace_minutes=row.grace // timedelta(minutes=1),
         call_id=row.call_id,
-        occurrences=occurrences,
+        occurrences=[
+            one if zone is None else msgspec.structs.replace(one, at=one.at.astimezone(zone)) for one in occurrences
+        ],
         created_at=row.created_at,
         updated_at=row.updated_at,
     )

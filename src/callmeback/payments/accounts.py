@@ -1,6 +1,7 @@
 """Which account at the payments vendor a process uses: the operator's, or the simulator's on this machine.
 
-The simulator's key and secret are derived from the house's secret, so that every process of one home agrees on them.
+The simulator's key and secret are derived from the house's secret, so that every process of one home agrees on them. A
+webhook secret that is set is the simulator's too, so that whoever set it can sign events by hand.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ def stripe_account(settings: Settings) -> CashierConfig:
     if settings.simulated("payments"):
         return CashierConfig(
             api_key="sk_test_" + _derived(settings, "key"),
-            webhook_secret="whsec_" + _derived(settings, "webhook"),
+            webhook_secret=settings.stripe_webhook_secret or "whsec_" + _derived(settings, "webhook"),
             base_url=f"http://{SIMULATOR_HOST}:{settings.port}/simulator/payments",
         )
     if not (settings.stripe_api_key and settings.stripe_webhook_secret):

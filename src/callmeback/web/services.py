@@ -60,7 +60,14 @@ class Services:
         self.staff = Staff(settings, self.carrier)
         self.host = VoiceHost(self.voice, self.staff)
         name = f"web {socket.gethostname()} {os.getpid()}"
-        self.dialler = Dialler(self.voice, self.carrier, settings.base_url, name, self.host.room)
+        self.dialler = Dialler(
+            self.voice,
+            self.carrier,
+            settings.base_url,
+            name,
+            self.host.room,
+            allowed_regions=settings.allowed_regions,
+        )
         self.watchers = Watchers()
         self.clinic = Clinic(settings, self.readonly)
         self.is_priced = False

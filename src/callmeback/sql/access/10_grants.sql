@@ -105,7 +105,7 @@ apply_payment_event
 TO callmeback_voice;
 
 GRANT EXECUTE ON FUNCTION
-finish_call, carrier_event, advance_call, claim_dials, call_rank, lease_stale_calls, sweep_expired, ensure_partitions,
+finish_call, carrier_event, advance_call, claim_dials, call_rank, lease_stale_calls, sweep_expired, erase_again, ensure_partitions,
 drop_old_partitions, ensure_card, apply_payment_event, retry_payment_events, end_grace, claim_subscription_work,
 claim_authorizations, end_authorization, expire_grants, notice_budgets, claim_budget_notice, note_budget_put_off, note_budget_told,
 close_stale_checkouts,
@@ -116,4 +116,6 @@ TO callmeback_worker;
 
 -- month_forecast asks it.
 GRANT EXECUTE ON FUNCTION zone_or_utc TO callmeback_api, callmeback_worker, callmeback_voice, callmeback_readonly;
-GRANT EXECUTE ON FUNCTION check_sealed_days, hash_of_day, reprice_calls, price_of, rate_in_force TO callmeback_readonly;
+-- call_rank for the doctor.
+GRANT EXECUTE ON FUNCTION check_sealed_days, hash_of_day, reprice_calls, price_of, rate_in_force, call_rank
+TO callmeback_readonly;

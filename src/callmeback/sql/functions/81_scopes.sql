@@ -82,7 +82,7 @@ DECLARE
     c_payments CONSTANT text[] := ARRAY[
         'apply_payment_event', 'apply_waiting', 'begin_authorization', 'begin_purchase', 'begin_subscription',
         'check_sealed_days', 'claim_authorizations', 'claim_budget_notice', 'claim_subscription_work',
-        'close_stale_checkouts', 'count_reversals', 'effect_of_dispute', 'effect_of_intent', 'effect_of_invoice',
+        'close_stale_checkouts', 'count_reversals', 'credits_that_stay', 'effect_of_dispute', 'effect_of_intent', 'effect_of_invoice',
         'effect_of_invoice_payment', 'effect_of_purchase_session', 'effect_of_refund', 'effect_of_subscription',
         'effect_of_subscription_session', 'end_authorization', 'end_grace', 'expire_checkout', 'expire_grants',
         'fail_purchase', 'follow_subscription', 'forget_customer', 'grant_credits', 'hash_of_day',
@@ -95,7 +95,7 @@ DECLARE
     -- The proxy's own, and parts of others.
     c_inner CONSTANT text[] := ARRAY[
         'acts_for', 'add_cost_event', 'add_late_cost', 'add_price_version', 'begin_relationship', 'claim_answer',
-        'grant_problems', 'grant_scope', 'grant_scopes',
+        'erase_again', 'grant_problems', 'grant_scope', 'grant_scopes',
         'add_retry', 'calendar_feed_user', 'claim_due', 'claim_jobs', 'claim_reminders', 'claim_schedules', 'ensure_jobs',
         'extend_job', 'finish_due', 'finish_job', 'halt_schedule', 'place_due', 'refusal_code', 'request_job', 'settle_due',
         'keep_answer', 'key_functions', 'key_relations', 'learn_statement', 'make_key_view', 'make_key_views',
