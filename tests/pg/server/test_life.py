@@ -51,7 +51,7 @@ def test_owner_owns_the_database_and_is_no_superuser(folder: Path) -> None:
             """SELECT r.rolsuper, r.rolcreaterole, r.rolbypassrls, d.datname, pg_has_role(r.oid, 'pg_monitor', 'USAGE')
                FROM pg_roles AS r JOIN pg_database AS d ON d.datdba = r.oid WHERE r.rolname = current_user"""
         ).fetchone()
-        statistics = connection.execute("SELECT count(*) > 0 FROM monitoring.pg_stat_statements").fetchone()
+        statistics = connection.execute("SELECT count(*) > 0 FROM pg_stat_statements").fetchone()
 
     assert row == (False, False, False, "callmeback", True)
     assert statistics == (True,)
