@@ -33,25 +33,38 @@ log = logs.get_logger(__name__)
 
 
 class Replaced(msgspec.Struct, frozen=True, kw_only=True):
-    """What an in-place restore did: from which backup, where the old folder is, and whose erasure has to wait."""
+    """What an in-place restore did: from which backup, where the old folder is, and whose erasure has to wait.
+
+    `up_goes_on` where a running `up` made room, and comes back by itself.
+    """
 
     backup: Manifest
     kept: Path | None
     waiting_erasures: list[str]
+    up_goes_on: bool
 
 
 def in_place(site: Site, until: datetime | None, *, report: Report = silent) -> Replaced:
     """Put the database of `until` (None: everything that there is) in the place of the living one.
 
-    Stops the `up` of this home if one runs, and not for what can't be done. Everything that can be refused is refused
-    before the old folder is moved; it is kept beside the new one.
+    The `up` of this home makes room if one runs, and not for what can't be done; it comes back at the end. Everything
+    that can be refused is refused before the old folder is moved; it is kept beside the new one.
 
-    Raises RestoreRefused, BackupDamaged, ConfigurationError.
+    Raises RestoreRefused, BackupDamaged, ConfigurationError, AlreadyRunning.
     """
     if site.settings.database_url is not None and (site.source is None or not site.source.is_ours):
         raise errors.RestoreRefused(
             "DATABASE_URL's server isn't ours to stop: restore into a folder, and start it there."
         )
+    turn = home.lock_restore(site.settings.home)
+    try:
+        return _replace(site, until, report)
+    finally:
+        os.close(turn)
+
+
+def _replace(site: Site, until: datetime | None, report: Report) -> Replaced:
+    goes_on = False
     if site.source is not None:
         # While it lives it can still bring everything up to now into the archive; a broken one can't, and needn't.
         with contextlib.suppress(errors.BackupFailed, errors.DatabaseUnavailable):
@@ -59,7 +72,7 @@ def in_place(site: Site, until: datetime | None, *, report: Report = silent) -> 
         with site.repository.shared():
             restore.planned(site, until, site.place.state)
         report("Stopping the services", 0, None)
-        _stop(site)
+        goes_on = _stop(site)
     held = _take_home(site)
     try:
         offline = msgspec.structs.replace(site, source=None)
@@ -73,21 +86,27 @@ def in_place(site: Site, until: datetime | None, *, report: Report = silent) -> 
                 _take_over_unarchived(offline, found)
             kept = _exchange(offline, found)
             try:
-                return _recover(offline, found, kept, held, report)
+                waiting = _recover(offline, held, report)
             except BaseException:
                 _put_back(offline, kept)
                 raise
+
+            return Replaced(backup=found.backup, kept=kept, waiting_erasures=waiting, up_goes_on=goes_on)
     finally:
         os.close(held)
 
 
-def _stop(site: Site) -> None:
-    """Ask the `up` of this home to stop, and wait until it has."""
-    pid = home.read_run(site.settings.home).get("pid")
+def _stop(site: Site) -> bool:
+    """Ask the `up` of this home to make room; whether it will come back."""
+    run = home.read_run(site.settings.home)
+    pid, rests = run.get("pid"), run.get("rests") is True
     if not isinstance(pid, int):
         raise errors.RestoreRefused("Something holds this home and can't be asked to stop: stop it first.")
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
+        # One that began before it was updated only knows how to end.
+        os.kill(pid, home.REST if rests else signal.SIGTERM)
+
+    return rests
 
 
 def _take_home(site: Site) -> int:
@@ -160,8 +179,8 @@ def _put_back(site: Site, kept: Path | None) -> None:
     fsync_folder(site.place.state)
 
 
-def _recover(site: Site, found: Unpacked, kept: Path | None, held: int, report: Report) -> Replaced:
-    """Start the server as `up` does, which recovers and archives its new timeline, and stop it again."""
+def _recover(site: Site, held: int, report: Report) -> list[str]:
+    """Start the server as `up` does, which recovers and archives its new timeline, and stop it; whose erasure waits."""
     report("Recovering", 0, None)
     with _running(site, held) as running:
         waiting = erasures.apply_again(running.superuser_dsn, site.repository.erasures())
@@ -170,7 +189,7 @@ def _recover(site: Site, found: Unpacked, kept: Path | None, held: int, report: 
         # The history of the new timeline, without which a later restore would not find its way.
         backup_wal.ship(site)
 
-    return Replaced(backup=found.backup, kept=kept, waiting_erasures=waiting)
+    return waiting
 
 
 @contextmanager
