@@ -60,7 +60,7 @@ GRANT USAGE ON SCHEMA monitoring TO pg_monitor;
 
 -- name: find_monitoring
 -- The owner finds them without naming the schema, as the specification's queries (11.2, 14) expect.
-ALTER ROLE callmeback_owner IN DATABASE callmeback SET search_path = "$user", public, monitoring;
+ALTER ROLE callmeback_owner SET search_path = public, monitoring;
 
 -- name: keep_statistics
 -- Statistics of statements, for `doctor` and reports.
