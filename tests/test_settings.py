@@ -47,7 +47,7 @@ def test_every_variable_reaches_its_field() -> None:
     assert settings.base_url == "https://example.com"
     assert settings.allowed_regions == ("US", "DE")
     assert settings.pool_wait_s == 0.5
-    assert (settings.brain_model, settings.cerebras_base_url) == ("m", "http://b")
+    assert (settings.brain_model, settings.cerebras_base_url) == ("m", "http://b/v1")
     assert settings.twilio_phone_number == "+12025550100"
 
 
@@ -108,6 +108,38 @@ def test_a_base_url_makes_a_vendor_real() -> None:
     settings = Settings.from_env(CARRIER | {"DEEPGRAM_BASE_URL": "ws://d", "CEREBRAS_BASE_URL": "http://c"})
 
     assert [vendor for vendor in VENDORS if settings.simulated(vendor)] == ["voice", "payments"]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "meant"),
+    [
+        ("DEEPGRAM_BASE_URL", "http://d:1", "ws://d:1"),
+        ("DEEPGRAM_BASE_URL", "wss://d/x", "wss://d/x"),
+        ("ELEVENLABS_BASE_URL", "https://e", "wss://e"),
+        ("CEREBRAS_BASE_URL", "https://c", "https://c/v1"),
+        ("CEREBRAS_BASE_URL", "https://c/", "https://c/v1"),
+        ("CEREBRAS_BASE_URL", "http://[::1]:11434/v1", "http://[::1]:11434/v1"),
+        ("CEREBRAS_BASE_URL", "https://c/api", "https://c/api"),
+        ("TWILIO_BASE_URL", "http://t:1", "http://t:1"),
+    ],
+)
+def test_a_base_url_is_taken_in_the_form_that_is_dialled(name: str, given: str, meant: str) -> None:
+    assert getattr(Settings.from_env({name: given}), name.lower()) == meant
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TWILIO_BASE_URL", "ws://t"),
+        ("STRIPE_BASE_URL", "localhost:1"),
+        ("DEEPGRAM_BASE_URL", "d"),
+        ("CEREBRAS_BASE_URL", "http://"),
+        ("ELEVENLABS_BASE_URL", "ws://e:port"),
+    ],
+)
+def test_a_base_url_that_is_none_is_refused(name: str, value: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match=name):
+        Settings.from_env({name: value})
 
 
 def test_production_with_everything_set_passes() -> None:

@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -151,13 +151,18 @@ def size_mb(dsn: str) -> float:
 
 
 def ask(dsn: str, secret: str, scale: Scale, every: list[Question]) -> Answers:
-    """Each question in each round, a round to begin with for itself: it finds less in memory."""
+    """Each question in each round, a round to begin with for itself: it finds less in memory.
+
+    Asker and server share a processor meanwhile: to wake one on another costs as much as half of the smallest answers,
+    and where the kernel puts them would decide more than the history does.
+    """
     asked = {question.name: questions.values(scale, question) for question in every}
     taken: dict[str, list[list[float]]] = {question.name: [] for question in every}
     rows: dict[str, float] = {}
     ways: dict[str, plans.Way] = {}
     with contextlib.ExitStack() as stack:
         by_role = {role: stack.enter_context(connect(dsn, secret, role)) for role in {q.role for q in every}}
+        stack.enter_context(together(by_role.values()))
         for number in range(ROUNDS + 1):
             for question in every:
                 answers = [time_ms(by_role[question.role], question, given) for given in asked[question.name]]
@@ -180,6 +185,18 @@ def connect(dsn: str, secret: str, role: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(roles.dsn_for(role, secret, dsn), options="-c timezone=UTC") as connection:
         yield connection
         connection.rollback()
+
+
+@contextlib.contextmanager
+def together(connections: Iterable[psycopg.Connection]) -> Iterator[None]:
+    """This process and the server's for the connections on one processor."""
+    before = os.sched_getaffinity(0)
+    one = {min(before)}
+    os.sched_setaffinity(0, one)
+    for connection in connections:
+        os.sched_setaffinity(connection.info.backend_pid, one)
+    yield
+    os.sched_setaffinity(0, before)
 
 
 def become(connection: psycopg.Connection, given: dict[str, Any]) -> None:

@@ -48,7 +48,8 @@ async def main(config: Config) -> None:
             await costs.ensure_card(tx, settings)
         ringer = Ringer(worker, carrier, None, settings, "bench")  # type: ignore[arg-type]  # nobody pays by card
         print("ready", flush=True)
-        await asyncio.gather(ringer.ring(asyncio.Event()), Dialler(voice, carrier, NOWHERE, "bench").run())
+        dialler = Dialler(voice, carrier, NOWHERE, "bench", allowed_regions=settings.allowed_regions)
+        await asyncio.gather(ringer.ring(asyncio.Event()), dialler.run())
 
 
 if __name__ == "__main__":

@@ -361,6 +361,12 @@ class AlreadySubscribed(CallMeBackError):
     code = "already_subscribed"
 
 
+class PlanChangeInProgress(CallMeBackError):
+    """Another change of the plan is being paid just now; look again in a moment."""
+
+    code = "plan_change_in_progress"
+
+
 class CardMissing(CallMeBackError):
     """No card is saved; add one first."""
 

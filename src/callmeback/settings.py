@@ -172,6 +172,8 @@ def _parse(field: str, raw: str) -> object:
         return _host(raw)
     if field in ("database_url", "database_read_url"):
         return _database_url(field, raw)
+    if field.endswith("_base_url"):
+        return _vendor_url(field, raw)
 
     return raw
 
@@ -233,6 +235,28 @@ def _database_url(field: str, raw: str) -> str:
         is_one = False
     if not is_one:
         raise errors.ConfigurationError(f"{variable(field)} must be postgresql://user:password@host:port/database")
+
+    return raw
+
+
+def _vendor_url(field: str, raw: str) -> str:
+    """A vendor's address in the form that its wire is dialled by.
+
+    The listener and the voice are WebSockets, however their host is written. The brain's vendor adds `/v1` to the
+    variable of this name itself, an OpenAI-like server's address has it: either is meant.
+    """
+    try:
+        parts = urlsplit(raw)
+        is_one = parts.scheme in ("http", "https", "ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_one = False
+    by_socket = field in ("deepgram_base_url", "elevenlabs_base_url")
+    if not is_one or (parts.scheme.startswith("ws") and not by_socket):
+        raise errors.ConfigurationError(f"{variable(field)} must be {'wss' if by_socket else 'https'}://host")
+    if by_socket:
+        return parts._replace(scheme=parts.scheme.replace("http", "ws")).geturl()
+    if field == "cerebras_base_url" and not parts.path.strip("/"):
+        return parts._replace(path="/v1").geturl()
 
     return raw
 

@@ -54,9 +54,9 @@ def test_no_text_is_read_as_a_token(text: str):
 
 def test_keys_for_different_uses_differ():
     keys = Keys(SECRET)
-    digests = {keys.digest(use, "x") for use in ("csrf", "stream", "attempts", "phone_code")}
+    digests = {keys.digest(use, "x") for use in ("csrf", "stream", "attempts", "phone_code", "refusal")}
 
-    assert len(digests) == 4
+    assert len(digests) == 5
     assert Keys(SECRET).digest("csrf", "x") == keys.digest("csrf", "x")
     assert Keys("t" * 40).digest("csrf", "x") != keys.digest("csrf", "x")
 

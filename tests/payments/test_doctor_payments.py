@@ -63,5 +63,26 @@ def test_each_fault_of_payments_is_red_and_names_its_object(till: Till, database
     assert red(database_url) == {check: [plan if name == "plan_1" else name]}
 
 
+@pytest.mark.parametrize(
+    ("state", "verdict"),
+    [
+        ("put_off_count = 3, claimed_until = now() + interval '1 hour'", "warning"),
+        ("put_off_count = 3, claimed_until = now() - interval '2 hours'", "red"),
+        ("put_off_count = 21, given_up_at = now() - interval '1 day'", "warning"),
+        ("put_off_count = 21, given_up_at = now() - interval '40 days'", "green"),
+    ],
+)
+def test_an_address_that_is_put_off_is_a_warning_while_the_worker_tries(
+    till: Till, database_url: str, state: str, verdict: str
+):
+    till.books.execute(FAULTS["people are told of their budget"][0])
+    till.books.execute(f"UPDATE budget_notices SET put_off_since = now() - interval '3 days', {state}")
+    found = look(database_url, "payments")["people are told of their budget"]
+
+    assert found.verdict == verdict
+    assert [one.object for one in found.objects] == ([] if verdict == "green" else [USER])
+    assert "@" not in str(found)
+
+
 def test_every_check_of_payments_has_a_fault():
     assert set(FAULTS) == {check.name for check in doctor.AREAS["payments"]}

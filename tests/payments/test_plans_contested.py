@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import psycopg
 import pytest
 from tests.payments.till import MONTH, NOON, USER, Till
 
@@ -82,4 +83,45 @@ def test_a_failure_told_in_the_second_of_the_payment_after_it_begins_no_grace(ti
 
     assert till.tier() == ("basic", "active")
     assert till.row("SELECT grace_until FROM subscriptions")["grace_until"] is None
+    till.proved()
+
+
+@pytest.mark.parametrize("back", [1, 2])
+def test_m05_of_a_period_that_was_paid_twice_either_money_can_go_back(till: Till, back: int):
+    """One of the two stays, whichever it is, and so do the plan and its credits."""
+    plan = till.subscribe("basic")
+    for number in (1, 2):
+        till.apply(till.invoice(plan, "basic", id=f"in_{number}", payment_intent=f"pi_{number}"))
+    parts = [till.apply(till.refund(f"pi_{back}", cents)) for cents in (500, 499)]
+    assert parts == [("applied", "refunded")] * 2
+    assert (till.tier(), till.account()) == (("basic", "active"), (100, 0, 0))
+    till.apply(till.refund(f"pi_{3 - back}", 999))
+
+    assert (till.tier(), till.account()) == (("free", "past_due"), (0, 0, 0))
+    till.proved()
+
+
+def test_m03_while_an_upgrade_may_be_being_paid_no_other_plan_is_asked_for(till: Till):
+    """Nor is the wish taken back: its invoice may be on its way. The same wish again is the same request."""
+    plan = till.subscribe("basic")
+    till.apply(till.invoice(plan, "basic"))
+
+    def wish(tier: str) -> str:
+        try:
+            return str(
+                till.row("SELECT request_key FROM request_tier(%s, %s, %s)", USER, tier, f"key_{tier}")["request_key"]
+            )
+        except psycopg.Error as exc:
+            return str(exc.sqlstate)
+
+    answers = [wish(tier) for tier in ("premium", "unlimited", "basic", "premium")]
+    till.books.execute("UPDATE subscriptions SET pending_since = now() - interval '10 minutes'")
+    assert answers == ["key_premium", "CM027", "CM027", "key_premium"]
+    assert wish("unlimited") == "key_unlimited"
+    till.books.execute("SELECT withdraw_tier_request(%s, 'unlimited')", (USER,))
+    assert wish("premium") == "key_premium"
+    till.apply(till.invoice(plan, "premium", NOON + timedelta(days=1)))
+    # One that waits for the next period charges nothing now.
+    assert [wish(tier) for tier in ("basic", "unlimited")] == ["key_basic", "key_unlimited"]
+    assert till.tier() == ("premium", "active")
     till.proved()

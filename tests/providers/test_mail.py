@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from callmeback.providers.failures import VendorError, VendorRefused, VendorUnavailable, VendorUnclear
-from callmeback.providers.mail import Mail, MailConfig, Mailer
+from callmeback.providers.mail import Mail, MailConfig, Mailer, PutOff, SenderRefused
 from callmeback.simulator import Simulator, create
 from callmeback.simulator.alone import serving
 
@@ -79,9 +79,9 @@ async def test_mail_arrives_whole() -> None:
     ("answers", "kind", "code"),
     [
         ({"RCPT": "550 no such ann@example.com"}, VendorRefused, "550"),
-        ({"MAIL": "553 not you"}, VendorRefused, "553"),
+        ({"MAIL": "553 not you"}, SenderRefused, "553"),
         ({"MAIL": "421 busy"}, VendorUnavailable, "421"),
-        ({"RCPT": "450 later, ann@example.com"}, VendorUnavailable, "450"),
+        ({"RCPT": "450 later, ann@example.com"}, PutOff, "450"),
     ],
 )
 async def test_refusals_are_told_apart_and_name_nobody(
@@ -91,7 +91,7 @@ async def test_refusals_are_told_apart_and_name_nobody(
         with pytest.raises(kind) as refusal:
             await mailer(port).send(MAIL)
 
-    assert refusal.value.vendor_code == code
+    assert (type(refusal.value), refusal.value.vendor_code) == (kind, code)
     assert "ann" not in str(refusal.value)
 
 

@@ -10,6 +10,7 @@ PEOPLE = 5_000
 # So many that the planner doesn't hop from person to person through an index that begins with the person.
 CALLERS = 2_000
 CALLS = 150_000
+OPEN_CALLS = 20
 DAYS = 1_500
 MINUTES_BETWEEN_CALLS = DAYS * 24 * 60 / CALLS
 
@@ -52,8 +53,8 @@ STATEMENTS = (
         CASE WHEN c.n %% 10 = 0 THEN 'no_answer' WHEN c.n %% 37 = 0 THEN 'failed' ELSE 'completed' END,
         c.at, c.at + interval '5 minutes', c.at, c.at + interval '5 minutes', c.n %% 600, c.n %% 10, 170, 1, c.at::date,
         date_trunc('month', c.at)::date, 'hung_up', c.n %% 20, 600 + c.n %% 300, repeat('x', (c.n %% 200)::integer),
-        -- One in fifty isn't settled.
-        CASE WHEN c.n %% 50 > 0 THEN c.n %% 600 * 0.03 + 1.02 END
+        -- The last ones go on.
+        CASE WHEN c.n <= %(calls)s - %(open)s THEN c.n %% 600 * 0.03 + 1.02 END
     FROM (
         SELECT n, now() - make_interval(mins => ((%(calls)s - n) * %(minutes)s)::integer) AS at
         FROM generate_series(1, %(calls)s) AS n
@@ -69,6 +70,10 @@ STATEMENTS = (
         c.duration_seconds * 0.02, c.duration_seconds * 0.01, 0.02, 1, c.duration_seconds * 0.03 + 1.02
     FROM calls AS c
     ORDER BY c.created_at
+    """,
+    """
+    INSERT INTO open_calls (user_id, call_id, created_at, dial_before)
+    SELECT c.user_id, c.id, c.created_at, c.created_at FROM calls AS c WHERE c.actual_cost_cents IS NULL
     """,
     """
     INSERT INTO credit_transactions (
@@ -122,7 +127,13 @@ def load(dsn: str) -> None:
     """Write it as the owner, with every constraint and trigger on, as after a night's vacuum."""
     with psycopg.connect(dsn, autocommit=True, options="-c timezone=UTC -c synchronous_commit=off") as connection:
         for statement in STATEMENTS:
-            values = {"people": PEOPLE, "callers": CALLERS, "calls": CALLS, "minutes": MINUTES_BETWEEN_CALLS}
+            values = {
+                "people": PEOPLE,
+                "callers": CALLERS,
+                "calls": CALLS,
+                "open": OPEN_CALLS,
+                "minutes": MINUTES_BETWEEN_CALLS,
+            }
             psycopg.ClientCursor(connection).execute(statement.encode(), values)
         # What autovacuum does in time: statistics, and the summaries that BRIN indexes are read by.
         connection.execute(f"VACUUM (ANALYZE) {', '.join(ANALYZED)}".encode())

@@ -81,7 +81,7 @@ def test_what_is_refused_names_its_rule(rule: str, text: str):
         text
         for rule, texts in statements.REFUSED.items()
         for text in texts
-        if policy.judge(text, session=True).kind != "transaction"
+        if policy.judge(text, session=True).kind not in ("transaction", "deallocate")
     ],
 )
 def test_a_session_is_refused_the_same(text: str):
@@ -90,13 +90,23 @@ def test_a_session_is_refused_the_same(text: str):
     assert found.rule == verdict(text).rule
 
 
-def test_a_session_can_do_nothing_else_to_its_transaction():
+def test_a_session_may_only_end_what_it_began_and_drop_what_it_prepared():
     allowed = {
         text for texts in statements.REFUSED.values() for text in texts if policy.judge(text, session=True).rule is None
     }
 
-    assert allowed == {"begin", "commit", "rollback", "savepoint a", "set transaction read write"}
+    transactions = {"begin", "commit", "rollback", "savepoint a", "set transaction read write"}
+
+    assert allowed == transactions | {"deallocate a", "deallocate all"}
     assert policy.judge("set transaction snapshot 'x'", session=True).rule == "set"
+
+
+@pytest.mark.parametrize(
+    ("text", "drops"),
+    [("DEALLOCATE A", "a"), ('deallocate prepare "A b"', "A b"), ("deallocate all", ""), ('deallocate "all"', "all")],
+)
+def test_a_deallocate_names_what_it_drops(text: str, drops: str):
+    assert policy.judge(text, session=True).drops == drops
 
 
 @pytest.mark.parametrize("text", ["", " ", ";", " ; ; ", "-- a comment", "/* a comment */", "\n\t;"])

@@ -14,7 +14,8 @@ DENIED = refusal("42501", "not this")
 
 
 class Gate:
-    """Refuses what begins with `no`, rewrites what begins with `re`, and runs out of executions."""
+    """Refuses what begins with `no`, rewrites what begins with `re`, takes `drop NAME` for a DEALLOCATE, and runs out
+    of executions."""
 
     def __init__(self, executions: int = 1_000_000) -> None:
         self.executions = executions
@@ -25,6 +26,7 @@ class Gate:
             text.decode(errors="replace"),
             refusal=DENIED if text.startswith(b"no") else None,
             shift=(7,) if text.startswith(b"re") else (),
+            drops=text[5:] if text.startswith(b"drop ") else None,
         )
 
     def spend(self) -> Fields | None:
@@ -302,6 +304,22 @@ def test_prepared_statements_are_bounded():
     one.from_client(frames.close(b"S", b"1") + frames.close(b"S", b"unknown") + frames.SYNC)
     one.from_server(CLOSED + CLOSED + READY)
     assert POISON not in one.from_client(frames.parse(b"more", b"select") + frames.SYNC)
+
+
+def test_deallocated_statements_are_forgotten():
+    one = session()
+    dropped = frames.message(b"C", b"DEALLOCATE\0")
+    one.from_client(b"".join(frames.parse(name, b"select") for name in (b"a", b"b", b"c")) + frames.SYNC)
+    one.from_server(PARSED * 3 + READY)
+    one.from_client(frames.query(b"drop a") + frames.query(b"drop unknown") + frames.query(b"drop b"))
+    one.from_server(dropped + READY + dropped + READY + ERROR + READY)
+    assert set(one._prepared) == {b"b", b"c"}
+    # What is prepared after one stays, and what failed after it doesn't come back.
+    again = frames.parse(b"d", b"select") + frames.parse(b"b", b"select")
+    one.from_client(frames.query(b"drop ") + again + frames.SYNC)
+    one.from_server(dropped + READY + PARSED + ERROR + READY)
+
+    assert set(one._prepared) == {b"d"}
 
 
 def test_a_statement_whose_name_was_taken_is_still_counted():

@@ -10,6 +10,9 @@ import pytest
 from tests.web.conftest import JWT_SECRET
 from tests.web.house import PASSWORD, House, Person, problem
 
+from callmeback import errors
+from callmeback.domain.attempts import WAITING_MAX, Turns
+
 pytestmark = pytest.mark.anyio
 
 
@@ -129,6 +132,39 @@ async def test_s14_a_login_clears_the_failures_before_it(house: House):
         answer = await client.post("/api/auth/login", json={"email": "ann@example.org", "password": PASSWORD})
 
         assert answer.status_code == 200
+
+
+async def test_s14_right_passwords_never_count_however_many_come_at_once(house: House):
+    await house.person("ann@example.org")
+    client = house.client()
+
+    async def log_in(password: str) -> int:
+        answer = await client.post("/api/auth/login", json={"email": "ann@example.org", "password": password})
+        return answer.status_code
+
+    for _ in range(9):
+        await log_in("wrong guess")
+    right = await asyncio.gather(*(log_in(PASSWORD) for _ in range(15)))
+    wrong = await asyncio.gather(*(log_in("wrong guess") for _ in range(25)))
+
+    assert right == [200] * 15
+    assert sorted(wrong) == [401] * 10 + [429] * 15
+
+
+async def test_s14_a_queue_for_one_account_is_shed_and_holds_up_no_other():
+    turns = Turns()
+    async with turns.of("ann"):
+        waiting = [asyncio.create_task(turns.of("ann").__aenter__()) for _ in range(WAITING_MAX)]
+        await asyncio.sleep(0)
+        with pytest.raises(errors.Overloaded):
+            await turns.of("ann").__aenter__()
+        async with turns.of("ben"):
+            pass
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+    async with turns.of("ann"):
+        pass
 
 
 async def test_s14_failed_logins_are_limited_by_address(house: House):

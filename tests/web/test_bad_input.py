@@ -203,3 +203,23 @@ async def test_m06_the_client_names_no_price_and_no_bypass(house: House, ann: Pe
     assert problem(refused) == (402, "insufficient_credits")
     assert placed.status_code == 202
     assert row == {"user_id": ann.id, "payment_method": "credit", "hold_credits": 2, "granted_seconds": 120}
+
+
+@pytest.mark.parametrize("token", [None, "forged", "a.b.c"])
+async def test_who_is_not_logged_in_learns_that_and_not_what_is_wrong_with_the_body(house: House, token: str | None):
+    headers = JSON if token is None else {**JSON, "authorization": f"Bearer {token}"}
+    for method, path in (
+        ("POST", "/api/calls"),
+        ("POST", "/api/personas"),
+        ("POST", "/api/schedules"),
+        ("PUT", "/api/budget"),
+        ("PATCH", "/api/auth/me"),
+        ("POST", "/api/phones"),
+        ("POST", "/api/credits/checkout"),
+    ):
+        for content in (b"{}", b"{", b"[1]"):
+            answer = await house.client().request(method, path, content=content, headers=headers)
+
+            assert problem(answer) == (401, "unauthorized"), path
+    for path in ("/api/analytics?days=none", "/api/costs?from=never", "/api/admin/users?limit=none"):
+        assert problem(await house.client().get(path, headers=headers)) == (401, "unauthorized")

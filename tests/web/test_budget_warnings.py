@@ -5,7 +5,9 @@ import json
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,8 +16,7 @@ from tests.web.house import House, Person
 from callmeback.payments import warnings
 from callmeback.pg import roles
 from callmeback.pg.pool import Database
-from callmeback.providers.failures import VendorUnavailable
-from callmeback.providers.mail import Mail
+from callmeback.providers.mail import Mail, PutOff, SenderRefused
 
 pytestmark = pytest.mark.anyio
 
@@ -117,7 +118,7 @@ async def test_an_address_that_fails_keeps_nobody_else_waiting(
 
     async def picky(mail: Mail) -> None:
         if mail.to == ann.email:
-            raise VendorUnavailable("mail", "send a mail", vendor_code="451")
+            raise PutOff("mail", "send a mail", vendor_code="451")
         await send(mail)
 
     monkeypatch.setattr(house.services.mailer, "send", picky)
@@ -134,6 +135,56 @@ async def test_an_address_that_fails_keeps_nobody_else_waiting(
     assert (told, later) == (1, 1)
     assert waiting["user_id"] == ann.id
     assert [len((await letters(house, person))[0]) for person in (ann, bob)] == [1, 1]
+
+
+async def test_an_address_that_is_put_off_for_ever_is_tried_ever_more_rarely_and_given_up_after_five_days(
+    house: House, ann: Person, worker: Database, monkeypatch: pytest.MonkeyPatch
+):
+    async def full(_: Mail) -> None:
+        raise PutOff("mail", "send a mail", vendor_code="452")
+
+    await wants_texts(ann)
+    monkeypatch.setattr(house.services.mailer, "send", full)
+    house.books.execute(SPENT, (9000,))
+    pauses: list[timedelta] = []
+    # Time passes where it is noted, since nobody waits here for five days.
+    for _ in range(STEPS_MAX):
+        with pytest.raises(PutOff):
+            await warn(house, worker)
+        row = house.row("SELECT given_up_at, claimed_until - clock_timestamp() AS pause FROM budget_notices")
+        pauses.append(row["pause"])
+        if row["given_up_at"] is not None:
+            break
+        house.books.execute(
+            "UPDATE budget_notices SET put_off_since = put_off_since - %(pause)s, claimed_until = now()",
+            {"pause": row["pause"]},
+        )
+    monkeypatch.undo()
+    mails, texts = await letters(house, ann)
+
+    assert pauses[0] < timedelta(minutes=16)
+    assert all(later > earlier * 1.9 for earlier, later in pairwise(pauses[:6]))
+    assert max(pauses) <= timedelta(hours=8)
+    assert timedelta(days=5) <= sum(pauses[:-1], timedelta()) < timedelta(days=5, hours=8)
+    assert (await warn(house, worker), mails, len(texts)) == (0, [], 1)
+
+
+async def test_a_server_that_refuses_our_login_loses_nobody_s_warning(
+    house: House, ann: Person, worker: Database, monkeypatch: pytest.MonkeyPatch
+):
+    async def refused(_: Mail) -> None:
+        raise SenderRefused("mail", "send a mail", vendor_code="535")
+
+    house.books.execute(SPENT, (9000,))
+    with monkeypatch.context() as patched:
+        patched.setattr(house.services.mailer, "send", refused)
+        with pytest.raises(SenderRefused):
+            await warn(house, worker)
+    house.books.execute("UPDATE budget_notices SET claimed_until = now()")
+    told = await warn(house, worker)
+
+    assert told == 1
+    assert len((await letters(house, ann))[0]) == 1
 
 
 @pytest.mark.slow

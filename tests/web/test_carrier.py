@@ -1,6 +1,7 @@
 """What the carrier sends us: webhooks and the media socket, genuine, forged, twice, too late and out of order."""
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 from urllib.parse import urlencode
@@ -293,6 +294,39 @@ async def test_s11_a_media_token_opens_once(house: House, ann: Person):
     assert await close_code(third) == 1008
 
 
+async def echo_marks(socket: ClientConnection) -> None:
+    """What is sent is played at once, and said to be."""
+    with contextlib.suppress(ConnectionClosed):
+        async for frame in socket:
+            if json.loads(frame)["event"] == "mark":
+                await socket.send(frame)
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+async def test_c12_the_beep_of_a_machine_is_heard_by_the_talk_whichever_process_was_told_of_it(
+    house: House, ann: Person, build: Build, is_first: bool
+):
+    """The carrier's callbacks go to any of several processes, the talk is one's alone."""
+    other = await build()
+    await ann.client.put("/api/preferences", json={"voicemail_policy": "leave_message"})
+    call, token = await connected(house, ann)
+    if is_first:
+        await send(other, "amd", call, AnsweredBy="machine_end_beep", MachineDetectionDuration="900")
+    async with await open_socket(house, call) as socket:
+        await socket.send(start(call.sid, user_id=ann.id, token=token))
+        await socket.recv()
+        control = house.services.host.admission.live[call.id]
+        if not is_first:
+            await send(other, "amd", call, AnsweredBy="machine_end_beep", MachineDetectionDuration="900")
+        await echo_marks(socket)
+    done = await house.until(ann, call.id)
+
+    assert (done["end_reason"], done["answered_by"]) == ("voicemail", "machine")
+    assert "I tried to reach you" in done["transcript"][-1]["text"]
+    # Who still waits for a beep that has been speaks into a machine that has hung up.
+    assert control.answered_by == "machine_end_beep"
+
+
 async def test_a_stream_that_breaks_is_settled_to_its_last_second(house: House, ann: Person):
     house.books.execute("SELECT set_tier(%s, 'basic')", (ann.id,))
     house.books.execute("SELECT move_credits(%s, 5, 'promotion', 'test:1')", (ann.id,))
@@ -340,7 +374,7 @@ async def test_c03_a_refused_dial_fails_the_call_and_gives_back_the_hold(build: 
 async def test_c03_after_an_unclear_dial_the_call_is_never_dialled_again(house: House, ann: Person):
     """Half of the creates that fail have placed the call all the same. We don't know, so we look, and never dial."""
     await house.script(PHONE, answers="no_answer")
-    await house.client().put("/simulator/vendors/carrier", json={"fail_rate": 1})
+    await house.client().put("/simulator/vendors/carrier", json={"fail_rate": 0.9999})
     placed = (await ann.client.post("/api/calls", json={"persona_id": "brad"})).json()
     await asyncio.sleep(1.5)
     await house.client().put("/simulator/vendors/carrier", json={"fail_rate": 0})

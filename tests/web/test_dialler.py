@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from tests.web.house import House, Person
 
+from callmeback.domain.dials import Claimed
 from callmeback.pg import roles
 from callmeback.voice.dialler import CLAIM_MAX, Dialler
 
@@ -39,7 +40,11 @@ async def crowd(house: House) -> list[Dialler]:
     """Four more diallers over the same outbox, as other processes would have."""
     services = house.services
 
-    return [Dialler(services.voice, services.carrier, house.url, f"other {n}") for n in range(4)]
+    regions = house.settings.allowed_regions
+
+    return [
+        Dialler(services.voice, services.carrier, house.url, f"other {n}", allowed_regions=regions) for n in range(4)
+    ]
 
 
 async def test_c04_five_diallers_dial_each_call_once(house: House, crowd: list[Dialler]):
@@ -130,3 +135,34 @@ async def test_the_dialler_survives_a_database_that_goes_away(
     placed = (await ann.client.post("/api/calls", json={"persona_id": "brad"})).json()
 
     assert (await house.until(ann, placed["id"]))["status"] == "busy"
+
+
+@pytest.mark.parametrize(
+    ("block", "word"),
+    [
+        ("SELECT 1", "region_not_allowed"),
+        ("INSERT INTO blocked_numbers (number, reason) SELECT phone_number, 'x' FROM calls", "number_blocked"),
+        ("UPDATE users SET blocked_at = now()", "number_blocked"),
+    ],
+)
+async def test_c09_what_may_no_longer_be_called_isnt_dialled_though_it_was_placed(
+    house: House, ann: Person, block: str, word: str
+):
+    """All calls pass here: planned ones, those to the number in the account, and those that wait in the outbox."""
+    house.books.execute("SELECT set_tier(%s, 'basic')", (ann.id,))
+    house.books.execute("SELECT move_credits(%s, 5, 'promotion', 'test:1')", (ann.id,))
+    house.books.execute("UPDATE dial_buckets SET tokens = 0, calls_per_second = 0.001, refilled_at = now()")
+    call = (await ann.client.post("/api/calls", json={"persona_id": "brad"})).json()
+    await house.change(block)
+    services = house.services
+    regions = {"DE"} if word == "region_not_allowed" else house.settings.allowed_regions
+    dialler = Dialler(services.voice, services.carrier, house.url, "other", allowed_regions=regions)
+    await dialler.dial(Claimed(ann.id, call["id"]))
+    done = house.row("SELECT status, end_reason, error_message FROM calls WHERE id = %s", call["id"])
+    account = house.row(
+        "SELECT available_credits, held_credits, calls_in_day FROM user_credits WHERE user_id = %s", ann.id
+    )
+
+    assert tuple(done.values()) == ("failed", "dial_failed", word)
+    assert tuple(account.values()) == (5, 0, 0)
+    assert await carrier_calls(house) == []

@@ -4,9 +4,13 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import sql
 from tests.web.house import PASSWORD, House, Person, problem
+
+from callmeback.domain import upkeep
+from callmeback.pg.pool import Database
 
 pytestmark = pytest.mark.anyio
 
@@ -261,3 +265,63 @@ async def test_m17_who_talks_is_erased_after_the_call(house: House, margot: Pers
     assert shown["name"] == NAME
     assert erased.status_code == 204
     assert left_over(house, margot) == []
+
+
+async def test_m17_what_was_being_written_while_somebody_was_erased_goes_too(
+    house: House, ann: Person, worker: Database, database_url: str
+):
+    """A request that had begun before may end after: minutes later the person is emptied once more."""
+    with psycopg.connect(database_url) as late:
+        late.execute(
+            "INSERT INTO call_scenario_templates (user_id, id, name, scenario_text) VALUES (%s, 'scn_1', 'x', %s)",
+            (ann.id, WRITTEN["scenario_text"]),
+        )
+        answer = await ann.client.delete("/api/auth/me")
+        late.commit()
+    await house.change("UPDATE users SET name = %s WHERE id = %s", NAME, ann.id)
+    soon = await upkeep.erase_again(worker)
+    await house.change("UPDATE erasures SET erased_at = now() - interval '11 minutes'")
+    swept = [await upkeep.erase_again(worker) for _ in range(2)]
+
+    assert (answer.status_code, soon, swept) == (204, 0, [1, 0])
+    assert house.row("SELECT count(*) AS n FROM call_scenario_templates WHERE user_id = %s", ann.id)["n"] == 0
+    assert house.row("SELECT name FROM users WHERE id = %s", ann.id)["name"] is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (
+            "SELECT FROM call_schedules WHERE user_id = %s FOR NO KEY UPDATE",
+            "SELECT FROM scheduled_calls WHERE user_id = %s FOR NO KEY UPDATE",
+        ),
+        ("SELECT FROM phones WHERE user_id = %s FOR UPDATE", "UPDATE users SET phone = NULL WHERE id = %s"),
+        (
+            "SELECT FROM payment_events WHERE user_id = %s FOR NO KEY UPDATE",
+            "SELECT FROM user_credits WHERE user_id = %s FOR NO KEY UPDATE",
+        ),
+    ],
+    ids=["a change of a schedule", "a number", "an event of the provider"],
+)
+async def test_an_erasure_waits_for_what_is_under_way_and_is_not_waited_for(
+    house: House, margot: Person, database_url: str, first: str, second: str
+):
+    """Whoever takes rows in another order than everybody else ends one of two transactions as a deadlock."""
+    with psycopg.connect(database_url) as other:
+        other.execute(first, (margot.id,))
+        erasing = asyncio.create_task(margot.client.delete("/api/auth/me"))
+        await blocked(house)
+        other.execute(second, (margot.id,))
+        other.commit()
+    answer = await erasing
+
+    assert answer.status_code == 204, answer.text
+
+
+async def blocked(house: House) -> None:
+    """Until somebody waits for a row."""
+    async with asyncio.timeout(30):
+        while not house.row(
+            "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )["n"]:
+            await asyncio.sleep(0.02)

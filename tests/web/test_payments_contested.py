@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.money import proofs
 from tests.web.bank import Bank
-from tests.web.house import House, Person
+from tests.web.house import House, Person, problem
 from tests.web.test_payments import account, ask
 
 from callmeback.payments import events
@@ -63,6 +63,23 @@ async def test_m03_an_upgrade_whose_request_the_vendor_has_forgotten_is_charged_
     movements = await bank.read("/v1/balance_transactions?limit=100")
 
     assert sorted(one["amount"] for one in movements["data"]) == [999, 2999]
+
+
+@pytest.mark.anyio
+async def test_m03_of_two_upgrades_at_once_one_is_charged(house: House, ann: Person, bank: Bank):
+    """Whichever comes first is paid; the other is refused, and can be had once it is known what was paid."""
+    await bank.pay(await ask(ann, "POST", "/api/subscription/checkout", 201, tier="basic"))
+    await house.client().put("/simulator/vendors/payments", json={"latency_ms": 150})
+    orders = [{"tier": "premium"}, {"tier": "unlimited"}]
+    answers = await asyncio.gather(*(ann.client.post("/api/subscription/checkout", json=order) for order in orders))
+    await bank.settle()
+    tier = account(house, ann)[0]
+    movements = await bank.read("/v1/balance_transactions?limit=100")
+
+    assert sorted(answer.status_code for answer in answers) == [201, 409]
+    assert {problem(answer) for answer in answers if answer.status_code == 409} == {(409, "plan_change_in_progress")}
+    assert sorted(one["amount"] for one in movements["data"]) == [999, {"premium": 2999, "unlimited": 9999}[tier]]
+    assert proofs.broken(house.books, proofs.ALWAYS) == {}
 
 
 @pytest.mark.anyio

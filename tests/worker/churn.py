@@ -9,7 +9,7 @@ import msgspec
 from callmeback.domain import due
 from callmeback.pg.pool import Database
 from callmeback.providers.twilio import Carrier, CarrierConfig
-from callmeback.settings import Settings
+from callmeback.settings import DEFAULT_REGIONS, Settings
 from callmeback.voice.dialler import Dialler
 from callmeback.worker import ringing
 from callmeback.worker.ringing import Ringer
@@ -50,7 +50,7 @@ async def main(config: Config) -> None:
         ringer = Ringer(worker, carrier, None, Settings.from_env({}), "churn")  # type: ignore[arg-type]  # no cards
         work = [ringer.ring(asyncio.Event())]
         if config.carrier_url is not None:
-            work.append(Dialler(voice, carrier, NOWHERE, "churn").run())
+            work.append(Dialler(voice, carrier, NOWHERE, "churn", allowed_regions=DEFAULT_REGIONS).run())
         await asyncio.gather(*work)
 
 

@@ -162,13 +162,11 @@ def unblock(who: str, as_json: bool) -> None:
 
 @command.command()
 @click.argument("who", metavar="EMAIL|ID")
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--yes", is_flag=True, help="Don't ask; only a terminal is asked at all.")
 @json_option
 def erase(who: str, yes: bool, as_json: bool) -> None:
     """Take out everything personal, for good. The ledger stays, without the person."""
-    if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError("This can't be undone: say --yes.")
+    if not yes and sys.stdin.isatty():
         click.confirm(f"Erase {who}? This can't be undone.", abort=True)
 
     async def work(tx: Session, account: AccountLine) -> None:

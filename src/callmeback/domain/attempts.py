@@ -1,5 +1,9 @@
 """How often something may be tried. Counters are kept under a keyed hash: nobody can read an address out of them."""
 
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
 
@@ -23,6 +27,9 @@ class Limit(msgspec.Struct, frozen=True):
 
 REGISTER_BY_ADDRESS: Final = Limit("register", 20, timedelta(hours=1))
 LOGIN_BY_ACCOUNT: Final = Limit("login_account", 10, timedelta(minutes=15))
+"""Failures only: whoever knows the password may be in a hurry. With `Turns`, so that none is judged before those before
+it have ended."""
+
 LOGIN_BY_ADDRESS: Final = Limit("login_address", 100, timedelta(minutes=15))
 """Failures only: many people may share an address."""
 
@@ -31,6 +38,35 @@ MAIL_BY_ADDRESS: Final = Limit("mail_address", 30, timedelta(hours=1))
 LINK_BY_ADDRESS: Final = Limit("link_address", 60, timedelta(hours=1))
 CODE_BY_ACCOUNT: Final = Limit("code_account", 10, timedelta(hours=1))
 CODE_BY_NUMBER: Final = Limit("code_number", 10, timedelta(hours=1))
+
+WAITING_MAX: Final = 64
+RETRY_AFTER_S: Final = 2
+
+
+class Turns:
+    """One attempt of an account at a time: each sees how those before it ended, so that a right one never counts.
+
+    In this process. Each further one may let one more wrong attempt past a counter that just became full.
+    """
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._there: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def of(self, account: str) -> AsyncIterator[None]:
+        """Wait for one's turn; raises Overloaded when too many do already."""
+        if self._there[account] > WAITING_MAX:
+            raise errors.Overloaded(retry_after=RETRY_AFTER_S)
+        lock = self._locks.setdefault(account, asyncio.Lock())
+        self._there[account] += 1
+        try:
+            async with lock:
+                yield
+        finally:
+            self._there[account] -= 1
+            if not self._there[account]:
+                del self._there[account], self._locks[account]
 
 
 def bucket(keys: Keys, limit: Limit, whom: str) -> str:
@@ -59,12 +95,18 @@ async def require(
         raise refusal(retry_after=wait)
 
 
-async def require_room(readonly: Database, keys: Keys, limit: Limit, whom: str) -> None:
-    """Raise RateLimited if the counter is full, without counting: for limits that count failures only."""
+async def require_room(
+    readonly: Database,
+    keys: Keys,
+    limit: Limit,
+    whom: str,
+    refusal: type[errors.CallMeBackError] = errors.RateLimited,
+) -> None:
+    """Raise `refusal` if the counter is full, without counting: for limits that count failures only."""
     async with readonly.transaction(read_only=True) as tx:
         wait = await tx.value(SQL.seconds_to_wait, bucket=bucket(keys, limit, whom), most=limit.most)
     if wait:
-        raise errors.RateLimited(retry_after=int(wait))
+        raise refusal(retry_after=int(wait))
 
 
 async def forget(db: Database, keys: Keys, limit: Limit, whom: str) -> None:

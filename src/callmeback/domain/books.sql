@@ -299,8 +299,9 @@ FROM (
         0 AS credits,
         0::numeric AS revenue_cents,
         b.total_cost_cents AS cost_cents
-    FROM calls AS c
-    INNER JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
+    FROM open_calls AS o
+    INNER JOIN calls AS c ON o.user_id = c.user_id AND o.call_id = c.id
+    INNER JOIN call_cost_breakdowns AS b ON o.user_id = b.user_id AND o.call_id = b.call_id
     WHERE c.actual_cost_cents IS NULL AND c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s
 ) AS m
 INNER JOIN personas AS p ON m.persona_id = p.id

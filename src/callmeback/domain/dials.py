@@ -3,7 +3,7 @@
 Used by webhooks, media and dialler; a web request of a person never comes here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, Literal
@@ -31,7 +31,10 @@ class Claimed(msgspec.Struct, frozen=True):
 
 
 class DialOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What the carrier must know; `caller` is the persona's own number, if it has one."""
+    """What the carrier must know; `caller` is the persona's own number, if it has one.
+
+    `is_blocked`: the number or its person was blocked after the call was placed.
+    """
 
     user_id: str
     call_id: str
@@ -39,6 +42,7 @@ class DialOrder(msgspec.Struct, frozen=True, kw_only=True):
     caller: str | None
     granted_seconds: int
     is_open: bool
+    is_blocked: bool
     voicemail_policy: VoicemailPolicy
 
 
@@ -49,6 +53,14 @@ class Verdict(msgspec.Struct, frozen=True):
     status: str | None
     is_open: bool | None
     answered_by: str | None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The carrier's own word for who picked up, such as `machine_end_beep`."""
+
+    user_id: str
+    call_id: str
+    word: str
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,7 +152,10 @@ async def note_event(
     answered_by: str | None = None,
     carrier_seconds: int | None = None,
 ) -> Verdict:
-    """Note what the carrier said, once; never raises for what comes late, twice or out of order."""
+    """Note what the carrier said, once; never raises for what comes late, twice or out of order.
+
+    `answered_by` is the carrier's own word; the database knows what it is in ours.
+    """
     return await tx.one(
         SQL.note_event,
         Verdict,
@@ -153,6 +168,11 @@ async def note_event(
         answered_by=answered_by,
         carrier_seconds=carrier_seconds,
     )
+
+
+async def answers(tx: Session, calls: Collection[tuple[str, str]]) -> list[Answer]:
+    """What the carrier has said of who picked up, of calls by user and id."""
+    return await tx.all(SQL.answers, Answer, user_ids=[user for user, _ in calls], call_ids=[call for _, call in calls])
 
 
 async def connection(tx: Session, user_id: str, call_id: str) -> Connection | None:

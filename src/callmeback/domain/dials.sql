@@ -18,9 +18,12 @@ SELECT
     p.phone_number AS caller,
     c.granted_seconds,
     c.hold_open AS is_open,
+    (a.is_closed OR n.number IS NOT NULL) AS is_blocked,
     coalesce(s.voicemail_policy, 'hang_up') AS voicemail_policy
 FROM calls AS c
 INNER JOIN personas AS p ON c.persona_id = p.id
+INNER JOIN user_credits AS a ON c.user_id = a.user_id
+LEFT JOIN blocked_numbers AS n ON c.phone_number = n.number
 LEFT JOIN user_preferences AS s ON c.user_id = s.user_id
 WHERE c.user_id = %(user_id)s AND c.id = %(call_id)s;
 
@@ -46,6 +49,18 @@ FROM carrier_event(
     p_answered_by => %(answered_by)s,
     p_carrier_seconds => %(carrier_seconds)s
 ) AS e;
+
+-- name: answers
+-- The carrier's newest word for who picked up, of these calls; none for a call of which it has said nothing yet.
+-- returns: Answer
+SELECT DISTINCT ON (e.user_id, e.call_id)
+    e.user_id,
+    e.call_id,
+    coalesce(e.answered_by, 'unknown') AS word
+FROM unnest(%(user_ids)s::text[], %(call_ids)s::text[]) AS w (user_id, call_id)
+INNER JOIN carrier_events AS e ON w.user_id = e.user_id AND w.call_id = e.call_id
+WHERE e.answered_by IS NOT NULL AND e.verdict = 'applied'
+ORDER BY e.user_id ASC, e.call_id ASC, e.received_at DESC;
 
 -- name: line
 -- How a call stands towards the carrier.

@@ -107,7 +107,7 @@ async def expire_checkout(tx: Session, user_id: str, subscription_id: str) -> No
 
 
 async def request_tier(tx: Session, user_id: str, tier: str, key: str) -> PlanChange:
-    """Note the plan that a person wants instead; raises NotFound without one, UnknownTier."""
+    """Note the plan that a person wants instead; raises NotFound without one, UnknownTier, PlanChangeInProgress."""
     return await tx.one(SQL.request_tier, PlanChange, user_id=user_id, tier=tier, key=key)
 
 

@@ -14,7 +14,10 @@ SQL: Final = statements.load("callmeback.domain", "tickets.sql")
 
 
 class TicketRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A call as a session needs it. Prices are in cents for `per` units; a call exists only where all are known."""
+    """A call as a session needs it. Prices are in cents for `per` units; a call exists only where all are known.
+
+    `answered_by` is the carrier's own word where it has said one.
+    """
 
     user_id: str
     call_id: str

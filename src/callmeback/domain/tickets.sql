@@ -8,7 +8,16 @@ SELECT
     c.id AS call_id,
     c.twilio_call_sid AS carrier_sid,
     c.answered_at,
-    c.answered_by,
+    coalesce(
+        (
+            SELECT n.answered_by
+            FROM carrier_events AS n
+            WHERE n.user_id = c.user_id AND n.call_id = c.id AND n.answered_by IS NOT NULL AND n.verdict = 'applied'
+            ORDER BY n.received_at DESC
+            LIMIT 1
+        ),
+        c.answered_by
+    ) AS answered_by,
     c.hold_cents,
     c.granted_seconds,
     coalesce(c.limited_by, 'tier') AS limited_by,

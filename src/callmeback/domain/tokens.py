@@ -22,7 +22,7 @@ LEEWAY_SECONDS: Final = 5
 TOKEN_LENGTH_MAX: Final = 2_048
 ONE_TIME_BYTES: Final = 32
 
-Use = Literal["csrf", "stream", "attempts", "phone_code"]
+Use = Literal["csrf", "stream", "attempts", "phone_code", "refusal"]
 
 
 class Claims(msgspec.Struct, frozen=True):

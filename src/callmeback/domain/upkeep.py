@@ -3,11 +3,12 @@
 from typing import Final
 
 from callmeback.pg import statements
-from callmeback.pg.pool import Session
+from callmeback.pg.pool import Database, Session
 
 SQL: Final = statements.load("callmeback.domain", "upkeep.sql")
 
 SWEEP_ROWS_MAX: Final = 10_000
+ERASURES_MAX: Final = 1_000
 
 
 async def sweep(tx: Session) -> int:
@@ -15,6 +16,16 @@ async def sweep(tx: Session) -> int:
     removed = await tx.value(SQL.sweep, limit=SWEEP_ROWS_MAX)
 
     return int(removed)
+
+
+async def erase_again(db: Database) -> int:
+    """Empty people of what was being written while they were erased; answers how many."""
+    for done in range(ERASURES_MAX):
+        async with db.transaction() as tx:
+            if not await tx.value(SQL.erase_again):
+                return done
+
+    return ERASURES_MAX
 
 
 async def keep_partitions(tx: Session) -> int:

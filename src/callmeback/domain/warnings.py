@@ -49,6 +49,13 @@ async def recipient(tx: Session, due: Due) -> Recipient | None:
     return await tx.maybe(SQL.recipient, Recipient, **msgspec.structs.asdict(due))
 
 
+async def put_off(tx: Session, due: Due) -> bool:
+    """The mail server takes it later, it says: the next attempt is further away each time. Whether it was the last."""
+    is_over: bool = await tx.value(SQL.put_off, **msgspec.structs.asdict(due))
+
+    return is_over
+
+
 async def told(tx: Session, due: Due) -> None:
     """It is over with this warning."""
     await tx.run(SQL.told, **msgspec.structs.asdict(due))

@@ -32,6 +32,10 @@ LEFT JOIN user_preferences AS p ON n.user_id = p.user_id
 LEFT JOIN phones AS h ON n.user_id = h.user_id AND u.phone = h.number AND h.verified_at IS NOT NULL
 WHERE n.user_id = %(user_id)s AND n.month = %(month)s AND n.percent = %(percent)s AND u.erased_at IS NULL;
 
+-- name: put_off
+-- The server of the person's mail doesn't take it yet; answers whether it is given up.
+SELECT note_budget_put_off(%(user_id)s, %(month)s, %(percent)s);
+
 -- name: told
 -- The person was told, or can't be.
 SELECT note_budget_told(%(user_id)s, %(month)s, %(percent)s);

@@ -10,11 +10,11 @@ from typing import Final
 import msgspec
 
 from callmeback import errors
-from callmeback.ops import backup_wal, restore_unpack, rooms
+from callmeback.ops import backup_wal, restore_unpack
 from callmeback.ops.backup_repository import COMPLETE, ERASURES, MANIFEST, PHYSICAL, Manifest, Part
 from callmeback.ops.backup_site import Report, Site, programs_for, silent
 from callmeback.ops.backup_take import DUMP
-from callmeback.pg import base_backups, dumps, segments
+from callmeback.pg import base_backups, dumps, rooms, segments
 
 READ_BYTES: Final = 1 << 20
 

@@ -16,13 +16,13 @@ from typing import Final
 import msgspec
 
 from callmeback import errors, logs
-from callmeback.ops import backup_wal, erasures, rooms
+from callmeback.ops import backup_wal, erasures
 from callmeback.ops.backup_cipher import fsync_folder
 from callmeback.ops.backup_pgbackrest import ENGINE
 from callmeback.ops.backup_repository import COMPLETE, PHYSICAL, Manifest
 from callmeback.ops.backup_site import Report, Site, programs_for, silent
 from callmeback.ops.restore_unpack import unpack
-from callmeback.pg import base_backups, lasting, recovery, remains, segments, transfer
+from callmeback.pg import base_backups, lasting, recovery, remains, rooms, segments, transfer
 from callmeback.pg.binaries import Binaries
 from callmeback.pg.recovery import Side
 

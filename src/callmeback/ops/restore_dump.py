@@ -10,11 +10,11 @@ from typing import Final
 import msgspec
 
 from callmeback import errors
-from callmeback.ops import erasures, rooms
+from callmeback.ops import erasures
 from callmeback.ops.backup_repository import SEALED
 from callmeback.ops.backup_site import Report, Site, silent
 from callmeback.ops.backup_take import DUMP
-from callmeback.pg import dumps, replacement
+from callmeback.pg import dumps, replacement, rooms
 
 READ_BYTES: Final = 1 << 20
 # Lines of pg_restore's list that hold a table's name; those of indexes don't: hence a scratch copy.

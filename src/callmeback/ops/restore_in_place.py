@@ -3,11 +3,8 @@
 import contextlib
 import gzip
 import os
-import shutil
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -21,7 +18,8 @@ from callmeback.ops.backup_repository import Manifest
 from callmeback.ops.backup_site import Report, Site, silent
 from callmeback.ops.backup_take import HOUSE, Kept
 from callmeback.ops.restore import Unpacked
-from callmeback.pg import home, recovery, remains, segments, server
+from callmeback.pg import exchange, home, lasting, recovery, remains, segments
+from callmeback.pg.recovery import Side
 
 # `up` lets live calls end for 30 s, then stops the proxy, the worker and the database.
 STOP_WAIT_S: Final = 240.0
@@ -47,8 +45,13 @@ class Replaced(msgspec.Struct, frozen=True, kw_only=True):
 def in_place(site: Site, until: datetime | None, *, report: Report = silent) -> Replaced:
     """Put the database of `until` (None: everything that there is) in the place of the living one.
 
+<<<<<<< HEAD
     The `up` of this home makes room if one runs, and not for what can't be done; it comes back at the end. Everything
     that can be refused is refused before the old folder is moved; it is kept beside the new one.
+=======
+    Stops the `up` of this home if one runs, and not for what can't be done. The old folder is in its place until the
+    new one is recovered, whatever breaks off before, and is kept beside it then.
+>>>>>>> main
 
     Raises RestoreRefused, BackupDamaged, ConfigurationError, AlreadyRunning.
     """
@@ -84,7 +87,11 @@ def _replace(site: Site, until: datetime | None, report: Report) -> Replaced:
         with restore.unpacked(offline, until, site.place.state, durable=True, report=report) as found:
             if until is None:
                 _take_over_unarchived(offline, found)
+            report("Recovering", 0, None)
+            waiting = _recover(offline, found)
+            report("Exchanging the folders", 0, None)
             kept = _exchange(offline, found)
+<<<<<<< HEAD
             try:
                 waiting = _recover(offline, held, report)
             except BaseException:
@@ -92,6 +99,10 @@ def _replace(site: Site, until: datetime | None, report: Report) -> Replaced:
                 raise
 
             return Replaced(backup=found.backup, kept=kept, waiting_erasures=waiting, up_goes_on=goes_on)
+=======
+            _tell_timeline(offline)
+            return Replaced(backup=found.backup, kept=kept, waiting_erasures=waiting)
+>>>>>>> main
     finally:
         os.close(held)
 
@@ -157,27 +168,41 @@ def _take_over_unarchived(site: Site, found: Unpacked) -> None:
         site.place.own(target)
 
 
-def _exchange(site: Site, found: Unpacked) -> Path | None:
-    """Move the old folder aside and the restored one into its place; where the old one is now."""
+def _recover(site: Site, found: Unpacked) -> list[str]:
+    """Have a server recover the folder where it is, and erase again who was erased since; whose erasure has to wait.
+
+    It begins a timeline, of which nothing may be archived before the folder is in its place: were the restore broken
+    off, every later one would follow that timeline and lose what the old database went on to write.
+    """
     if found.backup.first_segment is not None:
         recovery.prepare(site.place, found.data, found.wal, found.until)
-    data, kept = site.place.data, None
-    if data.exists():
-        kept = site.place.state / f"data.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-        data.rename(kept)
-    found.data.rename(data)
-    fsync_folder(site.place.state)
+    with Side(site.place, found.programs.folder, found.data, more={"archive_mode": "on"}) as side:
+        waiting = erasures.apply_again(side.dsn, site.repository.erasures())
+    recovery.forget(site.place, found.data)
+
+    return waiting
+
+
+def _exchange(site: Site, found: Unpacked) -> Path | None:
+    """Put the recovered folder in the place of the old one, in one step; where the old one is now."""
+    kept = site.place.state / f"data.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}" if site.place.data.exists() else None
+    try:
+        lasting.make_tree(found.data)
+        if kept is not None:
+            exchange.take_the_place(site.place, found.data, kept)
+        else:
+            found.data.rename(site.place.data)
+        fsync_folder(site.place.state)
+    except OSError as exc:
+        raise errors.RestoreRefused(f"{site.place.data} can't be replaced: {exc.strerror}.") from exc
 
     return kept
 
 
-def _put_back(site: Site, kept: Path | None) -> None:
-    """The old folder again; without one none, since half a restored one would be started as if it were whole."""
-    shutil.rmtree(site.place.data, ignore_errors=True)
-    if kept is not None:
-        kept.rename(site.place.data)
-    fsync_folder(site.place.state)
+def _tell_timeline(site: Site) -> None:
+    """Archive the new timeline's history now, without which a later restore would not find its way.
 
+<<<<<<< HEAD
 
 def _recover(site: Site, held: int, report: Report) -> list[str]:
     """Start the server as `up` does, which recovers and archives its new timeline, and stop it; whose erasure waits."""
@@ -197,3 +222,15 @@ def _running(site: Site, held: int) -> Iterator[server.Server]:
     secret = home.complete(site.settings).role_secret
     with server.start(site.settings.home, role_secret=secret, held=os.dup(held)) as running:
         yield running
+=======
+    The server does it too at its next start, with all else that it wrote.
+    """
+    with contextlib.suppress(OSError, errors.BackupFailed):
+        site.place.make_folder(site.place.archive)
+        for path in (site.place.data / "pg_wal").glob("*.history"):
+            draft = site.place.archive / f".{path.name}.draft"
+            draft.write_bytes(gzip.compress(path.read_bytes(), 1))
+            site.place.own(draft)
+            draft.rename(site.place.archive / f"{path.name}.gz")
+        backup_wal.ship(site)
+>>>>>>> main

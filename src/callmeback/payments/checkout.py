@@ -69,8 +69,9 @@ async def buy_pack(desk: Desk, order: PackOrder) -> Page:
 
 
 async def choose_plan(desk: Desk, order: PlanOrder) -> Page:
-    """Begin a plan, or change to another one; raises UnknownTier, AlreadySubscribed, PaymentDeclined, PaymentsFailed.
+    """Begin a plan, or change to another one.
 
+    Raises UnknownTier, AlreadySubscribed, PlanChangeInProgress, PaymentDeclined, PaymentsFailed.
     An upgrade is paid and in force at once and its period begins now; credits of the old one stay. Anything else is in
     force from the next period on.
     """

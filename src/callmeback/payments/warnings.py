@@ -14,7 +14,7 @@ from callmeback.domain.warnings import Due, Recipient
 from callmeback.errors import VendorFailed
 from callmeback.pg.pool import Database
 from callmeback.providers.failures import VendorRefused
-from callmeback.providers.mail import Mail, Mailer
+from callmeback.providers.mail import Mail, Mailer, PutOff, SenderRefused
 from callmeback.providers.twilio import Carrier
 
 NOTICES_MAX: Final = 500
@@ -29,8 +29,9 @@ _log = logs.get_logger(__name__)
 async def warn(db: Database, mailer: Mailer, carrier: Carrier, base_url: str) -> int:
     """Note who reached their percent, and tell whoever wasn't told yet; answers how many were.
 
-    Who can't be told now is left for a later round and keeps nobody else waiting. Raises VendorFailed where nobody
-    could be told: then it is the vendor that is away.
+    Who can't be told now is left for a later round and keeps nobody else waiting; an address that is put off again and
+    again is tried ever more rarely, and not for ever. Raises VendorFailed where nobody could be told: then it is the
+    vendor that is away.
     """
     async with db.transaction() as tx:
         await warnings.notice(tx, NOTICES_MAX)
@@ -49,6 +50,10 @@ async def warn(db: Database, mailer: Mailer, carrier: Carrier, base_url: str) ->
             # Its lease keeps this one away until the others had their turn.
             failure, failures_in_a_row = exc, failures_in_a_row + 1
             _log.warning("budget_warning_failed", user_id=due.user_id, error=exc.code)
+            if isinstance(exc, PutOff):
+                async with db.transaction() as tx:
+                    if await warnings.put_off(tx, due):
+                        _log.warning("budget_warning_given_up", user_id=due.user_id)
             if failures_in_a_row == FAILURES_IN_A_ROW_MAX:
                 break
             continue
@@ -64,11 +69,18 @@ async def warn(db: Database, mailer: Mailer, carrier: Carrier, base_url: str) ->
 
 async def _tell(due: Due, person: Recipient, mailer: Mailer, carrier: Carrier, base_url: str) -> None:
     """Raises VendorFailed where it should be tried again; what is refused for good is only logged."""
+    put_off: PutOff | None = None
     if person.wants_mail:
         try:
             await mailer.send(_mail(due, person, base_url))
+        except SenderRefused:
+            # Somebody has to mend the settings, and then everybody is told.
+            raise
         except VendorRefused as exc:
             _log.warning("budget_mail_refused", user_id=due.user_id, error=exc.code)
+        except PutOff as exc:
+            # The text needn't wait for the mail.
+            put_off = exc
     if person.wants_text and person.number is not None:
         text = _text(due)
         try:
@@ -76,6 +88,8 @@ async def _tell(due: Due, person: Recipient, mailer: Mailer, carrier: Carrier, b
                 await carrier.send_text(person.number, text)
         except VendorRefused as exc:
             _log.warning("budget_text_refused", user_id=due.user_id, error=exc.code)
+    if put_off is not None:
+        raise put_off
 
 
 def _mail(due: Due, person: Recipient, base_url: str) -> Mail:

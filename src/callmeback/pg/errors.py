@@ -46,6 +46,7 @@ RULES: Final[dict[str, type[errors.CallMeBackError]]] = {
     "CM024": errors.AlreadySubscribed,
     "CM025": errors.CardMissing,
     "CM026": errors.UnknownTimezone,
+    "CM027": errors.PlanChangeInProgress,
     "CM030": errors.TooManySchedules,
     "CM031": errors.NotWaiting,
     "CM040": errors.RateUnchangeable,

@@ -28,7 +28,11 @@ def take_the_place(place: Place, new: Path, kept: Path) -> None:
     """
     if _can_exchange(new.parent):
         new.rename(kept)
-        _exchange(kept, place.data)
+        try:
+            _exchange(kept, place.data)
+        except OSError:
+            kept.rename(new)
+            raise
     else:
         place.data.rename(kept)
         new.rename(place.data)

@@ -4,7 +4,6 @@ import contextlib
 import getpass
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -18,7 +17,7 @@ from typing import Final, Self
 from psycopg.conninfo import make_conninfo
 
 from callmeback import errors
-from callmeback.pg import lifeline
+from callmeback.pg import lifeline, rooms
 from callmeback.pg.place import Place
 
 # Recovery replays up to a day of WAL.
@@ -59,6 +58,7 @@ SIDE_SETTINGS: Final = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
+ROOM: Final = "callmeback-side-"
 _OURS: Final = ("restore_command", "recovery_")
 
 
@@ -100,12 +100,13 @@ class Side:
         it doesn't get that far.
         """
         self._data = data
-        self._room = Path(tempfile.mkdtemp(prefix="callmeback-side-"))
+        self._ended = contextlib.ExitStack()
+        # Not beside the data: the path of a socket is short.
+        self._room = self._ended.enter_context(rooms.room(place, Path(tempfile.gettempdir()), ROOM))
         try:
-            place.own(self._room)
             _write_room(place, self._room, durable, more or {})
         except BaseException:
-            shutil.rmtree(self._room, ignore_errors=True)
+            self._ended.close()
             raise
         with (self._room / "log").open("wb") as output:
             self._process = subprocess.Popen(
@@ -137,7 +138,7 @@ class Side:
             if self._process.poll() is None:
                 self._process.kill()
                 self._process.wait()
-        shutil.rmtree(self._room, ignore_errors=True)
+        self._ended.close()
 
     def __enter__(self) -> Self:
         return self

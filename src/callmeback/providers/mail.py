@@ -46,6 +46,14 @@ class Mail(msgspec.Struct, frozen=True):
     message_id: str | None = None
 
 
+class SenderRefused(VendorRefused):
+    """The server takes nothing from us, whoever it is for: a login, a sender or an address of it that is wrong."""
+
+
+class PutOff(VendorUnavailable):
+    """The server is there and takes this mail later, or never (RFC 5321, 4.2.1: 4xx)."""
+
+
 class Mailer:
     """Sends mails, a few at once; one for the process."""
 
@@ -56,8 +64,8 @@ class Mailer:
     async def send(self, mail: Mail) -> None:
         """Hand the mail over to the server.
 
-        Raises VendorRefused (a bad address, wrong credentials), VendorUnavailable (not handed over) and VendorUnclear
-        (the line broke while it was).
+        Raises VendorRefused (a bad address) and as SenderRefused (wrong credentials), VendorUnavailable (not handed
+        over) and as PutOff (this mail), VendorUnclear (the line broke while it was).
         """
         message = _message(self.config, mail)
         async with self._turns:
@@ -102,20 +110,22 @@ def _message(config: MailConfig, mail: Mail) -> EmailMessage:
 def _deliver(config: MailConfig, message: EmailMessage) -> None:
     parts = urlsplit(config.url)
     if parts.scheme not in PORTS or parts.hostname is None:
-        raise VendorRefused(VENDOR, "send a mail", vendor_code="url")
+        raise SenderRefused(VENDOR, "send a mail", vendor_code="url")
     sent = False
     try:
         with _connected(parts.scheme, parts.hostname, parts.port or PORTS[parts.scheme], config.timeout_s) as server:
             if parts.username:
                 if parts.scheme == "smtp" and not server.has_extn("starttls"):
-                    raise VendorRefused(VENDOR, "send a mail", vendor_code="no encryption for the password")
+                    raise SenderRefused(VENDOR, "send a mail", vendor_code="no encryption for the password")
                 server.login(unquote(parts.username), unquote(parts.password or ""))
             sent = True
             server.send_message(message)
     except smtplib.SMTPRecipientsRefused as exc:
-        raise _said_no(max(code for code, _ in exc.recipients.values())) from exc
+        raise _said_no(max(code for code, _ in exc.recipients.values()), VendorRefused, PutOff) from exc
+    except smtplib.SMTPDataError as exc:
+        raise _said_no(exc.smtp_code, VendorRefused, PutOff) from exc
     except smtplib.SMTPResponseException as exc:
-        raise _said_no(exc.smtp_code) from exc
+        raise _said_no(exc.smtp_code, SenderRefused, VendorUnavailable) from exc
     except (OSError, smtplib.SMTPException) as exc:
         kind_of_loss = VendorUnclear if sent else VendorUnavailable
         raise kind_of_loss(VENDOR, "send a mail") from exc
@@ -135,7 +145,8 @@ def _connected(scheme: str, host: str, port: int, timeout_s: float) -> smtplib.S
     return server
 
 
-def _said_no(code: int) -> VendorError:
+def _said_no(code: int, refused: type[VendorRefused], later: type[VendorUnavailable]) -> VendorError:
     """The error for the server's number: 4xx may work later (RFC 5321, 4.2.1). Its sentence may name the address."""
-    kind = VendorRefused if code >= 500 else VendorUnavailable
+    kind: type[VendorError] = refused if code >= 500 else later
+
     return kind(VENDOR, "send a mail", vendor_code=str(code))

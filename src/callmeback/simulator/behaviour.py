@@ -19,9 +19,9 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """One vendor's manners.
 
     `latency_ms`: before a REST answer (carrier), the first token (brain), the first sound (voice), an event
-    (listener) · `fail_rate`: share of requests or handshakes refused with a 500 · `drop_after_seconds`: a socket or
-    stream breaks that long after its beginning · `duplicate_rate`: share of callbacks sent twice · `reorder`:
-    callbacks overtake one another.
+    (listener) · `fail_rate`: share of requests or handshakes refused with a 500, see `does_anyway` ·
+    `drop_after_seconds`: a socket or stream breaks that long after its beginning · `duplicate_rate`: share of
+    callbacks sent twice · `reorder`: callbacks overtake one another.
     """
 
     latency_ms: Annotated[float, msgspec.Meta(ge=0, le=LATENCY_MS_MAX)] = 0
@@ -66,9 +66,11 @@ class Manners:
         """Whether this callback comes twice."""
         return self._chance.random() < self[vendor].duplicate_rate
 
-    def coin(self) -> bool:
-        """An even chance."""
-        return self._chance.random() < 0.5
+    def does_anyway(self, vendor: str) -> bool:
+        """Whether a request that fails on purpose is done nevertheless: every other one, and none of a vendor of whom
+        every request fails.
+        """
+        return self[vendor].fail_rate < 1 and self._chance.random() < 0.5
 
     def lag_seconds(self, vendor: str, longest: float) -> float:
         """How long to hold a callback back so that later ones can overtake it; 0 when the vendor keeps order."""

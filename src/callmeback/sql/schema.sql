@@ -781,6 +781,11 @@ DECLARE
     v_call calls;
     v_status text;
     v_reason text;
+    v_word text := left(p_answered_by, 64);
+    v_answered_by text := CASE
+        WHEN starts_with(v_word, 'machine') THEN 'machine'
+        WHEN v_word IN ('human', 'fax', 'unknown') THEN v_word
+    END;
 BEGIN
     -- In finish_call's order, which this may come to.
     PERFORM FROM call_cost_breakdowns AS b WHERE b.user_id = p_user_id AND b.call_id = p_call_id FOR NO KEY UPDATE;
@@ -809,9 +814,11 @@ BEGIN
         WHEN p_carrier_status IS NOT NULL AND v_status IS NULL THEN 'unknown status'
         WHEN call_rank(v_status) < call_rank(v_call.status) THEN 'backward'
     END;
-    INSERT INTO carrier_events (user_id, call_id, kind, event_key, carrier_status, verdict, reason)
+    INSERT INTO carrier_events (user_id, call_id, kind, event_key, carrier_status, answered_by, verdict, reason)
     VALUES (
         p_user_id, p_call_id, p_kind, p_event_key, p_carrier_status,
+        -- A word that says nothing isn't kept.
+        CASE WHEN v_answered_by IS NOT NULL THEN v_word END,
         CASE WHEN v_reason IS NULL THEN 'applied' ELSE 'ignored' END, v_reason
     )
     ON CONFLICT ON CONSTRAINT carrier_events_pkey DO NOTHING;
@@ -827,7 +834,7 @@ BEGIN
     UPDATE calls AS c
     SET
         twilio_call_sid = coalesce(c.twilio_call_sid, p_carrier_sid),
-        answered_by = coalesce(c.answered_by, p_answered_by),
+        answered_by = coalesce(c.answered_by, v_answered_by),
         carrier_duration_seconds = coalesce(p_carrier_seconds, c.carrier_duration_seconds),
         status = CASE
             WHEN v_reason IS NULL AND call_rank(v_status) BETWEEN call_rank(c.status) + 1 AND 3 THEN v_status
@@ -1030,7 +1037,7 @@ BEGIN
     FROM (
         SELECT x.user_id, x.month, x.percent
         FROM budget_notices AS x
-        WHERE x.told_at IS NULL AND (x.claimed_until IS NULL OR x.claimed_until <= v_now)
+        WHERE x.told_at IS NULL AND x.given_up_at IS NULL AND (x.claimed_until IS NULL OR x.claimed_until <= v_now)
         ORDER BY x.noticed_at
         LIMIT 1
         FOR UPDATE SKIP LOCKED
@@ -1383,6 +1390,7 @@ DECLARE
     v payments;
     v_cents numeric;
     v_credits integer;
+    v_is_unpaid boolean;
 BEGIN
     SELECT x.* INTO v
     FROM payments AS x
@@ -1396,10 +1404,13 @@ BEGIN
         SELECT d.amount_cents FROM disputes AS d
         WHERE d.user_id = p_user_id AND d.payment_id = p_payment_id AND d.is_withdrawn AND NOT d.is_reinstated
     ) AS r;
+    IF v.kind = 'subscription' AND v_cents > 0 THEN
+        v.credits := credits_that_stay(v);
+    END IF;
     -- Of what is reversed in all, so that parts in any order add up to the whole.
     v_credits := round(v.credits * v_cents / v.amount_cents);
     UPDATE payments AS x
-    SET reversed_cents = v_cents, reversed_credits = v_credits
+    SET reversed_cents = v_cents, credits = v.credits, reversed_credits = v_credits
     WHERE x.user_id = p_user_id AND x.id = p_payment_id;
     IF v_credits <> v.reversed_credits THEN
         PERFORM move_credits(
@@ -1411,10 +1422,16 @@ BEGIN
         SET status = CASE WHEN v_cents >= v.amount_cents THEN 'refunded' ELSE 'completed' END
         WHERE x.user_id = p_user_id AND x.id = p_payment_id;
     ELSIF v.kind = 'subscription' THEN
+        -- A period that was paid twice is paid as long as one of the two moneys isn't wholly gone.
+        v_is_unpaid := NOT EXISTS (
+            SELECT FROM payments AS x
+            WHERE x.user_id = p_user_id AND x.subscription_id = v.subscription_id AND x.period_start = v.period_start
+                AND x.tier = v.tier AND x.reversed_cents < x.amount_cents
+        );
         UPDATE subscriptions AS s
-        SET suspended_at = CASE WHEN v_cents >= v.amount_cents THEN clock_timestamp() END, updated_at = clock_timestamp()
+        SET suspended_at = CASE WHEN v_is_unpaid THEN clock_timestamp() END, updated_at = clock_timestamp()
         WHERE s.user_id = p_user_id AND s.id = v.subscription_id AND s.current_period_start = v.period_start
-            AND s.tier = v.tier AND (s.suspended_at IS NULL) = (v_cents >= v.amount_cents);
+            AND s.tier = v.tier AND (s.suspended_at IS NULL) = v_is_unpaid;
         IF FOUND THEN
             PERFORM follow_subscription(p_user_id);
         END IF;
@@ -1424,6 +1441,74 @@ END
 $$;
 
 COMMENT ON FUNCTION public.count_reversals(p_user_id text, p_payment_id text, p_cause text) IS 'Takes credits back in proportion to all that counts against a payment, or gives them back; what was spent becomes debt. Answers the difference.';
+
+CREATE TABLE public.payments (
+    user_id public.id NOT NULL,
+    id public.id NOT NULL,
+    kind text NOT NULL,
+    subscription_id public.id,
+    payment_intent_id text,
+    tier text,
+    description text NOT NULL,
+    amount_cents numeric(12,2) NOT NULL,
+    reversed_cents numeric(12,2) DEFAULT 0 NOT NULL,
+    currency text NOT NULL,
+    credits integer NOT NULL,
+    reversed_credits integer DEFAULT 0 NOT NULL,
+    period_start timestamp with time zone,
+    period_end timestamp with time zone,
+    paid_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT payments_amount CHECK ((amount_cents > (0)::numeric)),
+    CONSTRAINT payments_credits CHECK ((credits >= 0)),
+    CONSTRAINT payments_currency CHECK ((currency ~ '^[a-z]{3}$'::text)),
+    CONSTRAINT payments_kind CHECK ((kind = ANY (ARRAY['purchase'::text, 'subscription'::text, 'call'::text]))),
+    CONSTRAINT payments_reversed_cents CHECK (((reversed_cents >= (0)::numeric) AND (reversed_cents <= amount_cents))),
+    CONSTRAINT payments_reversed_credits CHECK (((reversed_credits >= 0) AND (reversed_credits <= credits)))
+);
+
+COMMENT ON TABLE public.payments IS 'Money that came in, each amount once: a pack, a period of a plan, a call. What refunds and disputes take back is taken from here.';
+
+COMMENT ON COLUMN public.payments.id IS 'The purchase, the provider''s invoice, or the authorization that was paid.';
+
+COMMENT ON COLUMN public.payments.subscription_id IS 'Of a plan: whose period it paid.';
+
+COMMENT ON COLUMN public.payments.description IS 'What was sold, in the house''s words.';
+
+COMMENT ON COLUMN public.payments.amount_cents IS 'What was paid, in the smallest unit of its currency.';
+
+COMMENT ON COLUMN public.payments.reversed_cents IS 'Of it, given back by refunds or withdrawn by disputes; at most all of it.';
+
+COMMENT ON COLUMN public.payments.credits IS 'Credits that it brought.';
+
+COMMENT ON COLUMN public.payments.reversed_credits IS 'Of them, taken back in proportion.';
+
+COMMENT ON COLUMN public.payments.period_start IS 'Of a plan: the period that was paid.';
+
+COMMENT ON COLUMN public.payments.period_end IS 'Of a plan: the end of the period that was paid.';
+
+COMMENT ON COLUMN public.payments.paid_at IS 'By the provider''s clock.';
+
+CREATE FUNCTION public.credits_that_stay(p_payment public.payments) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+    UPDATE payments AS x
+    SET credits = p_payment.credits
+    WHERE p_payment.credits > 0 AND x.user_id = p_payment.user_id AND x.id = (
+        SELECT o.id
+        FROM payments AS o
+        WHERE o.user_id = p_payment.user_id AND o.subscription_id = p_payment.subscription_id
+            AND o.period_start = p_payment.period_start AND o.tier = p_payment.tier AND o.id <> p_payment.id
+            AND o.credits = 0 AND o.reversed_cents = 0
+        LIMIT 1
+    );
+    RETURN CASE WHEN FOUND THEN 0 ELSE p_payment.credits END;
+END
+$$;
+
+COMMENT ON FUNCTION public.credits_that_stay(p_payment public.payments) IS 'Of a period that was paid twice one money is given back: its credits are the other''s then, whichever brought them. The caller holds the account.';
 
 CREATE FUNCTION public.drop_old_partitions(p_keep interval DEFAULT '90 days'::interval) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1657,6 +1742,7 @@ BEGIN
             pending_tier = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_tier END,
             pending_price_cents = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_price_cents END,
             pending_key = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_key END,
+            pending_since = CASE WHEN s.pending_tier = v_tier THEN NULL ELSE s.pending_since END,
             started_at = coalesce(s.started_at, v_start), current_period_start = v_start, current_period_end = v_end,
             grace_until = NULL, suspended_at = NULL, checkout_url = NULL,
             -- The plan of a person who is gone is ended, whatever was still paid for it.
@@ -1846,7 +1932,8 @@ BEGIN
         SET
             status = CASE WHEN s.started_at IS NULL OR s.status = 'expired' THEN 'expired' ELSE 'canceled' END,
             ended_at = p_at, grace_until = NULL, cancel_due_at = NULL, look_at = NULL, pending_tier = NULL,
-            pending_price_cents = NULL, pending_key = NULL, seen_at = greatest(s.seen_at, p_at), updated_at = clock_timestamp()
+            pending_price_cents = NULL, pending_key = NULL, pending_since = NULL, seen_at = greatest(s.seen_at, p_at),
+            updated_at = clock_timestamp()
         WHERE s.user_id = v.user_id AND s.id = v.id;
         IF v.started_at IS NOT NULL THEN
             PERFORM follow_subscription(v.user_id);
@@ -1972,7 +2059,7 @@ BEGIN
         UPDATE subscriptions AS s
         SET
             status = 'expired', grace_until = NULL, cancel_due_at = v_now, look_at = NULL, pending_tier = NULL,
-            pending_price_cents = NULL, pending_key = NULL, updated_at = v_now
+            pending_price_cents = NULL, pending_key = NULL, pending_since = NULL, updated_at = v_now
         WHERE s.user_id = v.user_id AND s.id = v.id AND s.grace_until <= v_now;
         IF FOUND THEN
             PERFORM follow_subscription(v.user_id);
@@ -2081,6 +2168,35 @@ $$;
 
 COMMENT ON FUNCTION public.ensure_partitions() IS 'Makes the partitions of cost events for this and the next three months.';
 
+CREATE FUNCTION public.erase_again(p_limit integer DEFAULT 1) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    -- No request lasts longer.
+    c_request CONSTANT interval := '10 minutes';
+    v_now timestamptz := clock_timestamp();
+    v record;
+    v_erased integer := 0;
+BEGIN
+    FOR v IN
+        SELECT e.user_id, e.requested_by
+        FROM erasures AS e
+        WHERE e.swept_at IS NULL AND e.erased_at < v_now - c_request
+            AND NOT EXISTS (SELECT FROM open_calls AS o WHERE o.user_id = e.user_id)
+        ORDER BY e.erased_at
+        LIMIT p_limit
+    LOOP
+        PERFORM erase_user(v.user_id, v.requested_by);
+        UPDATE erasures AS e SET swept_at = v_now WHERE e.user_id = v.user_id;
+        v_erased := v_erased + 1;
+    END LOOP;
+    RETURN v_erased;
+END
+$$;
+
+COMMENT ON FUNCTION public.erase_again(p_limit integer) IS 'Empties people a second time, once what was under way when they were erased has ended: it may have written something. One a transaction keeps it from holding two accounts.';
+
 CREATE FUNCTION public.erase_user(p_user_id text, p_requested_by text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -2089,7 +2205,12 @@ BEGIN
     IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
+    -- In the order in which everybody else takes them, who may be at work for this person: an event of the provider before
+    -- the account, a schedule before its calls to come, a number before its person.
+    PERFORM FROM payment_events AS x WHERE x.user_id = p_user_id ORDER BY x.id FOR NO KEY UPDATE;
     PERFORM FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
+    PERFORM FROM call_schedules AS x WHERE x.user_id = p_user_id ORDER BY x.id FOR UPDATE;
+    PERFORM FROM phones AS x WHERE x.user_id = p_user_id ORDER BY x.number FOR UPDATE;
     IF EXISTS (SELECT FROM open_calls AS o WHERE o.user_id = p_user_id) THEN
         RAISE EXCEPTION 'a call is open' USING ERRCODE = 'CM004';
     END IF;
@@ -2876,11 +2997,11 @@ DECLARE
     c_payments CONSTANT text[] := ARRAY[
         'apply_payment_event', 'apply_waiting', 'begin_authorization', 'begin_purchase', 'begin_subscription',
         'check_sealed_days', 'claim_authorizations', 'claim_budget_notice', 'claim_subscription_work',
-        'close_stale_checkouts', 'count_reversals', 'effect_of_dispute', 'effect_of_intent', 'effect_of_invoice',
+        'close_stale_checkouts', 'count_reversals', 'credits_that_stay', 'effect_of_dispute', 'effect_of_intent', 'effect_of_invoice',
         'effect_of_invoice_payment', 'effect_of_purchase_session', 'effect_of_refund', 'effect_of_subscription',
         'effect_of_subscription_session', 'end_authorization', 'end_grace', 'expire_checkout', 'expire_grants',
         'fail_purchase', 'follow_subscription', 'forget_customer', 'grant_credits', 'hash_of_day',
-        'let_go_after_all', 'lock_account', 'lock_paid_call', 'note_authorization', 'note_budget_told', 'note_cancellation', 'note_checkout', 'note_customer', 'note_subscription_checkout',
+        'let_go_after_all', 'lock_account', 'lock_paid_call', 'note_authorization', 'note_budget_put_off', 'note_budget_told', 'note_cancellation', 'note_checkout', 'note_customer', 'note_subscription_checkout',
         'notice_budgets', 'objects_of', 'outcome', 'payment_effect', 'payment_of', 'receive_payment',
         'release_authorization', 'repeat_payment_event', 'request_tier', 'require_self', 'rest_of_grants',
         'retry_payment_events', 'seal_day', 'set_rate', 'settle_authorization', 'start_paid_call', 'subscription_of',
@@ -2889,7 +3010,7 @@ DECLARE
     -- The proxy's own, and parts of others.
     c_inner CONSTANT text[] := ARRAY[
         'acts_for', 'add_cost_event', 'add_late_cost', 'add_price_version', 'begin_relationship', 'claim_answer',
-        'grant_problems', 'grant_scope', 'grant_scopes',
+        'erase_again', 'grant_problems', 'grant_scope', 'grant_scopes',
         'add_retry', 'calendar_feed_user', 'claim_due', 'claim_jobs', 'claim_reminders', 'claim_schedules', 'ensure_jobs',
         'extend_job', 'finish_due', 'finish_job', 'halt_schedule', 'place_due', 'refusal_code', 'request_job', 'settle_due',
         'keep_answer', 'key_functions', 'key_relations', 'learn_statement', 'make_key_view', 'make_key_views',
@@ -3447,6 +3568,33 @@ $$;
 
 COMMENT ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) IS 'What the card said; false where the worker has given it up meanwhile, and lets go of what was set aside all the same.';
 
+CREATE FUNCTION public.note_budget_put_off(p_user_id text, p_month date, p_percent integer) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    -- As mail servers do, RFC 5321, 4.5.4.1: greylisting lets in after minutes, a full mailbox after days, or never.
+    c_first CONSTANT interval := '15 minutes';
+    c_longest CONSTANT interval := '8 hours';
+    c_most CONSTANT interval := '5 days';
+    v_now timestamptz := clock_timestamp();
+    v_given_up boolean;
+BEGIN
+    UPDATE budget_notices AS n
+    SET
+        put_off_count = n.put_off_count + 1,
+        put_off_since = coalesce(n.put_off_since, v_now),
+        claimed_until = v_now + least(c_first * 2 ^ least(n.put_off_count, 10), c_longest),
+        given_up_at = CASE WHEN n.put_off_since <= v_now - c_most THEN v_now END
+    WHERE n.user_id = p_user_id AND n.month = p_month AND n.percent = p_percent
+        AND n.told_at IS NULL AND n.given_up_at IS NULL
+    RETURNING n.given_up_at IS NOT NULL INTO v_given_up;
+    RETURN coalesce(v_given_up, false);
+END
+$$;
+
+COMMENT ON FUNCTION public.note_budget_put_off(p_user_id text, p_month date, p_percent integer) IS 'The person''s mail server takes it later: the pause grows to eight hours, and after five days it is given up. Whether it was.';
+
 CREATE FUNCTION public.note_budget_told(p_user_id text, p_month date, p_percent integer) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -3660,53 +3808,6 @@ END
 $$;
 
 COMMENT ON FUNCTION public.payment_effect(p_type text, p_at timestamp with time zone, p_facts jsonb) IS 'Does what an event means, by the kind of its object.';
-
-CREATE TABLE public.payments (
-    user_id public.id NOT NULL,
-    id public.id NOT NULL,
-    kind text NOT NULL,
-    subscription_id public.id,
-    payment_intent_id text,
-    tier text,
-    description text NOT NULL,
-    amount_cents numeric(12,2) NOT NULL,
-    reversed_cents numeric(12,2) DEFAULT 0 NOT NULL,
-    currency text NOT NULL,
-    credits integer NOT NULL,
-    reversed_credits integer DEFAULT 0 NOT NULL,
-    period_start timestamp with time zone,
-    period_end timestamp with time zone,
-    paid_at timestamp with time zone NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT payments_amount CHECK ((amount_cents > (0)::numeric)),
-    CONSTRAINT payments_credits CHECK ((credits >= 0)),
-    CONSTRAINT payments_currency CHECK ((currency ~ '^[a-z]{3}$'::text)),
-    CONSTRAINT payments_kind CHECK ((kind = ANY (ARRAY['purchase'::text, 'subscription'::text, 'call'::text]))),
-    CONSTRAINT payments_reversed_cents CHECK (((reversed_cents >= (0)::numeric) AND (reversed_cents <= amount_cents))),
-    CONSTRAINT payments_reversed_credits CHECK (((reversed_credits >= 0) AND (reversed_credits <= credits)))
-);
-
-COMMENT ON TABLE public.payments IS 'Money that came in, each amount once: a pack, a period of a plan, a call. What refunds and disputes take back is taken from here.';
-
-COMMENT ON COLUMN public.payments.id IS 'The purchase, the provider''s invoice, or the authorization that was paid.';
-
-COMMENT ON COLUMN public.payments.subscription_id IS 'Of a plan: whose period it paid.';
-
-COMMENT ON COLUMN public.payments.description IS 'What was sold, in the house''s words.';
-
-COMMENT ON COLUMN public.payments.amount_cents IS 'What was paid, in the smallest unit of its currency.';
-
-COMMENT ON COLUMN public.payments.reversed_cents IS 'Of it, given back by refunds or withdrawn by disputes; at most all of it.';
-
-COMMENT ON COLUMN public.payments.credits IS 'Credits that it brought.';
-
-COMMENT ON COLUMN public.payments.reversed_credits IS 'Of them, taken back in proportion.';
-
-COMMENT ON COLUMN public.payments.period_start IS 'Of a plan: the period that was paid.';
-
-COMMENT ON COLUMN public.payments.period_end IS 'Of a plan: the end of the period that was paid.';
-
-COMMENT ON COLUMN public.payments.paid_at IS 'By the provider''s clock.';
 
 CREATE FUNCTION public.payment_of(p_facts jsonb) RETURNS public.payments
     LANGUAGE plpgsql
@@ -4359,6 +4460,9 @@ CREATE FUNCTION public.request_tier(p_user_id text, p_tier text, p_key text, OUT
     SET search_path TO 'public', 'pg_temp'
     AS $$
 DECLARE
+    -- The provider takes the money and tells us within seconds; an answer that is lost, and its event too, within this.
+    c_being_paid CONSTANT interval := '10 minutes';
+    v_now timestamptz := clock_timestamp();
     v subscriptions;
     v_tier subscription_tiers;
 BEGIN
@@ -4376,6 +4480,9 @@ BEGIN
     WHERE t.tier = p_tier AND t.stripe_lookup_key IS NOT NULL AND t.monthly_price_cents > 0 AND t.currency = v.currency;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'tier is not for sale' USING ERRCODE = 'CM022';
+    ELSIF v.pending_tier <> p_tier AND v.pending_price_cents > v.price_cents AND v.pending_since > v_now - c_being_paid THEN
+        -- An upgrade is charged at once: two that are asked for together would both be, and one for nothing.
+        RAISE EXCEPTION 'another change of the plan is being paid' USING ERRCODE = 'CM027';
     END IF;
     subscription_id := v.id;
     stripe_subscription_id := v.stripe_subscription_id;
@@ -4390,12 +4497,13 @@ BEGIN
         pending_key = CASE WHEN p_tier = s.tier THEN NULL ELSE request_key END,
         pending_tier = CASE WHEN p_tier = s.tier THEN NULL ELSE p_tier END,
         pending_price_cents = CASE WHEN p_tier = s.tier THEN NULL ELSE v_tier.monthly_price_cents END,
-        updated_at = clock_timestamp()
+        pending_since = CASE WHEN p_tier = s.tier THEN NULL ELSE v_now END,
+        updated_at = v_now
     WHERE s.user_id = p_user_id AND s.id = v.id;
 END
 $$;
 
-COMMENT ON FUNCTION public.request_tier(p_user_id text, p_tier text, p_key text, OUT subscription_id text, OUT stripe_subscription_id text, OUT lookup_key text, OUT price_cents numeric, OUT currency text, OUT is_upgrade boolean, OUT request_key text) IS 'Notes the plan that a person wants instead, and what a period of it costs, before the provider is asked. It is in force once paid.';
+COMMENT ON FUNCTION public.request_tier(p_user_id text, p_tier text, p_key text, OUT subscription_id text, OUT stripe_subscription_id text, OUT lookup_key text, OUT price_cents numeric, OUT currency text, OUT is_upgrade boolean, OUT request_key text) IS 'Notes the plan that a person wants instead, and what a period of it costs, before the provider is asked. It is in force once paid. While an upgrade may be being paid, another plan is refused.';
 
 CREATE FUNCTION public.require_card_in_force(p_card text) RETURNS void
     LANGUAGE plpgsql STABLE
@@ -4932,6 +5040,7 @@ CREATE TABLE public.subscriptions (
     pending_tier text,
     pending_price_cents numeric(12,2),
     pending_key text,
+    pending_since timestamp with time zone,
     currency text NOT NULL,
     status text NOT NULL,
     checkout_url text,
@@ -4950,7 +5059,7 @@ CREATE TABLE public.subscriptions (
     CONSTRAINT subscriptions_currency CHECK ((currency ~ '^[a-z]{3}$'::text)),
     CONSTRAINT subscriptions_grace CHECK (((status = 'past_due'::text) = (grace_until IS NOT NULL))),
     CONSTRAINT subscriptions_pending_price CHECK ((pending_price_cents > (0)::numeric)),
-    CONSTRAINT subscriptions_pending_whole CHECK ((num_nonnulls(pending_tier, pending_price_cents, pending_key) = ANY (ARRAY[0, 3]))),
+    CONSTRAINT subscriptions_pending_whole CHECK ((num_nonnulls(pending_tier, pending_price_cents, pending_key, pending_since) = ANY (ARRAY[0, 4]))),
     CONSTRAINT subscriptions_price CHECK ((price_cents > (0)::numeric)),
     CONSTRAINT subscriptions_status CHECK ((status = ANY (ARRAY['pending'::text, 'active'::text, 'past_due'::text, 'canceled'::text, 'expired'::text])))
 );
@@ -4964,6 +5073,8 @@ COMMENT ON COLUMN public.subscriptions.pending_tier IS 'Asked for; in force from
 COMMENT ON COLUMN public.subscriptions.pending_price_cents IS 'What a period of pending_tier was agreed to cost.';
 
 COMMENT ON COLUMN public.subscriptions.pending_key IS 'By which the provider knows the request for pending_tier: asked again, it does it once.';
+
+COMMENT ON COLUMN public.subscriptions.pending_since IS 'When it was asked for last: while it may be being paid, no other one is asked for.';
 
 COMMENT ON COLUMN public.subscriptions.checkout_url IS 'Where the person pays; at the payment provider.';
 
@@ -5247,7 +5358,9 @@ BEGIN
     PERFORM require_self(p_user_id);
     PERFORM lock_account(p_user_id);
     UPDATE subscriptions AS s
-    SET pending_tier = NULL, pending_price_cents = NULL, pending_key = NULL, updated_at = clock_timestamp()
+    SET
+        pending_tier = NULL, pending_price_cents = NULL, pending_key = NULL, pending_since = NULL,
+        updated_at = clock_timestamp()
     WHERE s.user_id = p_user_id AND s.pending_tier = p_tier;
     RETURN FOUND;
 END
@@ -7552,9 +7665,14 @@ CREATE TABLE public.budget_notices (
     percent integer NOT NULL,
     noticed_at timestamp with time zone DEFAULT now() NOT NULL,
     told_at timestamp with time zone,
+    put_off_count integer DEFAULT 0 NOT NULL,
+    put_off_since timestamp with time zone,
+    given_up_at timestamp with time zone,
     claimed_until timestamp with time zone,
+    CONSTRAINT budget_notices_end CHECK (((told_at IS NULL) OR (given_up_at IS NULL))),
     CONSTRAINT budget_notices_month CHECK ((EXTRACT(day FROM month) = (1)::numeric)),
-    CONSTRAINT budget_notices_percent CHECK (((percent >= 1) AND (percent <= 100)))
+    CONSTRAINT budget_notices_percent CHECK (((percent >= 1) AND (percent <= 100))),
+    CONSTRAINT budget_notices_put_off_count CHECK ((put_off_count >= 0))
 );
 
 COMMENT ON TABLE public.budget_notices IS 'Warnings about a month''s budget, each at most once.';
@@ -7566,6 +7684,12 @@ COMMENT ON COLUMN public.budget_notices.percent IS 'Of the month''s limit that w
 COMMENT ON COLUMN public.budget_notices.noticed_at IS 'When the spending was found there.';
 
 COMMENT ON COLUMN public.budget_notices.told_at IS 'When the person had been told; NULL while that is still to be done.';
+
+COMMENT ON COLUMN public.budget_notices.put_off_count IS 'How often the person''s mail server said that it takes it later.';
+
+COMMENT ON COLUMN public.budget_notices.put_off_since IS 'When it said so first.';
+
+COMMENT ON COLUMN public.budget_notices.given_up_at IS 'When we stopped asking it.';
 
 COMMENT ON COLUMN public.budget_notices.claimed_until IS 'A worker is telling it; past this it died on the way, and another one sees what of it was sent.';
 
@@ -7671,9 +7795,11 @@ CREATE TABLE public.carrier_events (
     kind text NOT NULL,
     event_key text NOT NULL,
     carrier_status text,
+    answered_by text,
     verdict text NOT NULL,
     reason text,
     received_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT carrier_events_answered_by_length CHECK (((length(answered_by) >= 1) AND (length(answered_by) <= 64))),
     CONSTRAINT carrier_events_key_length CHECK (((length(event_key) >= 1) AND (length(event_key) <= 128))),
     CONSTRAINT carrier_events_kind CHECK ((kind = ANY (ARRAY['status'::text, 'voice'::text, 'amd'::text, 'stream'::text, 'lookup'::text]))),
     CONSTRAINT carrier_events_verdict CHECK ((verdict = ANY (ARRAY['applied'::text, 'ignored'::text])))
@@ -7682,6 +7808,8 @@ CREATE TABLE public.carrier_events (
 COMMENT ON TABLE public.carrier_events IS 'What the carrier told us of a call, each once, with what it did.';
 
 COMMENT ON COLUMN public.carrier_events.event_key IS 'The carrier''s sequence number, or a hash of the body where it sends none.';
+
+COMMENT ON COLUMN public.carrier_events.answered_by IS 'The carrier''s own word for who picked up, which tells machines apart; calls.answered_by is ours.';
 
 COMMENT ON COLUMN public.carrier_events.reason IS 'Why it was ignored.';
 
@@ -7836,10 +7964,13 @@ CREATE TABLE public.erasures (
     user_id public.id NOT NULL,
     requested_by text NOT NULL,
     erased_at timestamp with time zone DEFAULT now() NOT NULL,
+    swept_at timestamp with time zone,
     CONSTRAINT erasures_requested_by CHECK ((requested_by = ANY (ARRAY['person'::text, 'operator'::text])))
 );
 
 COMMENT ON TABLE public.erasures IS 'Who was erased and when; kept outside the database too, and applied again after every restore.';
+
+COMMENT ON COLUMN public.erasures.swept_at IS 'When the person was emptied once more, of what was being written meanwhile.';
 
 CREATE TABLE public.jobs (
     name text NOT NULL,
@@ -8373,7 +8504,7 @@ CREATE INDEX backups_kind_finished_idx ON public.backups USING btree (kind, fini
 
 CREATE INDEX idx_api_keys_scope ON public.api_keys USING btree (scope_id);
 
-CREATE INDEX idx_budget_notices_untold ON public.budget_notices USING btree (noticed_at) WHERE (told_at IS NULL);
+CREATE INDEX idx_budget_notices_untold ON public.budget_notices USING btree (noticed_at) WHERE ((told_at IS NULL) AND (given_up_at IS NULL));
 
 CREATE INDEX idx_call_scenario_templates_user ON public.call_scenario_templates USING btree (user_id);
 
@@ -8401,6 +8532,8 @@ CREATE INDEX idx_credit_transactions_created ON public.credit_transactions USING
 
 CREATE INDEX idx_disputes_payment ON public.disputes USING btree (user_id, payment_id);
 
+CREATE INDEX idx_erasures_unswept ON public.erasures USING btree (erased_at) WHERE (swept_at IS NULL);
+
 CREATE INDEX idx_idempotency_keys_created ON public.idempotency_keys USING btree (created_at);
 
 CREATE INDEX idx_login_attempts_expires ON public.login_attempts USING btree (expires_at);
@@ -8420,6 +8553,8 @@ CREATE INDEX idx_payment_events_retry ON public.payment_events USING btree (retr
 CREATE INDEX idx_payment_events_user ON public.payment_events USING btree (user_id) WHERE (user_id IS NOT NULL);
 
 CREATE INDEX idx_payment_events_waits ON public.payment_events USING gin (waits_for) WHERE (state = 'unmatched'::text);
+
+CREATE INDEX idx_payments_credits ON public.payments USING btree (user_id) INCLUDE (amount_cents, reversed_cents, credits, reversed_credits) WHERE ((credits > reversed_credits) AND (kind <> 'call'::text));
 
 CREATE INDEX idx_payments_id ON public.payments USING btree (id);
 
@@ -9129,6 +9264,15 @@ GRANT ALL ON FUNCTION public.count_attempt(p_bucket text, p_limit integer, p_win
 
 REVOKE ALL ON FUNCTION public.count_reversals(p_user_id text, p_payment_id text, p_cause text) FROM PUBLIC;
 
+GRANT SELECT ON TABLE public.payments TO callmeback_api;
+
+GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_readonly;
+
+GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_worker;
+
+GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_voice;
+REVOKE ALL ON FUNCTION public.credits_that_stay(p_payment public.payments) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.drop_old_partitions(p_keep interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.drop_old_partitions(p_keep interval) TO callmeback_worker;
 
@@ -9164,6 +9308,9 @@ GRANT ALL ON FUNCTION public.ensure_jobs(p_names text[], p_every interval[]) TO 
 
 REVOKE ALL ON FUNCTION public.ensure_partitions() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.ensure_partitions() TO callmeback_worker;
+
+REVOKE ALL ON FUNCTION public.erase_again(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.erase_again(p_limit integer) TO callmeback_worker;
 
 REVOKE ALL ON FUNCTION public.erase_user(p_user_id text, p_requested_by text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.erase_user(p_user_id text, p_requested_by text) TO callmeback_api;
@@ -9255,6 +9402,9 @@ REVOKE ALL ON FUNCTION public.note_authorization(p_user_id text, p_authorization
 GRANT ALL ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) TO callmeback_api;
 GRANT ALL ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) TO callmeback_worker;
 
+REVOKE ALL ON FUNCTION public.note_budget_put_off(p_user_id text, p_month date, p_percent integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.note_budget_put_off(p_user_id text, p_month date, p_percent integer) TO callmeback_worker;
+
 REVOKE ALL ON FUNCTION public.note_budget_told(p_user_id text, p_month date, p_percent integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.note_budget_told(p_user_id text, p_month date, p_percent integer) TO callmeback_worker;
 
@@ -9286,13 +9436,6 @@ REVOKE ALL ON FUNCTION public.outcome(p_state text, p_effect text, p_user_id tex
 
 REVOKE ALL ON FUNCTION public.payment_effect(p_type text, p_at timestamp with time zone, p_facts jsonb) FROM PUBLIC;
 
-GRANT SELECT ON TABLE public.payments TO callmeback_api;
-
-GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_readonly;
-
-GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_worker;
-
-GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_voice;
 REVOKE ALL ON FUNCTION public.payment_of(p_facts jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.place_due(p_ids text[], p_claims integer[], p_call_ids text[], p_local_days date[], p_card text, p_authorization_id text) FROM PUBLIC;
@@ -9407,11 +9550,11 @@ REVOKE ALL ON FUNCTION public.statement_statistics() FROM PUBLIC;
 
 GRANT SELECT ON TABLE public.subscriptions TO callmeback_api;
 
-GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, pending_key, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_readonly;
+GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, pending_key, pending_since, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_readonly;
 
-GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, pending_key, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_worker;
+GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, pending_key, pending_since, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_worker;
 
-GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, pending_key, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_voice;
+GRANT SELECT(user_id, id, stripe_session_id, stripe_subscription_id, stripe_customer_id, tier, price_cents, pending_tier, pending_price_cents, pending_key, pending_since, currency, status, checkout_url, started_at, current_period_start, current_period_end, cancel_at_period_end, grace_until, suspended_at, ended_at, cancel_due_at, seen_at, look_at, created_at, updated_at) ON TABLE public.subscriptions TO callmeback_voice;
 REVOKE ALL ON FUNCTION public.subscription_of(p_facts jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.sweep_expired(p_limit integer) FROM PUBLIC;
@@ -9656,11 +9799,11 @@ GRANT SELECT(id, kind, state, started_at, finished_at, database_bytes, stored_by
 GRANT SELECT(id, kind, state, started_at, finished_at, database_bytes, stored_bytes, parent_id, is_mirrored, detail) ON TABLE public.backups TO callmeback_voice;
 GRANT SELECT ON TABLE public.budget_notices TO callmeback_api;
 
-GRANT SELECT(user_id, month, percent, noticed_at, told_at, claimed_until) ON TABLE public.budget_notices TO callmeback_readonly;
+GRANT SELECT(user_id, month, percent, noticed_at, told_at, put_off_count, put_off_since, given_up_at, claimed_until) ON TABLE public.budget_notices TO callmeback_readonly;
 
-GRANT SELECT(user_id, month, percent, noticed_at, told_at, claimed_until) ON TABLE public.budget_notices TO callmeback_worker;
+GRANT SELECT(user_id, month, percent, noticed_at, told_at, put_off_count, put_off_since, given_up_at, claimed_until) ON TABLE public.budget_notices TO callmeback_worker;
 
-GRANT SELECT(user_id, month, percent, noticed_at, told_at, claimed_until) ON TABLE public.budget_notices TO callmeback_voice;
+GRANT SELECT(user_id, month, percent, noticed_at, told_at, put_off_count, put_off_since, given_up_at, claimed_until) ON TABLE public.budget_notices TO callmeback_voice;
 GRANT SELECT ON TABLE public.call_cost_events TO callmeback_api;
 
 GRANT SELECT(call_month, user_id, call_id, seq, event_type, twilio_duration_seconds, cerebras_input_tokens, cerebras_output_tokens, elevenlabs_characters, fallback_input_tokens, fallback_output_tokens, local_characters, created_at, deepgram_audio_seconds, twilio_cost_cents, deepgram_cost_cents, cerebras_cost_cents, elevenlabs_cost_cents, total_cost_cents, metadata) ON TABLE public.call_cost_events TO callmeback_readonly;
@@ -9688,11 +9831,11 @@ GRANT SELECT(is_only, card, since) ON TABLE public.card_in_force TO callmeback_w
 
 GRANT SELECT(is_only, card, since) ON TABLE public.card_in_force TO callmeback_voice;
 
-GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_readonly;
+GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, answered_by, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_readonly;
 
-GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_worker;
+GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, answered_by, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_worker;
 
-GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_voice;
+GRANT SELECT(user_id, call_id, kind, event_key, carrier_status, answered_by, verdict, reason, received_at) ON TABLE public.carrier_events TO callmeback_voice;
 
 GRANT SELECT(day, marked_at, marker) ON TABLE public.closing_days TO callmeback_readonly;
 
@@ -9745,11 +9888,11 @@ GRANT SELECT(user_id, persona_id, voice_id, voice_settings) ON TABLE public.effe
 
 GRANT SELECT(user_id, persona_id, voice_id, voice_settings) ON TABLE public.effective_voices TO callmeback_voice;
 
-GRANT SELECT(user_id, requested_by, erased_at) ON TABLE public.erasures TO callmeback_readonly;
+GRANT SELECT(user_id, requested_by, erased_at, swept_at) ON TABLE public.erasures TO callmeback_readonly;
 
-GRANT SELECT(user_id, requested_by, erased_at) ON TABLE public.erasures TO callmeback_worker;
+GRANT SELECT(user_id, requested_by, erased_at, swept_at) ON TABLE public.erasures TO callmeback_worker;
 
-GRANT SELECT(user_id, requested_by, erased_at) ON TABLE public.erasures TO callmeback_voice;
+GRANT SELECT(user_id, requested_by, erased_at, swept_at) ON TABLE public.erasures TO callmeback_voice;
 
 GRANT SELECT(name, every, next_run_at, claimed_by, lease_until, runs, failures, last_started_at, last_finished_at, last_duration_ms, last_result_count, last_error, created_at) ON TABLE public.jobs TO callmeback_readonly;
 

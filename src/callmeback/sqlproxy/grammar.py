@@ -140,7 +140,7 @@ REFUSED_STATEMENTS: Final = {
     "CallStmt": ("call", "procedures may end the transaction"),
     "PrepareStmt": ("prepare", "it outlives the request; parameters do the same"),
     "ExecuteStmt": ("prepare", "it runs what another request may have prepared"),
-    "DeallocateStmt": ("prepare", "prepared statements are the proxy's own"),
+    "DeallocateStmt": ("prepare", "a request leaves no prepared statement behind"),
     "ListenStmt": ("listen", "listening outlives the request"),
     "UnlistenStmt": ("listen", "listening outlives the request"),
     "NotifyStmt": ("listen", "notifications reach other sessions"),

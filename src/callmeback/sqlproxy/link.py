@@ -5,11 +5,8 @@ and a stream needs constant memory. A link that isn't idle after its request is 
 finds `is_idle` false and closes it, and the server rolls back.
 """
 
-import array
 import asyncio
 import contextlib
-import fcntl
-import termios
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -21,6 +18,7 @@ from psycopg.pq.abc import PGresult
 
 from callmeback import errors, logs
 from callmeback.sqlproxy.deadlines import Deadlines
+from callmeback.sqlproxy.sluice import Sluice
 from callmeback.sqlproxy.steps import Prepared, Sink, Step, Upkeep
 
 CONNECT_TIMEOUT_S: Final = 5
@@ -32,9 +30,9 @@ SEEN_MAX: Final = 500
 PREPARED_TEXT_BYTES_MAX: Final = 16 * 1024
 # Bytes that may wait in libpq for a chunk to be complete. Only enormous values get there.
 UNFINISHED_BYTES_MAX: Final = 24 << 20
-# Reads without a complete result before anybody counts bytes; an ordinary answer takes fewer.
-READS_UNCOUNTED: Final = 4
 
+# libpq makes so much room before it reads: less than this needs no second look.
+READ_BYTES_MIN: Final = 8 * 1024
 # What a session of a role that was dropped answers: nothing is there, and nothing is allowed. An old session that
 # answers so isn't used again; a client that asks for what it may not have costs a login now and then.
 DOUBTFUL: Final = (b"42501", b"42P01", b"42704", b"42883", b"3F000")
@@ -70,18 +68,18 @@ class Link:
         # What the request that has it waited for the server, from the sending to the last of the answer.
         self.database_s = 0.0
         self.is_lost = False
-        self._is_tainted = False
-        self._is_detached = False
+        self._is_tainted = self._is_detached = False
         self._connection = connection
         self._pgconn = connection.pgconn
         self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
-        self._socket = self._pgconn.socket
+        self._sluice = Sluice(self._pgconn)
+        self._socket = self._sluice.fileno()
         self._on_done: Done | None = None
         self._steps: Sequence[Step | Upkeep] = ()
         self._at = 0
         self._is_pipeline = False
-        self._is_paused = False
+        self._is_paused = self._is_flushing = False
         self._sent_at = self._answered_at = 0.0
         self._reads = 0
         self._unfinished_bytes = 0
@@ -169,7 +167,7 @@ class Link:
         step = Step(text, values, sink, types)
         prepared = self._prepared.get(step.key)
         if prepared is None and step.key in self._seen:
-            await self._pipeline([step], expires_at)
+            await self.pipeline([step], expires_at)
             return step
         pgconn = self._pgconn
         self._sent_at = time.perf_counter()
@@ -188,10 +186,6 @@ class Link:
         await self._wait([step], expires_at)
 
         return step
-
-    async def pipeline(self, steps: Sequence[Step], expires_at: float) -> None:
-        """Run statements in one round trip; what follows a failed one is not run. Raises as `run` does."""
-        await self._pipeline(steps, expires_at)
 
     async def close(self) -> None:
         """End it: ask the server to stop what still runs, wait a moment for that, and close the socket."""
@@ -223,7 +217,7 @@ class Link:
         if self._is_paused and not self._is_detached:
             self._is_paused = False
             self._loop.add_reader(self._socket, self._on_readable)
-            self._loop.call_soon(self._advance)
+            self._loop.call_soon(self._go_on)
 
     def expire(self) -> None:
         """The deadline passed: whoever waits learns it now; the link is not idle, and will be closed."""
@@ -233,7 +227,8 @@ class Link:
         """End the wait of the request that runs with an error; the link can't be used again."""
         self._settle(error)
 
-    async def _pipeline(self, steps: Sequence[Step], expires_at: float) -> None:
+    async def pipeline(self, steps: Sequence[Step], expires_at: float) -> None:
+        """Run statements in one round trip; what follows a failed one is not run. Raises as `run` does."""
         pgconn = self._pgconn
         sent: list[Step | Upkeep] = []
         try:
@@ -337,18 +332,21 @@ class Link:
     def _flush(self) -> None:
         try:
             if self._pgconn.flush():
+                self._is_flushing = True
                 self._loop.add_writer(self._socket, self._on_writable)
         except psycopg.Error:
             self._lose()
 
     def _on_writable(self) -> None:
+        self._is_flushing = False
         self._loop.remove_writer(self._socket)
         self._flush()
 
     def _on_readable(self) -> None:
+        if self._reads and self._steps and not self._is_flushing:
+            self._on_more()
+            return
         pgconn = self._pgconn
-        counted = self._reads >= READS_UNCOUNTED
-        before = self._pending() if counted else 0
         try:
             pgconn.consume_input()
         except psycopg.Error:
@@ -361,20 +359,40 @@ class Link:
             return
         self._reads += 1
         self._answered_at = time.perf_counter()
-        if counted:
-            self._unfinished_bytes += max(0, before - self._pending())
-            if self._unfinished_bytes > UNFINISHED_BYTES_MAX:
-                self._detach()
-                self.fail(errors.AnswerTooLarge())
-                return
         self._advance()
 
-    def _pending(self) -> int:
-        """Bytes that wait in the kernel."""
-        found = array.array("i", [0])
-        fcntl.ioctl(self._socket, termios.FIONREAD, found)
+    def _on_more(self) -> None:
+        """An answer goes on after its first read: from here on its bytes are counted before libpq has them."""
+        try:
+            count = self._sluice.let_through()
+        except OSError:
+            self._lose()
+            return
+        self._unfinished_bytes += count
+        if self._unfinished_bytes > UNFINISHED_BYTES_MAX:
+            self._detach()
+            self.fail(errors.AnswerTooLarge())
+            return
+        self._read_through(is_little=0 < count <= READ_BYTES_MIN)
 
-        return found[0]
+    def _read_through(self, *, is_little: bool) -> None:
+        """Have libpq read what was let through."""
+        is_left = True
+        while is_left:
+            try:
+                self._pgconn.consume_input()
+            except psycopg.Error:
+                self._lose()
+                return
+            self._answered_at = time.perf_counter()
+            self._advance()
+            is_left = not is_little and self._sluice.has_left() and not self._is_paused
+
+    def _go_on(self) -> None:
+        """Nobody holds us up any more: take what libpq has, and have it read what is left."""
+        self._advance()
+        if self._sluice.has_left() and not self._is_paused:
+            self._read_through(is_little=False)
 
     def _advance(self) -> None:
         """Take every answer that is complete."""
@@ -393,15 +411,16 @@ class Link:
             self._detach()
             self.fail(exc)
         else:
-            # Last, because whoever waited may begin something new at once.
             if not self._steps:
+                self._sluice.lift()
+                # Last, because whoever waited may begin something new at once.
                 self._settle(None)
 
     def _take(self, result: PGresult) -> None:
         status = result.status
         step = self._steps[self._at]
         if status in _ROWS:
-            self._reads = self._unfinished_bytes = 0
+            self._unfinished_bytes = 0
             assert isinstance(step, Step)
             step.rows += result.ntuples
             if step.sink is not None:
@@ -471,10 +490,11 @@ class Link:
         return error
 
     def _detach(self) -> None:
-        """The loop looks at the socket no longer. Once: libpq closes it, and then the number is somebody else's."""
+        """The loop looks at the socket no longer. Once: libpq closes its own, and the number may be somebody else's."""
         if self._is_detached:
             return
         self._is_detached = True
         for remove in (self._loop.remove_reader, self._loop.remove_writer):
             with contextlib.suppress(OSError, ValueError):
                 remove(self._socket)
+        self._sluice.end()

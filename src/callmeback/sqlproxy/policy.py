@@ -56,7 +56,7 @@ EXPLAIN_OPTIONS: Final = frozenset(
 )
 FALSE: Final = frozenset({"false", "off", "0", "no"})
 
-Kind = Literal["empty", "read", "write", "transaction"]
+Kind = Literal["empty", "read", "write", "transaction", "deallocate"]
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -64,7 +64,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     `text` is what is sent on. `rule` is None when the statement may run, else a stable word of
     docs/reference/sql-policy.md, with an SQLSTATE, a message and a position (characters from 1) like PostgreSQL's own.
-    `tables` are named as in the text, `functions` without their schema. `shift` goes to `original_position`.
+    `tables` are named as in the text, `functions` without their schema. `shift` goes to `original_position`. `drops` is
+    the prepared statement that a DEALLOCATE names, "" for all of them.
     """
 
     text: str
@@ -76,12 +77,14 @@ class Verdict(msgspec.Struct, frozen=True):
     tables: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
     shift: tuple[int, ...] = ()
+    drops: str | None = None
 
 
 def judge(text: str | bytes, *, session: bool, calls: frozenset[str] = frozenset()) -> Verdict:
     """Judge one text; never raises.
 
-    `session` says that the caller has a connection of its own until it ends, so that transactions are its to control.
+    `session` says that the caller has a connection of its own until it ends, so that transactions and what it has
+    prepared are its to control.
     `calls` are the names of the application's functions that the key was granted.
     """
     try:
@@ -129,6 +132,9 @@ def _judge(text: str, raw: bytes, session: bool, calls: frozenset[str]) -> Verdi
         return Verdict(text, "read")
     if session and _is_transaction_control(kind, node):
         return Verdict(text, "transaction")
+    if session and kind == "DeallocateStmt":
+        # What a session has prepared is its own; psycopg says DEALLOCATE ALL after a rollback.
+        return Verdict(text, "deallocate", drops=node.get("name", ""))
 
     raise Refusal(*grammar.refusal_of(kind), 0)
 

@@ -39,13 +39,17 @@ _ANSWERS: Final[dict[int, Kind]] = {ord("1"): "parse", ord("2"): "bind", ord("3"
 
 
 class Ruling(msgspec.Struct, frozen=True):
-    """What becomes of a text: what is sent on, or why not; `rule` and `digest` are for the audit line."""
+    """What becomes of a text: what is sent on, or why not; `rule` and `digest` are for the audit line.
+
+    `drops` names the prepared statement that the text takes away, b"" all of them.
+    """
 
     text: bytes
     digest: str
     rule: str | None = None
     refusal: Fields | None = None
     shift: tuple[int, ...] = ()
+    drops: bytes | None = None
 
 
 class Gate(Protocol):
@@ -321,6 +325,15 @@ class Relay:
         if room.get(entry.name) is made:
             del room[entry.name]
 
+    def _forget(self, name: bytes) -> None:
+        """A DEALLOCATE was carried out: what has this name, or any, is gone unless it is prepared only after it."""
+        for taken in [name] if name else [key for key in self._prepared if key]:
+            entry = self._prepared.get(taken)
+            if entry is not None and entry.is_answered:
+                del self._prepared[taken]
+            elif entry is not None:
+                entry.before = None
+
     def _fail(self, entry: Entry) -> None:
         """A Parse or Bind was not carried out: its name means what it meant before."""
         if entry.kind not in ("parse", "bind") or entry.refusal is not None:
@@ -355,6 +368,8 @@ class Relay:
             return
         out.append(message.raw)
         self._finish(entry, None)
+        if entry.ruling is not None and entry.ruling.drops is not None:
+            self._forget(entry.ruling.drops)
         if entry.kind == "execute":
             self._pop("execute")
 

@@ -15,7 +15,7 @@ from callmeback.sqlproxy.policy import INSUFFICIENT_PRIVILEGE, Verdict, Verdicts
 from callmeback.sqlproxy.relay import Ruling, refusal
 
 # Said in every session, by drivers too, and harmless: an exact key has no text registered for these.
-UNREGISTERED: Final = ("empty", "transaction")
+UNREGISTERED: Final = ("empty", "transaction", "deallocate")
 TOO_MANY: Final = "53400"
 # Of an error inside a function: detail, hint, internal position and query, context (as in problems.py).
 OF_FUNCTIONS: Final = "DHpqW"
@@ -31,7 +31,7 @@ class Rules:
         self._limits = limits
 
     def judge(self, text: bytes) -> Ruling:
-        """Whether this may run. Transaction control may, in any mode."""
+        """Whether this may run. Transaction control and DEALLOCATE may, in any mode."""
         verdict = self._verdicts.get(text, True, self.key.calls)
         sent, sha = verdict.text.encode(errors="replace"), digest(text)
         key = self.key
@@ -39,7 +39,8 @@ class Rules:
             if key.mode == "admin":
                 return Ruling(text, sha.hex())
             return Ruling(text, sha.hex(), verdict.rule, _refusal(verdict))
-        ruling = Ruling(sent, sha.hex(), shift=verdict.shift)
+        drops = None if verdict.drops is None else verdict.drops.encode()
+        ruling = Ruling(sent, sha.hex(), shift=verdict.shift, drops=drops)
         if key.mode != "exact" or verdict.kind in UNREGISTERED or sha in key.texts:
             return ruling
         if key.learning_until is not None and datetime.now(UTC) < key.learning_until:

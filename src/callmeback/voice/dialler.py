@@ -7,12 +7,12 @@ missed call beats two.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 from urllib.parse import urlencode
 
 from callmeback import errors, logs
-from callmeback.domain import dials
+from callmeback.domain import dials, phones
 from callmeback.domain.dials import Claimed, DialOrder, Ending
 from callmeback.pg.pool import Database
 from callmeback.providers.failures import VendorRefused, VendorUnavailable
@@ -40,7 +40,14 @@ class Dialler:
     """One per process; `run` is its one task. Several processes may dial from one outbox."""
 
     def __init__(
-        self, db: Database, carrier: Carrier, base_url: str, name: str, room: Callable[[], int] = lambda: CLAIM_MAX
+        self,
+        db: Database,
+        carrier: Carrier,
+        base_url: str,
+        name: str,
+        room: Callable[[], int] = lambda: CLAIM_MAX,
+        *,
+        allowed_regions: Collection[str],
     ) -> None:
         """`room` says how many more calls this process can carry; with none it leaves them to others."""
         self._db = db
@@ -48,6 +55,7 @@ class Dialler:
         self._base_url = base_url
         self._name = name
         self._room = room
+        self._allowed_regions = allowed_regions
         self._kicked = asyncio.Event()
         self._dialling: set[asyncio.Task[None]] = set()
 
@@ -103,16 +111,32 @@ class Dialler:
             order = await dials.order(tx, claimed)
         if not order.is_open:
             return
+        if (refusal := self._refusal(order)) is not None:
+            _log.warning("not_dialled", call_id=order.call_id, error=refusal)
+            await self._record(order, _failed(refusal))
+            return
         try:
             sid = await self._place(order)
         except (VendorRefused, VendorUnavailable) as exc:
             _log.warning("carrier_did_not_dial", call_id=order.call_id, vendor_code=exc.vendor_code)
             words = "carrier_refused" if isinstance(exc, VendorRefused) else "carrier_unavailable"
-            await self._record(
-                order, Ending(status="failed", end_reason="dial_failed", connected_seconds=0, error_message=words)
-            )
+            await self._record(order, _failed(words))
             return
         await self._note_sid(order, sid)
+
+    def _refusal(self, order: DialOrder) -> str | None:
+        """Why this number isn't dialled after all: all calls pass here, whoever placed them and however long ago.
+
+        It may have been proved, and planned for, before its country was taken from the list, or been blocked since.
+        """
+        if order.is_blocked:
+            return errors.NumberBlocked.code
+        try:
+            phones.normalise(order.phone_number, self._allowed_regions)
+        except errors.CallMeBackError as exc:
+            return exc.code
+
+        return None
 
     async def _place(self, order: DialOrder) -> str:
         """The carrier's id. What certainly wasn't placed is tried again; anything unclear is raised at once."""
@@ -168,3 +192,7 @@ class Dialler:
                 if attempt == RECORD_ATTEMPTS_MAX:
                     raise
                 await asyncio.sleep(RECORD_PAUSE_SECONDS * attempt)
+
+
+def _failed(words: str) -> Ending:
+    return Ending(status="failed", end_reason="dial_failed", connected_seconds=0, error_message=words)

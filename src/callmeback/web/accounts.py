@@ -54,15 +54,18 @@ async def change_password(services: Services, address: str, user: User, current:
 
 
 async def _proved(services: Services, address: str, email: str, proof: Callable[[], Awaitable[ResultT]]) -> ResultT:
-    """What `proof` answers, within the limits of attempts to give a password."""
-    await attempts.require_room(services.readonly, services.keys, attempts.LOGIN_BY_ADDRESS, address)
-    await attempts.require(services.api, services.keys, attempts.LOGIN_BY_ACCOUNT, email, errors.AccountLocked)
-    try:
-        found = await proof()
-    except errors.InvalidCredentials:
-        await attempts.count(services.api, services.keys, attempts.LOGIN_BY_ADDRESS, address)
-        raise
-    await attempts.forget(services.api, services.keys, attempts.LOGIN_BY_ACCOUNT, email)
+    """What `proof` answers, within the limits of wrong passwords."""
+    by_address, by_account = (attempts.LOGIN_BY_ADDRESS, address), (attempts.LOGIN_BY_ACCOUNT, email)
+    await attempts.require_room(services.readonly, services.keys, *by_address)
+    async with services.turns.of(attempts.bucket(services.keys, *by_account)):
+        await attempts.require_room(services.readonly, services.keys, *by_account, errors.AccountLocked)
+        try:
+            found = await proof()
+        except errors.InvalidCredentials:
+            for limit, whom in (by_address, by_account):
+                await attempts.count(services.api, services.keys, limit, whom)
+            raise
+        await attempts.forget(services.api, services.keys, *by_account)
 
     return found
 

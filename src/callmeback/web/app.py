@@ -41,7 +41,7 @@ def create_app(settings: Settings, *, hasher: Hasher | None = None) -> Litestar:
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False, use_cache=True),
             "metrics": Provide(lambda: metrics, sync_to_thread=False, use_cache=True),
-            "caller": Provide(session.current_user),
+            session.CALLER: Provide(session.current_user),
             "visitor": Provide(session.optional_user),
         },
         exception_handlers=problems.HANDLERS | pages.EXCEPTION_HANDLERS,

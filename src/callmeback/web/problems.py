@@ -51,6 +51,7 @@ STATUSES: Final[dict[type[errors.CallMeBackError], int]] = {
     errors.Conflict: 409,
     errors.EmailTaken: 409,
     errors.AlreadySubscribed: 409,
+    errors.PlanChangeInProgress: 409,
     errors.PhoneTaken: 409,
     errors.IdempotencyConflict: 409,
     errors.ImpossibleTransition: 409,

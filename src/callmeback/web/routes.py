@@ -5,7 +5,7 @@ from typing import Any
 from litestar import Response, Router
 
 from callmeback.simulator import routes as simulator_routes
-from callmeback.web import health, media, metrics, pages, payment_webhook, problems, webhooks
+from callmeback.web import health, media, metrics, pages, payment_webhook, problems, session, webhooks
 from callmeback.web.api import admin, auth, billing, calendars, calls, money, personas, phones, scenarios, schedules
 from callmeback.web.services import Services
 
@@ -32,6 +32,7 @@ def handlers(services: Services) -> list[Any]:
     api = Router(
         path="/",
         route_handlers=[handler for subject in subjects for handler in subject.HANDLERS],
+        guards=[session.nobody_unknown],
         after_request=_keep_private,
     )
     simulated = [] if services.simulator is None else [simulator_routes(services.simulator)]

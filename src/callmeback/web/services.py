@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from callmeback import errors, logs
 from callmeback.domain import costs, installation
+from callmeback.domain.attempts import Turns
 from callmeback.domain.passwords import Hasher
 from callmeback.domain.tokens import Keys
 from callmeback.payments.accounts import simulated_webhook_url, stripe_account
@@ -45,6 +46,7 @@ class Services:
         self.settings = settings
         self.keys = Keys(settings.jwt_secret)
         self.hasher = hasher
+        self.turns = Turns()
         self.api = _database(settings, settings.role_secret, settings.database_url, roles.API, settings.pool_max)
         self.voice = _database(settings, settings.role_secret, settings.database_url, roles.VOICE, VOICE_POOL_MAX)
         self.readonly = _database(
@@ -58,7 +60,14 @@ class Services:
         self.staff = Staff(settings, self.carrier)
         self.host = VoiceHost(self.voice, self.staff)
         name = f"web {socket.gethostname()} {os.getpid()}"
-        self.dialler = Dialler(self.voice, self.carrier, settings.base_url, name, self.host.room)
+        self.dialler = Dialler(
+            self.voice,
+            self.carrier,
+            settings.base_url,
+            name,
+            self.host.room,
+            allowed_regions=settings.allowed_regions,
+        )
         self.watchers = Watchers()
         self.clinic = Clinic(settings, self.readonly)
         self.is_priced = False

@@ -11,8 +11,10 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from litestar import Request
+from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie, State
 from litestar.di import NamedDependency
+from litestar.handlers import BaseRouteHandler
 
 from callmeback import errors
 from callmeback.domain import auth, tokens
@@ -21,6 +23,8 @@ from callmeback.domain.tokens import Claims, Keys
 from callmeback.pg.pool import Database, Session
 from callmeback.web.services import Services
 
+# The dependency's name, and where the guard leaves the person for it.
+CALLER: Final = "caller"
 SESSION_COOKIE: Final = "session"
 CSRF_COOKIE: Final = "csrf"
 CSRF_HEADER: Final = "X-CSRF-Token"
@@ -72,13 +76,27 @@ class Caller:
             yield tx
 
 
+async def nobody_unknown(connection: ASGIConnection[Any, Any, Any, State], handler: BaseRouteHandler) -> None:
+    """The guard of every route that needs a person: who isn't logged in learns that, and not what is wrong with a
+    body, which is read only after it. Raises Unauthorized, CsrfRefused.
+    """
+    if CALLER in handler.parsed_fn_signature.parameters:
+        connection.scope["state"][CALLER] = _caller_of(connection, connection.app.state.services)
+
+
 async def current_user(request: Request[Any, Any, State], services: NamedDependency[Services]) -> Caller:
     """The dependency of every route that needs a person; raises Unauthorized, CsrfRefused."""
+    known: Caller | None = request.scope["state"].get(CALLER)
+
+    return known or _caller_of(request, services)
+
+
+def _caller_of(request: ASGIConnection[Any, Any, Any, State], services: Services) -> Caller:
     token, by_cookie = _token_of(request)
     if token is None:
         raise errors.Unauthorized()
     claims = tokens.read(services.keys.secret, token)
-    if by_cookie and request.method not in SAFE_METHODS:
+    if by_cookie and request.scope.get("method") not in SAFE_METHODS:
         require_csrf(services.keys, claims, request.headers)
 
     return Caller(claims, services.api, services.reports, by_cookie=by_cookie)
@@ -157,7 +175,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def _token_of(request: Request[Any, Any, State]) -> tuple[str | None, bool]:
+def _token_of(request: ASGIConnection[Any, Any, Any, State]) -> tuple[str | None, bool]:
     """The token, and whether the browser sent it by itself."""
     header = request.headers.get("authorization")
     if header is not None:

@@ -9,7 +9,7 @@ from typing import Final
 from callmeback import errors, logs
 from callmeback.domain import costs, dials, tickets, zones
 from callmeback.domain.costs import Reading
-from callmeback.domain.dials import MACHINES, Connection, Ending
+from callmeback.domain.dials import MACHINES, Answer, Connection, Ending
 from callmeback.domain.tickets import TicketRow
 from callmeback.pg.pool import Database
 from callmeback.voice import pauses, session
@@ -26,6 +26,8 @@ _log = logs.get_logger(__name__)
 # A difference of costs is noted after each turn, and in a silence at least so often.
 EVENT_SECONDS: Final = 30.0
 MEMORY_LINES_MAX: Final = 40
+# The carrier says who picked up within 30 seconds, or not at all.
+ANSWER_SECONDS_MAX: Final = 60.0
 TAKE_ATTEMPTS_MAX: Final = 8
 TAKE_PAUSE_SECONDS: Final = 0.5
 
@@ -57,6 +59,7 @@ class VoiceHost:
         self._batcher = MeterBatcher(self._write)
         self._turned: set[tuple[str, str]] = set()
         self._noted_at: dict[tuple[str, str], float] = {}
+        self._asking: dict[tuple[str, str], tuple[Control, float]] = {}
 
     async def run(self) -> None:
         """Meter all live calls until cancelled."""
@@ -101,7 +104,9 @@ class VoiceHost:
         ticket = ticket_of(row)
         slot = self._batcher.open(user_id, call_id)
         key = (user_id, call_id)
-        self._noted_at[key] = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        self._noted_at[key] = now
+        self._asking[key] = control, now + ANSWER_SECONDS_MAX
         try:
             outcome = await session.run(
                 ticket, stream, self._staff.vendors(ticket), CallBooks(self, self._db, slot, ticket), control=control
@@ -119,6 +124,7 @@ class VoiceHost:
             slot.close()
             self._turned.discard(key)
             self._noted_at.pop(key, None)
+            self._asking.pop(key, None)
 
     def turned(self, user_id: str, call_id: str) -> None:
         """A turn of this call was written: its costs are noted with the next batch."""
@@ -129,8 +135,11 @@ class VoiceHost:
         present = {(row.user_id, row.call_id) for row in rows}
         turned = self._turned & present
         waited = {key for key in present - turned if now - self._noted_at.get(key, now) >= EVENT_SECONDS}
+        answers: list[Answer] = []
         async with self._db.transaction() as tx:
             metered = await costs.meter(tx, [_reading(row) for row in rows])
+            if unheard := self._unheard(now):
+                answers = await dials.answers(tx, unheard)
             if turned:
                 await costs.record_events(tx, sorted(turned), "turn")
             if waited:
@@ -139,8 +148,20 @@ class VoiceHost:
         for key in turned | waited:
             if key in self._noted_at:
                 self._noted_at[key] = now
+        for answer in answers:
+            if (asking := self._asking.pop((answer.user_id, answer.call_id), None)) is not None:
+                asking[0].answered(answer.word)
 
         return [MeterLimit(state.call_id, state.is_open, state.limit_cents, state.limit_seconds) for state in metered]
+
+    def _unheard(self, now: float) -> list[tuple[str, str]]:
+        """Calls that don't know yet who picked up. The carrier's word may have come to another process than theirs."""
+        for key in [
+            key for key, (control, until) in self._asking.items() if control.answered_by is not None or now > until
+        ]:
+            del self._asking[key]
+
+        return list(self._asking)
 
 
 class CallBooks:

@@ -133,7 +133,7 @@ async def _note(services: Services, hook: Hook, kind: EventKind, key: str, carri
             key,
             carrier_status=carrier_status,
             carrier_sid=hook.get("CallSid"),
-            answered_by=dials.answered_by(hook.get("AnsweredBy")),
+            answered_by=hook.get("AnsweredBy"),
             carrier_seconds=_seconds(seconds),
         )
 

@@ -127,7 +127,9 @@ def jobs_of(settings: Settings, db: Database, carrier: Carrier, cashier: Cashier
 
     async def sweep() -> int:
         async with db.transaction() as tx:
-            return await upkeep.sweep(tx)
+            removed = await upkeep.sweep(tx)
+
+        return removed + await upkeep.erase_again(db)
 
     async def partitions() -> int:
         async with db.transaction() as tx:

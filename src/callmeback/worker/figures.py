@@ -27,10 +27,14 @@ PROOF_SHARE: Final = 20.0
 PROOF_SECONDS_MAX: Final = 25.0
 HEAD_BYTES_MAX: Final = 16_384
 HEAD_WITHIN_S: Final = 5.0
+<<<<<<< HEAD
 # Labels that are shown at 0 too: a figure that comes and goes is no figure to watch.
 STATUSES: Final = get_args(calls.Status)
 OPEN_STATUSES: Final = tuple(status for status in STATUSES if status not in calls.TERMINAL)
 EVENT_STATES: Final = ("unmatched", "refused")
+=======
+PORT_LOOK_S: Final = 1.0
+>>>>>>> main
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _log = logs.get_logger(__name__)
@@ -163,22 +167,43 @@ class Figures(Collector):
 
 @contextlib.asynccontextmanager
 async def open_to(settings: Settings, shown: Figures) -> AsyncIterator[int]:
-    """Answer `GET /metrics` on CALLMEBACK_WORKER_PORT for as long as the block runs; gives the port.
+    """Answer `GET /metrics` on CALLMEBACK_WORKER_PORT for as long as the block runs; gives the port at the beginning.
 
     Where another program has the port, any free one is taken, and the log says which: several homes on one machine are
-    usual, and nobody's calls should wait for a figure.
+    usual, and nobody's calls should wait for a figure. As soon as it is free it is taken after all: in a reload the
+    worker before this one still has it.
     """
+    servers: list[asyncio.Server] = []
     try:
-        server = await asyncio.start_server(
-            lambda reader, writer: _answer(shown, reader, writer), settings.host, settings.worker_port
-        )
+        servers.append(await _opened(settings, shown, settings.worker_port))
     except OSError:
-        server = await asyncio.start_server(lambda reader, writer: _answer(shown, reader, writer), settings.host, 0)
-    port = int(server.sockets[0].getsockname()[1])
-    if port != settings.worker_port:
-        _log.info("figures_elsewhere", port=port)
-    async with server:
+        servers.append(await _opened(settings, shown, 0))
+    port = int(servers[0].sockets[0].getsockname()[1])
+    moving = asyncio.create_task(_move(settings, shown, servers), name="figures' port")
+    try:
         yield port
+    finally:
+        moving.cancel()
+        for server in servers:
+            server.close()
+
+
+async def _opened(settings: Settings, shown: Figures, port: int) -> asyncio.Server:
+    return await asyncio.start_server(lambda reader, writer: _answer(shown, reader, writer), settings.host, port)
+
+
+async def _move(settings: Settings, shown: Figures, servers: list[asyncio.Server]) -> None:
+    """Where it is another port than that of the settings, move there once it is free, at most PORT_LOOK_S later."""
+    port = servers[0].sockets[0].getsockname()[1]
+    if port == settings.worker_port:
+        return
+    _log.info("figures_elsewhere", port=port)
+    while len(servers) == 1:
+        await asyncio.sleep(PORT_LOOK_S)
+        with contextlib.suppress(OSError):
+            servers.append(await _opened(settings, shown, settings.worker_port))
+    servers[0].close()
+    _log.info("figures_here", port=settings.worker_port)
 
 
 async def _answer(shown: Figures, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

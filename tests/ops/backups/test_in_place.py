@@ -14,7 +14,7 @@ import pytest
 from tests.ops.backups.house import House, built
 
 from callmeback import errors
-from callmeback.ops import backup, restore_in_place
+from callmeback.ops import backup, erasures, restore_in_place
 
 # What may be lost with the data folder: archive_timeout, its rounding, and the second between two turns of the worker.
 LOST_MAX = timedelta(seconds=10)
@@ -179,6 +179,28 @@ def test_wal_that_cannot_be_taken_over_for_want_of_room_refuses_the_restore(
         patched.setattr(gzip, "compress", full)
         with pytest.raises(errors.RestoreRefused, match="No space left on device"):
             restore_in_place.in_place(house.site(), None)
+    house.start()
+
+    assert last_written(house) == last
+
+
+def test_a_restore_that_broke_off_takes_nothing_from_the_next(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its server had begun a timeline of its own, which is not the one that the old database goes on with."""
+
+    def broken_off(*_: object) -> list[str]:
+        raise KeyboardInterrupt
+
+    before = house.clock()
+    write_for(house, 0.3)
+    house.stop()
+    with monkeypatch.context() as patched:
+        patched.setattr(erasures, "apply_again", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            restore_in_place.in_place(house.site(), before)
+    house.start()
+    last = write_for(house, 1.5)
+    house.stop()
+    restore_in_place.in_place(house.site(), None)
     house.start()
 
     assert last_written(house) == last

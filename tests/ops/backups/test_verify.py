@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from tests.ops.backups.house import House, built
 
-from callmeback.ops import backup, rooms
+from callmeback.ops import backup
 from callmeback.ops.backup_repository import ERASURES, FACTS
+from callmeback.pg import rooms
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_the_command_names_the_file_and_ends_with_1(house: House, copied: Path) 
 SLOW_VERIFY = """
 import time
 from callmeback.__main__ import main
-from callmeback.pg import base_backups
+from callmeback.pg import rooms, base_backups
 base_backups.verify = lambda *_: (print("unpacked", flush=True), time.sleep(600))
 main()
 """

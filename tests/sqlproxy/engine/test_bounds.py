@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from callmeback import logs
 from callmeback.domain.keys import Limits
 from callmeback.pg import home
 from callmeback.settings import Settings
-from callmeback.sqlproxy import link
+from callmeback.sqlproxy import link, sluice
 from callmeback.sqlproxy.audit import Audit, Record
 
 pytestmark = pytest.mark.anyio
@@ -52,6 +53,42 @@ async def test_bytes_have_a_cap_enforced_while_reading(proxy: Running, hand: psy
             assert answer.status_code == status, answer.text[:200]
         await proxy.until(lambda: not proxy.backends(hand, "active"), "nothing is sent to nobody")
     assert len(await proxy.value("SELECT repeat('x', 10000000) AS x")) == 10_000_000
+
+
+async def test_one_value_that_is_too_large_is_never_in_memory_as_a_whole(proxy: Running) -> None:
+    """libpq reads what there is and makes room for all of a message at its first byte: it must find little."""
+    await proxy.ask("SELECT 1")
+    for query in (
+        "SELECT repeat('x', 200000000) AS x",
+        "SELECT g, repeat('x', g / 2) FROM (VALUES (2), (400000000)) AS v (g)",
+    ):
+        Path("/proc/self/clear_refs").write_text("5")
+        before = memory_peak_mb()
+        answer = await proxy.ask(query)
+
+        assert answer.status_code == 413
+        assert memory_peak_mb() - before < 2 * (link.UNFINISHED_BYTES_MAX >> 20)
+
+
+def memory_peak_mb() -> int:
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) >> 10
+
+
+async def test_a_long_answer_comes_whole_through_a_narrow_sluice(
+    proxy: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much fits into the pair, and wherever a stretch ends; then the link goes on as ever."""
+    for stretch in (1, 4097, 1 << 20):
+        monkeypatch.setattr(sluice, "STRETCH_BYTES", stretch)
+        rows = await proxy.rows(
+            f"SELECT g, repeat(chr(65 + g % 26), 40000) AS x FROM generate_series(1, {min(200, stretch)}) AS g"
+        )
+        again = await proxy.value("SELECT 7")
+
+        assert [(row["g"], row["x"]) for row in rows] == [
+            (g, chr(65 + g % 26) * 40_000) for g in range(1, min(200, stretch) + 1)
+        ]
+        assert again == 7
 
 
 async def test_s05_temporary_files_have_a_cap(proxy: Running, superuser: psycopg.Connection) -> None:

@@ -22,7 +22,6 @@ NEVER = [
     "SET client_encoding = 'SJIS'",
     "RESET ALL",
     "DISCARD ALL",
-    "DEALLOCATE ALL",
     "PREPARE p AS DELETE FROM things",
     "EXECUTE p",
     "DECLARE c CURSOR WITH HOLD FOR SELECT 1",

@@ -88,6 +88,15 @@ CONVERSATIONS = {
         frames.describe(b"S", b"never") + SYNC,
         frames.close(b"S", b"never") + frames.close(b"P", b"never") + SYNC,
     ],
+    "deallocated": [
+        parse("SELECT 1", "a") + parse("SELECT 2", "B b") + parse("SELECT 3", "c") + SYNC,
+        query("DEALLOCATE a"),
+        run("a") + SYNC,
+        query('DEALLOCATE PREPARE "B b"') + query("DEALLOCATE never"),
+        run("c") + SYNC,
+        extended("DEALLOCATE ALL") + parse("SELECT 4", "d") + SYNC,
+        run("d") + run("c") + SYNC,
+    ],
     "portals": [
         query("BEGIN"),
         parse("SELECT id FROM things ORDER BY id", "a") + run("a", portal=b"p", rows_max=2) + SYNC,
@@ -305,7 +314,7 @@ async def test_an_exact_key_runs_its_texts_only(room: Room):
         for other in (text + " ", text.lower(), "SELECT 1", "DELETE FROM things"):
             assert code(await client.ask(extended(other), SYNC)) == "42501"
             assert code(await client.query(other)) == "42501"
-        for needed in ("BEGIN", "SAVEPOINT a", "COMMIT", ""):
+        for needed in ("BEGIN", "SAVEPOINT a", "COMMIT", "DEALLOCATE ALL", ""):
             assert "E" not in kinds(await client.query(needed))
 
 

@@ -30,6 +30,13 @@ class Browser:
         """Post a form as the page `shown_on` has it; the answer is not followed."""
         return await self.client.post(path, data={"csrf": await self.token(shown_on), **form}, headers=headers)
 
+    async def refused(self, path: str, form: dict[str, str], *, shown_on: str) -> httpx.Response:
+        """The page that is fetched after a refusal: none in the browser's history is the answer to a form."""
+        answer = await self.send(path, form, shown_on=shown_on)
+        assert answer.status_code == 303, answer.text
+
+        return await self.client.get(answer.headers["location"])
+
     async def sign_up(self, email: str = "mia@example.org", **more: str) -> httpx.Response:
         form = {"email": email, "password": PASSWORD, "name": "Mia", "timezone": "Europe/Paris", **more}
 

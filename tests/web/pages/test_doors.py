@@ -197,7 +197,7 @@ async def test_a_password_is_changed_by_the_one_in_force_and_ends_other_sessions
 
 async def test_a_password_is_not_changed_by_a_wrong_one_by_a_bad_one_or_from_elsewhere(mia: Browser):
     async def change(current: str, password: str) -> httpx.Response:
-        return await mia.send("/account/password", {"current": current, "password": password}, shown_on="/account")
+        return await mia.refused("/account/password", {"current": current, "password": password}, shown_on="/account")
 
     kept = mia.house.row("SELECT password_hash FROM users")
     bad, forged = (
@@ -207,9 +207,8 @@ async def test_a_password_is_not_changed_by_a_wrong_one_by_a_bad_one_or_from_els
     guesses = [await change(f"guess {number}", NEW) for number in range(10)]
     locked = await change(PASSWORD, NEW)
 
-    assert (bad.status_code, forged.status_code) == (400, 403)
+    assert forged.status_code == 403
     assert wrong(bad, "password")
-    assert {guess.status_code for guess in guesses} == {401}
-    assert wrong(guesses[0], "current") == "This isn't your password."
-    assert locked.status_code == 429
+    assert {wrong(guess, "current") for guess in guesses} == {"This isn't your password."}
+    assert "Too many" in locked.text
     assert mia.house.row("SELECT password_hash FROM users") == kept

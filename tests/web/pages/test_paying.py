@@ -212,7 +212,8 @@ async def test_nothing_is_charged_that_the_page_did_not_announce(mia: Browser, h
 async def test_an_upgrade_is_waited_for_and_the_page_stops_looking(mia: Browser, house: House, bank: Bank):
     await subscribe(mia, bank)
     await house.change(
-        "UPDATE subscriptions SET pending_tier = 'premium', pending_price_cents = 2999, pending_key = 'plan_x'"
+        "UPDATE subscriptions "
+        "SET pending_tier = 'premium', pending_price_cents = 2999, pending_key = 'plan_x', pending_since = now()"
     )
     waits = await mia.get("/plans?done=changed")
     tired = await mia.get(f"/plans?look={plans_page.LOOKS_MAX}")

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Final
 
 from callmeback.ops.doctor.money import PROOF_SECONDS_MAX, STOP
-from callmeback.ops.doctor.verdicts import Check, Symptom
+from callmeback.ops.doctor.verdicts import Check, Finding, Symptom
 from callmeback.pg import statements
 
 SQL: Final = statements.load("callmeback.ops.doctor", "payments.sql")
@@ -12,6 +12,8 @@ SQL: Final = statements.load("callmeback.ops.doctor", "payments.sql")
 # What comes in waits for its object for seconds, a capture for a minute; past this somebody must look.
 MONEY_WAITS: Final = timedelta(hours=1)
 EVENTS_LOOKED_AT: Final = timedelta(days=31)
+# Of who could not be told, until the next month's warning has had its turn.
+UNTOLD_LOOKED_AT: Final = timedelta(days=31)
 # The worker asks the provider about a plan two hours after its period, and again.
 PLAN_SILENT: Final = timedelta(days=2)
 
@@ -53,9 +55,10 @@ CHECKS: Final = (
     ),
     Check(
         "people are told of their budget",
-        "Is the worker running, and do the mail server and the carrier answer? See its log.",
+        "Is the worker running, and do the mail server and the carrier answer? See its log. A warning: the person's "
+        "own mail server puts it off. The address (`callmeback users show`) may be wrong, or its mailbox full.",
         SQL.warning_untold,
-        shape=Symptom,
-        parameters={"waits": MONEY_WAITS},
+        shape=Finding,
+        parameters={"waits": MONEY_WAITS, "looked_at": UNTOLD_LOOKED_AT},
     ),
 )

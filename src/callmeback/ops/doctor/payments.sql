@@ -63,12 +63,25 @@ ORDER BY s.current_period_end, s.id
 LIMIT %(most)s;
 
 -- name: warning_untold
--- People who reached their percent of the month's budget and weren't told.
--- returns: Symptom
+-- People who reached their percent of the month's budget and weren't told: a warning where their mail server puts it off,
+-- or did so until it was given up.
+-- returns: Finding
 SELECT
     n.user_id AS object,
-    format('%%s %%%% of %%s, noticed %%s', n.percent, to_char(n.month, 'YYYY-MM'), n.noticed_at) AS detail
+    format('%%s %%%% of %%s, noticed %%s', n.percent, to_char(n.month, 'YYYY-MM'), n.noticed_at)
+    || CASE
+        WHEN n.given_up_at IS NOT NULL
+            THEN format(', put off by the mail server %%s times and given up %%s', n.put_off_count, n.given_up_at)
+        WHEN n.put_off_count > 0
+            THEN format(', put off by the mail server %%s times, next at %%s', n.put_off_count, n.claimed_until)
+        ELSE ''
+    END AS detail,
+    n.given_up_at IS NULL
+    AND (n.put_off_count = 0 OR n.claimed_until < clock_timestamp() - %(waits)s::interval) AS is_red,
+    NULL::text AS mend
 FROM budget_notices AS n
-WHERE n.told_at IS NULL AND n.noticed_at < clock_timestamp() - %(waits)s::interval
-ORDER BY n.noticed_at, n.user_id
+WHERE
+    n.told_at IS NULL AND n.noticed_at < clock_timestamp() - %(waits)s::interval
+    AND (n.given_up_at IS NULL OR n.given_up_at > clock_timestamp() - %(looked_at)s::interval)
+ORDER BY is_red DESC, n.noticed_at, n.user_id
 LIMIT %(most)s;

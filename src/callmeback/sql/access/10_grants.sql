@@ -105,9 +105,10 @@ apply_payment_event
 TO callmeback_voice;
 
 GRANT EXECUTE ON FUNCTION
-finish_call, carrier_event, advance_call, claim_dials, call_rank, lease_stale_calls, sweep_expired, ensure_partitions,
+finish_call, carrier_event, advance_call, claim_dials, call_rank, lease_stale_calls, sweep_expired, erase_again, ensure_partitions,
 drop_old_partitions, ensure_card, apply_payment_event, retry_payment_events, end_grace, claim_subscription_work,
-claim_authorizations, end_authorization, expire_grants, notice_budgets, claim_budget_notice, note_budget_told, close_stale_checkouts,
+claim_authorizations, end_authorization, expire_grants, notice_budgets, claim_budget_notice, note_budget_put_off, note_budget_told,
+close_stale_checkouts,
 claim_due, finish_due, place_due, settle_due, add_retry, claim_schedules, halt_schedule, add_occurrence, claim_reminders,
 recompute_schedule, ensure_jobs, claim_jobs, extend_job, finish_job, request_job, seal_day,
 begin_authorization, note_authorization, release_authorization, fail_purchase, expire_checkout

@@ -81,6 +81,11 @@ DECLARE
     v_call calls;
     v_status text;
     v_reason text;
+    v_word text := left(p_answered_by, 64);
+    v_answered_by text := CASE
+        WHEN starts_with(v_word, 'machine') THEN 'machine'
+        WHEN v_word IN ('human', 'fax', 'unknown') THEN v_word
+    END;
 BEGIN
     -- In finish_call's order, which this may come to.
     PERFORM FROM call_cost_breakdowns AS b WHERE b.user_id = p_user_id AND b.call_id = p_call_id FOR NO KEY UPDATE;
@@ -109,9 +114,11 @@ BEGIN
         WHEN p_carrier_status IS NOT NULL AND v_status IS NULL THEN 'unknown status'
         WHEN call_rank(v_status) < call_rank(v_call.status) THEN 'backward'
     END;
-    INSERT INTO carrier_events (user_id, call_id, kind, event_key, carrier_status, verdict, reason)
+    INSERT INTO carrier_events (user_id, call_id, kind, event_key, carrier_status, answered_by, verdict, reason)
     VALUES (
         p_user_id, p_call_id, p_kind, p_event_key, p_carrier_status,
+        -- A word that says nothing isn't kept.
+        CASE WHEN v_answered_by IS NOT NULL THEN v_word END,
         CASE WHEN v_reason IS NULL THEN 'applied' ELSE 'ignored' END, v_reason
     )
     ON CONFLICT ON CONSTRAINT carrier_events_pkey DO NOTHING;
@@ -127,7 +134,7 @@ BEGIN
     UPDATE calls AS c
     SET
         twilio_call_sid = coalesce(c.twilio_call_sid, p_carrier_sid),
-        answered_by = coalesce(c.answered_by, p_answered_by),
+        answered_by = coalesce(c.answered_by, v_answered_by),
         carrier_duration_seconds = coalesce(p_carrier_seconds, c.carrier_duration_seconds),
         status = CASE
             WHEN v_reason IS NULL AND call_rank(v_status) BETWEEN call_rank(c.status) + 1 AND 3 THEN v_status

@@ -139,7 +139,7 @@ BEGIN
     FROM (
         SELECT x.user_id, x.month, x.percent
         FROM budget_notices AS x
-        WHERE x.told_at IS NULL AND (x.claimed_until IS NULL OR x.claimed_until <= v_now)
+        WHERE x.told_at IS NULL AND x.given_up_at IS NULL AND (x.claimed_until IS NULL OR x.claimed_until <= v_now)
         ORDER BY x.noticed_at
         LIMIT 1
         FOR UPDATE SKIP LOCKED
@@ -149,6 +149,34 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION claim_budget_notice() IS 'One person to be told of their budget, leased to one worker; again later if it was never told.';
+
+CREATE OR REPLACE FUNCTION note_budget_put_off(p_user_id text, p_month date, p_percent integer)
+RETURNS boolean
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = public, pg_temp
+AS $$
+DECLARE
+    -- As mail servers do, RFC 5321, 4.5.4.1: greylisting lets in after minutes, a full mailbox after days, or never.
+    c_first CONSTANT interval := '15 minutes';
+    c_longest CONSTANT interval := '8 hours';
+    c_most CONSTANT interval := '5 days';
+    v_now timestamptz := clock_timestamp();
+    v_given_up boolean;
+BEGIN
+    UPDATE budget_notices AS n
+    SET
+        put_off_count = n.put_off_count + 1,
+        put_off_since = coalesce(n.put_off_since, v_now),
+        claimed_until = v_now + least(c_first * 2 ^ least(n.put_off_count, 10), c_longest),
+        given_up_at = CASE WHEN n.put_off_since <= v_now - c_most THEN v_now END
+    WHERE n.user_id = p_user_id AND n.month = p_month AND n.percent = p_percent
+        AND n.told_at IS NULL AND n.given_up_at IS NULL
+    RETURNING n.given_up_at IS NOT NULL INTO v_given_up;
+    RETURN coalesce(v_given_up, false);
+END
+$$;
+COMMENT ON FUNCTION note_budget_put_off(text, date, integer) IS 'The person''s mail server takes it later: the pause grows to eight hours, and after five days it is given up. Whether it was.';
 
 CREATE OR REPLACE FUNCTION note_budget_told(p_user_id text, p_month date, p_percent integer)
 RETURNS boolean

@@ -353,7 +353,12 @@ BEGIN
     IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
+    -- In the order in which everybody else takes them, who may be at work for this person: an event of the provider before
+    -- the account, a schedule before its calls to come, a number before its person.
+    PERFORM FROM payment_events AS x WHERE x.user_id = p_user_id ORDER BY x.id FOR NO KEY UPDATE;
     PERFORM FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
+    PERFORM FROM call_schedules AS x WHERE x.user_id = p_user_id ORDER BY x.id FOR UPDATE;
+    PERFORM FROM phones AS x WHERE x.user_id = p_user_id ORDER BY x.number FOR UPDATE;
     IF EXISTS (SELECT FROM open_calls AS o WHERE o.user_id = p_user_id) THEN
         RAISE EXCEPTION 'a call is open' USING ERRCODE = 'CM004';
     END IF;

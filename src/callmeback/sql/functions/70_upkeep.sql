@@ -75,6 +75,37 @@ END
 $$;
 COMMENT ON FUNCTION drop_old_partitions(interval) IS 'Drops months of cost events that ended before the time that they are kept.';
 
+CREATE OR REPLACE FUNCTION erase_again(p_limit integer DEFAULT 1)
+RETURNS integer
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = public, pg_temp
+AS $$
+DECLARE
+    -- No request lasts longer.
+    c_request CONSTANT interval := '10 minutes';
+    v_now timestamptz := clock_timestamp();
+    v record;
+    v_erased integer := 0;
+BEGIN
+    FOR v IN
+        SELECT e.user_id, e.requested_by
+        FROM erasures AS e
+        WHERE e.swept_at IS NULL AND e.erased_at < v_now - c_request
+            AND NOT EXISTS (SELECT FROM open_calls AS o WHERE o.user_id = e.user_id)
+        ORDER BY e.erased_at
+        LIMIT p_limit
+    LOOP
+        PERFORM erase_user(v.user_id, v.requested_by);
+        UPDATE erasures AS e SET swept_at = v_now WHERE e.user_id = v.user_id;
+        v_erased := v_erased + 1;
+    END LOOP;
+    RETURN v_erased;
+END
+$$;
+COMMENT ON FUNCTION erase_again(integer) IS
+'Empties people a second time, once what was under way when they were erased has ended: it may have written something. One a transaction keeps it from holding two accounts.';
+
 CREATE OR REPLACE FUNCTION sweep_expired(p_limit integer DEFAULT 10000)
 RETURNS integer
 LANGUAGE plpgsql

@@ -138,6 +138,9 @@ CREATE TABLE erasures (
     user_id id CONSTRAINT erasures_pkey PRIMARY KEY
     CONSTRAINT erasures_user_fkey REFERENCES users (id),
     requested_by text NOT NULL CONSTRAINT erasures_requested_by CHECK (requested_by IN ('person', 'operator')),
-    erased_at timestamptz NOT NULL DEFAULT now()
+    erased_at timestamptz NOT NULL DEFAULT now(),
+    swept_at timestamptz
 );
+CREATE INDEX idx_erasures_unswept ON erasures (erased_at) WHERE swept_at IS NULL;
+COMMENT ON COLUMN erasures.swept_at IS 'When the person was emptied once more, of what was being written meanwhile.';
 COMMENT ON TABLE erasures IS 'Who was erased and when; kept outside the database too, and applied again after every restore.';

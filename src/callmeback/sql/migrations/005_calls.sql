@@ -126,6 +126,7 @@ CREATE TABLE carrier_events (
     kind text NOT NULL CONSTRAINT carrier_events_kind CHECK (kind IN ('status', 'voice', 'amd', 'stream', 'lookup')),
     event_key text NOT NULL CONSTRAINT carrier_events_key_length CHECK (length(event_key) BETWEEN 1 AND 128),
     carrier_status text,
+    answered_by text CONSTRAINT carrier_events_answered_by_length CHECK (length(answered_by) BETWEEN 1 AND 64),
     verdict text NOT NULL CONSTRAINT carrier_events_verdict CHECK (verdict IN ('applied', 'ignored')),
     reason text,
     received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -134,6 +135,8 @@ CREATE TABLE carrier_events (
 );
 COMMENT ON TABLE carrier_events IS 'What the carrier told us of a call, each once, with what it did.';
 COMMENT ON COLUMN carrier_events.event_key IS 'The carrier''s sequence number, or a hash of the body where it sends none.';
+COMMENT ON COLUMN carrier_events.answered_by IS
+'The carrier''s own word for who picked up, which tells machines apart; calls.answered_by is ours.';
 COMMENT ON COLUMN carrier_events.reason IS 'Why it was ignored.';
 
 CREATE TABLE transcripts (

@@ -85,6 +85,7 @@ CREATE TABLE subscriptions (
     pending_tier text CONSTRAINT subscriptions_pending_tier_fkey REFERENCES subscription_tiers (tier),
     pending_price_cents numeric(12, 2) CONSTRAINT subscriptions_pending_price CHECK (pending_price_cents > 0),
     pending_key text,
+    pending_since timestamptz,
     currency text NOT NULL CONSTRAINT subscriptions_currency CHECK (currency ~ '^[a-z]{3}$'),
     status text NOT NULL
     CONSTRAINT subscriptions_status CHECK (status IN ('pending', 'active', 'past_due', 'canceled', 'expired')),
@@ -102,7 +103,9 @@ CREATE TABLE subscriptions (
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT subscriptions_pkey PRIMARY KEY (user_id, id),
-    CONSTRAINT subscriptions_pending_whole CHECK (num_nonnulls(pending_tier, pending_price_cents, pending_key) IN (0, 3)),
+    CONSTRAINT subscriptions_pending_whole CHECK (
+        num_nonnulls(pending_tier, pending_price_cents, pending_key, pending_since) IN (0, 4)
+    ),
     CONSTRAINT subscriptions_grace CHECK ((status = 'past_due') = (grace_until IS NOT NULL))
 );
 CREATE UNIQUE INDEX subscriptions_one_key ON subscriptions (user_id) WHERE status IN ('pending', 'active', 'past_due');
@@ -118,6 +121,7 @@ COMMENT ON COLUMN subscriptions.price_cents IS 'What a period was agreed to cost
 COMMENT ON COLUMN subscriptions.pending_tier IS 'Asked for; in force from the first period that is paid at its price.';
 COMMENT ON COLUMN subscriptions.pending_price_cents IS 'What a period of pending_tier was agreed to cost.';
 COMMENT ON COLUMN subscriptions.pending_key IS 'By which the provider knows the request for pending_tier: asked again, it does it once.';
+COMMENT ON COLUMN subscriptions.pending_since IS 'When it was asked for last: while it may be being paid, no other one is asked for.';
 COMMENT ON COLUMN subscriptions.checkout_url IS 'Where the person pays; at the payment provider.';
 COMMENT ON COLUMN subscriptions.started_at IS 'When the first period was paid.';
 COMMENT ON COLUMN subscriptions.current_period_start IS 'Of the newest period that was paid.';
@@ -159,6 +163,9 @@ CREATE INDEX idx_payments_subscription ON payments (user_id, subscription_id);
 CREATE UNIQUE INDEX payments_intent_key ON payments (payment_intent_id) WHERE payment_intent_id IS NOT NULL;
 CREATE INDEX idx_payments_id ON payments (id);
 CREATE INDEX idx_payments_paid ON payments (paid_at);
+-- What a person's credits were paid with on average, without a look at the table.
+CREATE INDEX idx_payments_credits ON payments (user_id) INCLUDE (amount_cents, reversed_cents, credits, reversed_credits)
+WHERE credits > reversed_credits AND kind <> 'call';
 COMMENT ON TABLE payments IS
 'Money that came in, each amount once: a pack, a period of a plan, a call. What refunds and disputes take back is taken from here.';
 COMMENT ON COLUMN payments.id IS 'The purchase, the provider''s invoice, or the authorization that was paid.';
@@ -308,11 +315,18 @@ CREATE TABLE budget_notices (
     percent integer NOT NULL CONSTRAINT budget_notices_percent CHECK (percent BETWEEN 1 AND 100),
     noticed_at timestamptz NOT NULL DEFAULT now(),
     told_at timestamptz,
-    CONSTRAINT budget_notices_pkey PRIMARY KEY (user_id, month, percent)
+    put_off_count integer NOT NULL DEFAULT 0 CONSTRAINT budget_notices_put_off_count CHECK (put_off_count >= 0),
+    put_off_since timestamptz,
+    given_up_at timestamptz,
+    CONSTRAINT budget_notices_pkey PRIMARY KEY (user_id, month, percent),
+    CONSTRAINT budget_notices_end CHECK (told_at IS NULL OR given_up_at IS NULL)
 );
-CREATE INDEX idx_budget_notices_untold ON budget_notices (noticed_at) WHERE told_at IS NULL;
+CREATE INDEX idx_budget_notices_untold ON budget_notices (noticed_at) WHERE told_at IS NULL AND given_up_at IS NULL;
 COMMENT ON TABLE budget_notices IS 'Warnings about a month''s budget, each at most once.';
 COMMENT ON COLUMN budget_notices.month IS 'First day of the person''s month.';
 COMMENT ON COLUMN budget_notices.percent IS 'Of the month''s limit that was reached.';
 COMMENT ON COLUMN budget_notices.noticed_at IS 'When the spending was found there.';
 COMMENT ON COLUMN budget_notices.told_at IS 'When the person was told; NULL while that is still to be done.';
+COMMENT ON COLUMN budget_notices.put_off_count IS 'How often the person''s mail server said that it takes it later.';
+COMMENT ON COLUMN budget_notices.put_off_since IS 'When it said so first.';
+COMMENT ON COLUMN budget_notices.given_up_at IS 'When we stopped asking it.';

@@ -1,10 +1,11 @@
 """The account: name and time zone, wishes for calls, leaving for a while, leaving for good."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 from litestar import Request, Response, get, post
-from litestar.datastructures import State
+from litestar.datastructures import Cookie, State
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
@@ -12,7 +13,7 @@ from callmeback import errors
 from callmeback.domain import auth, planning, preferences, zones
 from callmeback.domain.preferences import Preferences
 from callmeback.web import accounts, problems, session
-from callmeback.web.pages import doors, frame, mailbox, surroundings
+from callmeback.web.pages import doors, frame, mailbox, refusals, surroundings
 from callmeback.web.pages.forms import Form, read_form
 from callmeback.web.services import Services
 from callmeback.web.session import Caller
@@ -36,7 +37,17 @@ async def show_account(
     request: Asked, caller: NamedDependency[Caller], services: NamedDependency[Services], done: FromQuery[str] = ""
 ) -> Response[Any]:
     """Everything about oneself."""
-    return await _account(request, caller, services, message=MESSAGES.get(done))
+    refused, cookies = refusals.taken(request, services, caller)
+
+    return await _account(
+        request,
+        caller,
+        services,
+        secrets=refused.get("secrets"),
+        farewell=refused.get("farewell"),
+        message=MESSAGES.get(done),
+        cookies=cookies,
+    )
 
 
 @post("/account")
@@ -100,19 +111,19 @@ async def change_password(
 ) -> Response[Any]:
     """Set another password by the one in force; only this browser stays logged in."""
     given = await read_form(request)
-    secrets = Form()
+    secrets, claims = Form(), None
     async with caller.transaction(read_only=True):
         user = caller.user
     try:
         claims = await accounts.change_password(
             services, session.client_address(request), user, given.get("current", ""), given.get("password", "")
         )
-    except errors.InvalidCredentials as exc:
+    except errors.InvalidCredentials:
         secrets.wrong["current"] = "This isn't your password."
-        return await _account(request, caller, services, secrets=secrets, status=problems.status_of(exc))
     except (errors.ValidationFailed, errors.AccountLocked, errors.RateLimited) as exc:
         doors.refuse(secrets, exc, ("password",))
-        return await _account(request, caller, services, secrets=secrets, status=problems.status_of(exc))
+    if claims is None:
+        return refusals.show(services, caller, "/account#password-form", "secrets", secrets)
 
     return frame.go("/account?done=password", session.session_cookies(services, claims))
 
@@ -137,7 +148,7 @@ async def erase(request: Asked, caller: NamedDependency[Caller], services: Named
             await auth.erase(tx, caller.user_id, "person")
     except (errors.ValidationFailed, errors.CallInProgress) as exc:
         farewell.refuse(exc, ("confirm",))
-        return await _account(request, caller, services, farewell=farewell, status=problems.status_of(exc))
+        return refusals.show(services, caller, "/account#erase", "farewell", farewell)
 
     return frame.go("/login?done=erased", session.forget_cookies(services))
 
@@ -152,6 +163,7 @@ async def _account(
     secrets: Form | None = None,
     farewell: Form | None = None,
     message: str | None = None,
+    cookies: Sequence[Cookie] = (),
     status: int = 200,
 ) -> Response[Any]:
     async with caller.transaction(read_only=True) as tx:
@@ -162,6 +174,7 @@ async def _account(
         services,
         "account.html",
         status=status,
+        cookies=cookies,
         caller=caller,
         place="account",
         surroundings=around,

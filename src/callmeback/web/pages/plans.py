@@ -29,6 +29,15 @@ MESSAGES: Final = {
     "ends": "Your plan ends with the period that is paid. Until then everything stays as it is.",
 }
 
+# What may be wrong with a plan that somebody chooses, told on the page.
+REFUSALS: Final = (
+    errors.PaymentDeclined,
+    errors.PaymentsFailed,
+    errors.AlreadySubscribed,
+    errors.PlanChangeInProgress,
+    errors.UnknownTier,
+)
+
 # How often a page that waits for the provider's word on a dearer plan looks again, every two seconds.
 LOOKS_MAX: Final = 15
 
@@ -103,7 +112,7 @@ async def choose(request: Asked, caller: NamedDependency[Caller], services: Name
             await checkout.cancel_plan(desk)
             return frame.go("/plans?done=ends")
         payment = await checkout.choose_plan(desk, PlanOrder(tier=tier))
-    except (errors.PaymentDeclined, errors.PaymentsFailed, errors.AlreadySubscribed, errors.UnknownTier) as exc:
+    except REFUSALS as exc:
         form.trouble = _refusal(exc, step)
         return await _plans(request, caller, services, form, status=problems.status_of(exc))
     if payment.is_changed:

@@ -26,14 +26,14 @@ LEFT_OVER_AFTER_S: Final = 86_400
 
 
 @contextmanager
-def room(place: Place, where: Path) -> Iterator[Path]:
+def room(place: Place, where: Path, prefix: str = PREFIX) -> Iterator[Path]:
     """A new folder below `where`, the server's account's, that is removed at the end; raises RestoreRefused.
 
-    Rooms there of processes that were killed are removed first.
+    Rooms of that prefix there of processes that were killed are removed first.
     """
-    path = where / f"{PREFIX}{secrets.token_hex(6)}"
+    path = where / f"{prefix}{secrets.token_hex(6)}"
     making = path.with_suffix(MAKING)
-    sweep(where)
+    sweep(where, prefix)
     try:
         making.mkdir(mode=0o700)
         held = os.open(making / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -50,9 +50,9 @@ def room(place: Place, where: Path) -> Iterator[Path]:
         os.close(held)
 
 
-def sweep(where: Path) -> None:
-    """Remove rooms in which nobody works any more."""
-    for path in where.glob(f"{PREFIX}*"):
+def sweep(where: Path, prefix: str = PREFIX) -> None:
+    """Remove rooms in which nobody works any more; those of others, and what only looks like one, stay."""
+    for path in where.glob(f"{prefix}*"):
         with contextlib.suppress(OSError):
             if _is_left(path):
                 shutil.rmtree(path)
@@ -61,7 +61,8 @@ def sweep(where: Path) -> None:
 def _is_left(path: Path) -> bool:
     if path.suffix == MAKING or not (path / LOCK).exists():
         return time.time() - path.stat().st_mtime > LEFT_OVER_AFTER_S
-    held = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    # Some lie in a folder where everybody may put things.
+    held = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
