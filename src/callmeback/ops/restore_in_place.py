@@ -45,13 +45,8 @@ class Replaced(msgspec.Struct, frozen=True, kw_only=True):
 def in_place(site: Site, until: datetime | None, *, report: Report = silent) -> Replaced:
     """Put the database of `until` (None: everything that there is) in the place of the living one.
 
-<<<<<<< HEAD
-    The `up` of this home makes room if one runs, and not for what can't be done; it comes back at the end. Everything
-    that can be refused is refused before the old folder is moved; it is kept beside the new one.
-=======
-    Stops the `up` of this home if one runs, and not for what can't be done. The old folder is in its place until the
-    new one is recovered, whatever breaks off before, and is kept beside it then.
->>>>>>> main
+    The `up` of this home makes room if one runs, and not for what can't be done; it comes back at the end. The old
+    folder is in its place until the new one is recovered, whatever breaks off before, and is kept beside it then.
 
     Raises RestoreRefused, BackupDamaged, ConfigurationError, AlreadyRunning.
     """
@@ -91,18 +86,9 @@ def _replace(site: Site, until: datetime | None, report: Report) -> Replaced:
             waiting = _recover(offline, found)
             report("Exchanging the folders", 0, None)
             kept = _exchange(offline, found)
-<<<<<<< HEAD
-            try:
-                waiting = _recover(offline, held, report)
-            except BaseException:
-                _put_back(offline, kept)
-                raise
+            _tell_timeline(offline)
 
             return Replaced(backup=found.backup, kept=kept, waiting_erasures=waiting, up_goes_on=goes_on)
-=======
-            _tell_timeline(offline)
-            return Replaced(backup=found.backup, kept=kept, waiting_erasures=waiting)
->>>>>>> main
     finally:
         os.close(held)
 
@@ -202,27 +188,6 @@ def _exchange(site: Site, found: Unpacked) -> Path | None:
 def _tell_timeline(site: Site) -> None:
     """Archive the new timeline's history now, without which a later restore would not find its way.
 
-<<<<<<< HEAD
-
-def _recover(site: Site, held: int, report: Report) -> list[str]:
-    """Start the server as `up` does, which recovers and archives its new timeline, and stop it; whose erasure waits."""
-    report("Recovering", 0, None)
-    with _running(site, held) as running:
-        waiting = erasures.apply_again(running.superuser_dsn, site.repository.erasures())
-        recovery.forget(site.place, site.place.data)
-    with contextlib.suppress(errors.BackupFailed):
-        # The history of the new timeline, without which a later restore would not find its way.
-        backup_wal.ship(site)
-
-    return waiting
-
-
-@contextmanager
-def _running(site: Site, held: int) -> Iterator[server.Server]:
-    secret = home.complete(site.settings).role_secret
-    with server.start(site.settings.home, role_secret=secret, held=os.dup(held)) as running:
-        yield running
-=======
     The server does it too at its next start, with all else that it wrote.
     """
     with contextlib.suppress(OSError, errors.BackupFailed):
@@ -233,4 +198,3 @@ def _running(site: Site, held: int) -> Iterator[server.Server]:
             site.place.own(draft)
             draft.rename(site.place.archive / f"{path.name}.gz")
         backup_wal.ship(site)
->>>>>>> main

@@ -27,14 +27,11 @@ PROOF_SHARE: Final = 20.0
 PROOF_SECONDS_MAX: Final = 25.0
 HEAD_BYTES_MAX: Final = 16_384
 HEAD_WITHIN_S: Final = 5.0
-<<<<<<< HEAD
+PORT_LOOK_S: Final = 1.0
 # Labels that are shown at 0 too: a figure that comes and goes is no figure to watch.
 STATUSES: Final = get_args(calls.Status)
 OPEN_STATUSES: Final = tuple(status for status in STATUSES if status not in calls.TERMINAL)
 EVENT_STATES: Final = ("unmatched", "refused")
-=======
-PORT_LOOK_S: Final = 1.0
->>>>>>> main
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _log = logs.get_logger(__name__)
