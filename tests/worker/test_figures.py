@@ -56,7 +56,7 @@ def lines_of(shown: Figures) -> set[str]:
     return set(generate_latest(shown.registry).decode().splitlines())
 
 
-async def test_states_without_a_call_or_an_event_are_shown_at_0(worker: Database, tmp_path: Path):
+async def test_states_without_a_call_or_an_event_are_shown_at_0(worker: Database, tmp_path: Path) -> None:
     shown = Figures(worker, tmp_path)
     unknown = lines_of(shown)
     await shown.look()
