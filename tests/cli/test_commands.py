@@ -1,5 +1,6 @@
 """The command line itself: what it lists, how fast, and with which exit codes."""
 
+import errno
 import importlib
 import json
 import subprocess
@@ -13,6 +14,8 @@ from click.testing import CliRunner
 
 from callmeback import cli, errors
 from callmeback.cli import psql
+from callmeback.pg import rooms
+from callmeback.pg.place import Place
 
 
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -92,7 +95,35 @@ def test_a_full_disk_behind_standard_output_is_one_line() -> None:
         )
 
     assert answer.returncode == 1
-    assert answer.stderr == "Error: Standard output can't be written: No space left on device.\n"
+    assert answer.stderr == "Error: Standard output, or a file, can't be written: No space left on device.\n"
+
+
+def test_no_room_where_something_is_unpacked_is_said_of_that_place(tmp_path: Path) -> None:
+    place = Place(tmp_path, tmp_path, None)
+
+    with (
+        pytest.raises(errors.RestoreRefused, match=f"There is no room left in {tmp_path}"),
+        rooms.room(place, tmp_path),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_can_not_be_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def misled() -> None:
+        Path("/dev/null/x").mkdir()
+
+    monkeypatch.setattr(psql, "command", click.Command("psql", callback=misled))
+    answer = CliRunner().invoke(cli.app, ["psql"])
+
+    assert (answer.exit_code, answer.stderr) == (1, "Error: /dev/null/x can't be written: Not a directory.\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["x y", "--percent", "5"], ["AB", "--percent", "5"], ["ABC", "--cents", "1" + "0" * 20]]
+)
+def test_a_coupon_that_can_not_be_is_wrong_usage(arguments: list[str]) -> None:
+    assert CliRunner().invoke(cli.app, ["coupons", "add", *arguments]).exit_code == 2
 
 
 def test_a_number_that_is_no_socket_is_one_line(tmp_path: Path) -> None:

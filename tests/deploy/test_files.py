@@ -69,7 +69,8 @@ def test_the_compose_file_has_the_three_and_waits_for_the_database():
     assert services["callmeback"]["depends_on"] == {"database": {"condition": "service_healthy"}}
     assert "ports" not in services["database"]
     assert {volume.partition(":")[0] for each in services.values() for volume in each["volumes"]} - {
-        "./Caddyfile", "./pg_hba.conf"
+        "./Caddyfile",
+        "./pg_hba.conf",
     } == set(compose["volumes"])
 
 

@@ -1,10 +1,11 @@
 """Plans where two things meet: a change in the second of its beginning, a person who is gone, a second checkout."""
 
+import random
 from datetime import timedelta
 
 import psycopg
 import pytest
-from tests.payments.till import MONTH, NOON, USER, Till
+from tests.payments.till import MONTH, NOON, PRICES, USER, Till
 
 
 @pytest.mark.parametrize("is_reordered", [False, True])
@@ -124,4 +125,49 @@ def test_m03_while_an_upgrade_may_be_being_paid_no_other_plan_is_asked_for(till:
     # One that waits for the next period charges nothing now.
     assert [wish(tier) for tier in ("basic", "unlimited")] == ["key_basic", "key_unlimited"]
     assert till.tier() == ("premium", "active")
+    till.proved()
+
+
+def test_m05_a_period_that_is_paid_again_after_its_money_went_back_is_in_force(till: Till):
+    plan = till.subscribe("basic")
+    till.apply(till.invoice(plan, "basic", id="in_1", payment_intent="pi_1"))
+    till.apply(till.refund("pi_1", 999, "re_1"))
+    before = (till.tier(), till.account())
+    again = till.apply(till.invoice(plan, "basic", id="in_2", payment_intent="pi_2"))
+    assert (before, again) == ((("free", "past_due"), (0, 0, 0)), ("applied", "period_paid_again"))
+    assert (till.tier(), till.account()) == (("basic", "active"), (100, 0, 0))
+    # The bank sends the first one's refund back, so that both are paid; then the second goes.
+    till.apply(till.refund("pi_1", 999, "re_1", status="failed"))
+    till.apply(till.refund("pi_2", 999))
+
+    assert (till.tier(), till.account()) == (("basic", "active"), (100, 0, 0))
+    till.proved()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_m05_a_period_is_worth_its_credits_as_long_as_one_money_for_it_stays(till: Till, seed: int):
+    """Invoices of one period, refunds in parts, refunds that fail: in any order, the books know what is paid."""
+    choice = random.Random(seed)
+    plan = till.subscribe("basic")
+    back: dict[str, int] = {}
+    for number in range(16):
+        intents = [intent for intent, cents in back.items() if cents < PRICES["basic"]]
+        if not intents or choice.random() < 0.25:
+            till.apply(till.invoice(plan, "basic", id=f"in_{number}", payment_intent=f"pi_{number}"))
+            back[f"pi_{number}"] = 0
+            continue
+        intent = choice.choice(intents)
+        cents = choice.choice([PRICES["basic"] - back[intent], 1 + (PRICES["basic"] - back[intent]) // 2])
+        till.apply(till.refund(intent, cents, f"re_{number}"))
+        if choice.random() < 0.3:
+            till.apply(till.refund(intent, cents, f"re_{number}", status="failed"))
+        else:
+            back[intent] += cents
+
+    wholly = [cents == PRICES["basic"] for cents in back.values()]
+    assert till.tier()[0] == ("free" if all(wholly) else "basic")
+    if 0 in back.values():
+        assert till.account() == (100, 0, 0)
+    elif all(wholly):
+        assert till.account() == (0, 0, 0)
     till.proved()

@@ -65,6 +65,32 @@ def test_the_brain_thinks_at_the_eager_end_and_the_answer_is_measured(card):
     assert outcome.avg_response_time_ms == outcome.response_times_ms[0]
 
 
+def test_what_was_said_is_asked_about_once_with_or_without_an_eager_end(card):
+    async def story():
+        call = call_of(card)
+        call.brain = Brain(["Hi.", "Yes?", "Dropped.", "Sure."])
+
+        async def person(call):
+            await call.persona_is_done()
+            call.listener.put("end_of_turn", "No eager end here.")
+            await call.persona_is_done()
+            call.listener.put("eager_end_of_turn", "Not yet")
+            await asyncio.sleep(0.1)
+            call.listener.put("end_of_turn", "Not yet the end.")
+            await call.persona_is_done()
+            call.line.person_hangs_up()
+
+        return call, await call.run(person)
+
+    call, _ = virtually(story())
+
+    assert [messages[-1].content for messages in call.brain.requests[1:]] == [
+        "No eager end here.",
+        "Not yet",
+        "Not yet the end.",
+    ]
+
+
 def test_a_thought_is_dropped_when_the_turn_resumes_and_its_tokens_stay_counted(card):
     async def story():
         call = call_of(card)

@@ -16,9 +16,9 @@ from callmeback.voice.turns import TABLE, Action, Event, State, step
         (
             State.THINKING,
             Event.END_OF_OTHER_TURN,
-            (State.SPEAKING, (Action.DROP, Action.HEAR, Action.THINK, Action.SPEAK)),
+            (State.SPEAKING, (Action.DROP, Action.THINK, Action.HEAR, Action.SPEAK)),
         ),
-        (State.LISTENING, Event.END_OF_TURN, (State.SPEAKING, (Action.HEAR, Action.THINK, Action.SPEAK))),
+        (State.LISTENING, Event.END_OF_TURN, (State.SPEAKING, (Action.THINK, Action.HEAR, Action.SPEAK))),
         (State.SPEAKING, Event.START_OF_TURN, (State.INTERRUPTED, (Action.CUT,))),
         (State.INTERRUPTED, Event.NOISE, (State.SPEAKING, (Action.RESUME,))),
         (State.SPEAKING, Event.PLAYED, (State.LISTENING, ())),

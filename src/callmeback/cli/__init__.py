@@ -10,6 +10,8 @@ from callmeback import errors
 
 # What a machine says that has no room, or nobody's leave, to write what a command prints or keeps.
 UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+# The same of a path that somebody gave and that can't be, or isn't theirs.
+MISLED: Final = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
 
 # Name of the command (its module is `callmeback.cli.<name>`, with `command` in it) and the line `--help` shows.
 COMMANDS: Final = {
@@ -67,9 +69,9 @@ class Commands(click.Group):
         except errors.CallMeBackError as exc:
             raise click.ClickException(exc.detail) from exc
         except OSError as exc:
-            if exc.errno not in UNWRITABLE:
+            if exc.errno not in UNWRITABLE and (exc.filename is None or exc.errno not in MISLED):
                 raise
-            where = "Standard output" if exc.filename is None else exc.filename
+            where = "Standard output, or a file," if exc.filename is None else exc.filename
             raise click.ClickException(f"{where} can't be written: {exc.strerror}.") from exc
 
 

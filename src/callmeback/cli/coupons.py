@@ -28,6 +28,10 @@ COLUMNS: Final = {
 }
 
 _CURRENCY: Final = re.compile(r"[A-Za-z]{3}")
+_CODE: Final = re.compile(r"[A-Za-z0-9_-]{3,32}")
+# What a price and a count can be at most, by their columns.
+CENTS_MAX: Final = 999_999_999
+REDEMPTIONS_MAX: Final = 2**31 - 1
 
 ResultT = TypeVar("ResultT")
 
@@ -47,11 +51,12 @@ def list_(as_json: bool) -> None:
 @command.command()
 @click.argument("code")
 @click.option("--percent", type=click.IntRange(1, 99), metavar="N", help="Takes so many percent off.")
-@click.option("--cents", type=click.IntRange(1), metavar="N", help="Takes so many cents off.")
+@click.option("--cents", type=click.IntRange(1, CENTS_MAX), metavar="N", help="Takes so many cents off.")
 @click.option("--currency", metavar="CODE", default="usd", show_default=True, help="Of the cents, by ISO 4217.")
 @click.option(
-    "--max", "most", type=click.IntRange(1), metavar="N", help="How many purchases may use it; by default any number."
-)
+    "--max", "most", type=click.IntRange(1, REDEMPTIONS_MAX), metavar="N",
+    help="How many purchases may use it; by default any number.",
+)  # fmt: skip
 @click.option("--expires", type=Duration(), metavar="TIME", help="Works this long, such as 30d; by default for ever.")
 @json_option
 def add(
@@ -61,6 +66,8 @@ def add(
     """Make CODE (3 to 32 letters, digits, - and _), which each person may use once."""
     if (percent is None) == (cents is None):
         raise click.UsageError("Say either --percent or --cents.")
+    if _CODE.fullmatch(code) is None:
+        raise click.UsageError("CODE is 3 to 32 letters, digits, - and _.")
     if _CURRENCY.fullmatch(currency) is None:
         raise click.UsageError("--currency is three letters, such as usd.")
     coupon = NewCoupon(

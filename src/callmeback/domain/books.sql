@@ -278,10 +278,19 @@ FROM (
         c.persona_id,
         count(*) AS calls,
         coalesce(sum(c.credits_used), 0) AS credits,
-        sum(coalesce(z.captured_cents, coalesce(c.credits_used, 0) * coalesce(w.cents_per_credit, 0))) AS revenue_cents,
+        sum(coalesce(z.kept_cents, coalesce(c.credits_used, 0) * coalesce(w.cents_per_credit, 0))) AS revenue_cents,
         coalesce(sum(c.actual_cost_cents), 0) AS cost_cents
     FROM calls AS c
-    LEFT JOIN payment_authorizations AS z ON c.user_id = z.user_id AND c.id = z.call_id
+    LEFT JOIN (
+        -- What was paid for one call, less what went back of it.
+        SELECT
+            k.user_id,
+            k.call_id,
+            k.captured_cents - coalesce(y.reversed_cents, 0) AS kept_cents
+        FROM payment_authorizations AS k
+        LEFT JOIN payments AS y ON k.user_id = y.user_id AND k.id = y.id
+        WHERE k.call_id IS NOT NULL
+    ) AS z ON c.user_id = z.user_id AND c.id = z.call_id -- noqa: ST09, it takes y for the first table
     LEFT JOIN (
         SELECT
             x.user_id,

@@ -5,6 +5,7 @@ change that file too, and wherever it was copied.
 """
 
 import asyncio
+import fcntl
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -108,7 +109,8 @@ def published(folder: Path) -> dict[date, str]:
     """Day and hash of every line of the published file; raises BooksDiffer for one that can't be read."""
     path = folder / PUBLISHED
     try:
-        lines = path.read_bytes().splitlines()
+        # What follows the last line's end was being written when the disk was full or the process died.
+        lines = path.read_bytes().split(b"\n")[:-1]
         seals = [msgspec.json.decode(line, type=Seal) for line in lines]
     except FileNotFoundError:
         return {}
@@ -122,12 +124,16 @@ def publish(folder: Path, seal: Seal) -> Path:
     """Add the day to the published file, once; raises BooksDiffer if another hash of it stands there."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / PUBLISHED
-    before = published(folder).get(seal.day)
-    if before is not None and before != seal.batch_hash:
-        raise errors.BooksDiffer(f"{seal.day} was published with another hash: see {path}.")
-    if before is None:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "ab") as file:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "r+b") as file:
+        # The worker and an operator may publish at once.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        before = published(folder).get(seal.day)
+        if before is not None and before != seal.batch_hash:
+            raise errors.BooksDiffer(f"{seal.day} was published with another hash: see {path}.")
+        if before is None:
+            file.seek(file.read().rfind(b"\n") + 1)
+            file.truncate()
             file.write(msgspec.json.encode(seal) + b"\n")
             file.flush()
             os.fsync(file.fileno())

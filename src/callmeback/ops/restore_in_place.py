@@ -74,11 +74,10 @@ def _replace(site: Site, until: datetime | None, report: Report) -> Replaced:
     held = _take_home(site)
     try:
         offline = msgspec.structs.replace(site, source=None)
-        with contextlib.suppress(errors.BackupFailed):
-            backup_wal.ship(offline)
-        _remember_house(offline, until)
         # The server of an `up` that was killed may still be ending.
         remains.clear(site.place.data, site.place.state)
+        _archive_finished(offline)
+        _remember_house(offline, until)
         with restore.unpacked(offline, until, site.place.state, durable=True, report=report) as found:
             if until is None:
                 _take_over_unarchived(offline, found)
@@ -86,7 +85,7 @@ def _replace(site: Site, until: datetime | None, report: Report) -> Replaced:
             waiting = _recover(offline, found)
             report("Exchanging the folders", 0, None)
             kept = _exchange(offline, found)
-            _tell_timeline(offline)
+            _archive_finished(offline)
 
             return Replaced(backup=found.backup, kept=kept, waiting_erasures=waiting, up_goes_on=goes_on)
     finally:
@@ -185,16 +184,23 @@ def _exchange(site: Site, found: Unpacked) -> Path | None:
     return kept
 
 
-def _tell_timeline(site: Site) -> None:
-    """Archive the new timeline's history now, without which a later restore would not find its way.
+def _archive_finished(site: Site) -> None:
+    """Archive what the server in the data folder finished and didn't archive, as it will itself when it next runs.
 
-    The server does it too at its next start, with all else that it wrote.
+    Of the old one: a later restore begins before it, and may need each segment. Of the new one: the history of its
+    timeline, without which that would not find its way. A disk that is broken or full stops no restore.
     """
+    log_folder = site.place.data / "pg_wal"
     with contextlib.suppress(OSError, errors.BackupFailed):
         site.place.make_folder(site.place.archive)
-        for path in (site.place.data / "pg_wal").glob("*.history"):
-            draft = site.place.archive / f".{path.name}.draft"
-            draft.write_bytes(gzip.compress(path.read_bytes(), 1))
-            site.place.own(draft)
-            draft.rename(site.place.archive / f"{path.name}.gz")
+        for mark in sorted(log_folder.glob("archive_status/*.ready")):
+            draft = site.place.archive / f".{mark.stem}.draft"
+            with contextlib.suppress(FileNotFoundError):
+                packed = gzip.compress((log_folder / mark.stem).read_bytes(), 1)
+                with draft.open("wb") as file:
+                    file.write(packed)
+                    file.flush()
+                    os.fsync(file.fileno())
+                site.place.own(draft)
+                draft.rename(site.place.archive / f"{mark.stem}.gz")
         backup_wal.ship(site)

@@ -4,6 +4,7 @@ A room is locked by the process that works in it, so that the next one sees whic
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -44,6 +45,10 @@ def room(place: Place, where: Path, prefix: str = PREFIX) -> Iterator[Path]:
         place.own(making)
         making.rename(path)
         yield path
+    except OSError as exc:
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise errors.RestoreRefused(f"There is no room left in {where}.") from exc
     finally:
         shutil.rmtree(making, ignore_errors=True)
         shutil.rmtree(path, ignore_errors=True)

@@ -1389,8 +1389,8 @@ CREATE FUNCTION public.count_reversals(p_user_id text, p_payment_id text, p_caus
 DECLARE
     v payments;
     v_cents numeric;
-    v_credits integer;
     v_is_unpaid boolean;
+    v_taken integer;
 BEGIN
     SELECT x.* INTO v
     FROM payments AS x
@@ -1404,18 +1404,16 @@ BEGIN
         SELECT d.amount_cents FROM disputes AS d
         WHERE d.user_id = p_user_id AND d.payment_id = p_payment_id AND d.is_withdrawn AND NOT d.is_reinstated
     ) AS r;
-    IF v.kind = 'subscription' AND v_cents > 0 THEN
-        v.credits := credits_that_stay(v);
-    END IF;
     -- Of what is reversed in all, so that parts in any order add up to the whole.
-    v_credits := round(v.credits * v_cents / v.amount_cents);
     UPDATE payments AS x
-    SET reversed_cents = v_cents, credits = v.credits, reversed_credits = v_credits
-    WHERE x.user_id = p_user_id AND x.id = p_payment_id;
-    IF v_credits <> v.reversed_credits THEN
-        PERFORM move_credits(
-            p_user_id, v.reversed_credits - v_credits, 'refund', p_cause, NULL, v.payment_intent_id
-        );
+    SET reversed_cents = v_cents, reversed_credits = round(x.credits * v_cents / x.amount_cents)
+    WHERE x.user_id = p_user_id AND x.id = p_payment_id
+    RETURNING x.reversed_credits - v.reversed_credits INTO v_taken;
+    IF v.kind = 'subscription' THEN
+        v_taken := v_taken - keep_period_credits(v);
+    END IF;
+    IF v_taken <> 0 THEN
+        PERFORM move_credits(p_user_id, -v_taken, 'refund', p_cause, NULL, v.payment_intent_id);
     END IF;
     IF v.kind = 'purchase' THEN
         UPDATE purchases AS x
@@ -1436,79 +1434,11 @@ BEGIN
             PERFORM follow_subscription(p_user_id);
         END IF;
     END IF;
-    RETURN v_credits - v.reversed_credits;
+    RETURN v_taken;
 END
 $$;
 
 COMMENT ON FUNCTION public.count_reversals(p_user_id text, p_payment_id text, p_cause text) IS 'Takes credits back in proportion to all that counts against a payment, or gives them back; what was spent becomes debt. Answers the difference.';
-
-CREATE TABLE public.payments (
-    user_id public.id NOT NULL,
-    id public.id NOT NULL,
-    kind text NOT NULL,
-    subscription_id public.id,
-    payment_intent_id text,
-    tier text,
-    description text NOT NULL,
-    amount_cents numeric(12,2) NOT NULL,
-    reversed_cents numeric(12,2) DEFAULT 0 NOT NULL,
-    currency text NOT NULL,
-    credits integer NOT NULL,
-    reversed_credits integer DEFAULT 0 NOT NULL,
-    period_start timestamp with time zone,
-    period_end timestamp with time zone,
-    paid_at timestamp with time zone NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT payments_amount CHECK ((amount_cents > (0)::numeric)),
-    CONSTRAINT payments_credits CHECK ((credits >= 0)),
-    CONSTRAINT payments_currency CHECK ((currency ~ '^[a-z]{3}$'::text)),
-    CONSTRAINT payments_kind CHECK ((kind = ANY (ARRAY['purchase'::text, 'subscription'::text, 'call'::text]))),
-    CONSTRAINT payments_reversed_cents CHECK (((reversed_cents >= (0)::numeric) AND (reversed_cents <= amount_cents))),
-    CONSTRAINT payments_reversed_credits CHECK (((reversed_credits >= 0) AND (reversed_credits <= credits)))
-);
-
-COMMENT ON TABLE public.payments IS 'Money that came in, each amount once: a pack, a period of a plan, a call. What refunds and disputes take back is taken from here.';
-
-COMMENT ON COLUMN public.payments.id IS 'The purchase, the provider''s invoice, or the authorization that was paid.';
-
-COMMENT ON COLUMN public.payments.subscription_id IS 'Of a plan: whose period it paid.';
-
-COMMENT ON COLUMN public.payments.description IS 'What was sold, in the house''s words.';
-
-COMMENT ON COLUMN public.payments.amount_cents IS 'What was paid, in the smallest unit of its currency.';
-
-COMMENT ON COLUMN public.payments.reversed_cents IS 'Of it, given back by refunds or withdrawn by disputes; at most all of it.';
-
-COMMENT ON COLUMN public.payments.credits IS 'Credits that it brought.';
-
-COMMENT ON COLUMN public.payments.reversed_credits IS 'Of them, taken back in proportion.';
-
-COMMENT ON COLUMN public.payments.period_start IS 'Of a plan: the period that was paid.';
-
-COMMENT ON COLUMN public.payments.period_end IS 'Of a plan: the end of the period that was paid.';
-
-COMMENT ON COLUMN public.payments.paid_at IS 'By the provider''s clock.';
-
-CREATE FUNCTION public.credits_that_stay(p_payment public.payments) RETURNS integer
-    LANGUAGE plpgsql
-    SET search_path TO 'public', 'pg_temp'
-    AS $$
-BEGIN
-    UPDATE payments AS x
-    SET credits = p_payment.credits
-    WHERE p_payment.credits > 0 AND x.user_id = p_payment.user_id AND x.id = (
-        SELECT o.id
-        FROM payments AS o
-        WHERE o.user_id = p_payment.user_id AND o.subscription_id = p_payment.subscription_id
-            AND o.period_start = p_payment.period_start AND o.tier = p_payment.tier AND o.id <> p_payment.id
-            AND o.credits = 0 AND o.reversed_cents = 0
-        LIMIT 1
-    );
-    RETURN CASE WHEN FOUND THEN 0 ELSE p_payment.credits END;
-END
-$$;
-
-COMMENT ON FUNCTION public.credits_that_stay(p_payment public.payments) IS 'Of a period that was paid twice one money is given back: its credits are the other''s then, whichever brought them. The caller holds the account.';
 
 CREATE FUNCTION public.drop_old_partitions(p_keep interval DEFAULT '90 days'::interval) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1647,6 +1577,7 @@ DECLARE
     v_end timestamptz := to_timestamp((p_facts ->> 'period_end')::double precision);
     v_allowance integer;
     v_is_second boolean;
+    v_is_paid boolean;
 BEGIN
     IF p_facts ->> 'subscription' IS NULL THEN
         RETURN outcome('ignored', 'no_subscription', NULL);
@@ -1714,12 +1645,23 @@ BEGIN
     ) THEN
         -- Money for nothing is written down, so that it can be given back: somebody must look. Nobody pays for it again.
         v_payment.credits := 0;
+        v_is_paid := EXISTS (
+            SELECT FROM payments AS x
+            WHERE x.user_id = v.user_id AND x.subscription_id = v.id AND x.period_start = v_start AND x.tier = v_tier
+                AND x.reversed_cents < x.amount_cents
+        );
         PERFORM receive_payment(v_payment);
-        UPDATE subscriptions AS s
-        SET cancel_due_at = clock_timestamp(), updated_at = clock_timestamp()
-        WHERE s.user_id = v.user_id AND s.id = v.id AND v_is_second AND s.ended_at IS NULL;
+        IF v_is_second THEN
+            UPDATE subscriptions AS s
+            SET cancel_due_at = clock_timestamp(), updated_at = clock_timestamp()
+            WHERE s.user_id = v.user_id AND s.id = v.id AND s.ended_at IS NULL;
+            RETURN outcome('refused', 'second_subscription', v.user_id);
+        END IF;
+        -- If what had paid it went back meanwhile, this pays for it now.
+        PERFORM count_reversals(v.user_id, v_payment.id, 'repaid:' || v_payment.id);
         RETURN outcome(
-            'refused', CASE WHEN v_is_second THEN 'second_subscription' ELSE 'period_paid_twice' END, v.user_id
+            CASE WHEN v_is_paid THEN 'refused' ELSE 'applied' END,
+            CASE WHEN v_is_paid THEN 'period_paid_twice' ELSE 'period_paid_again' END, v.user_id
         );
     ELSIF v_allowance > 0 THEN
         -- Periods begin at whole seconds: the one of an upgrade may begin with the one that it replaces.
@@ -2983,6 +2925,82 @@ $$;
 
 COMMENT ON FUNCTION public.keep_answer(p_key_id text, p_idempotency_key text, p_answer bytea) IS 'Keeps the answer to a batch that claim_answer took as the first.';
 
+CREATE TABLE public.payments (
+    user_id public.id NOT NULL,
+    id public.id NOT NULL,
+    kind text NOT NULL,
+    subscription_id public.id,
+    payment_intent_id text,
+    tier text,
+    description text NOT NULL,
+    amount_cents numeric(12,2) NOT NULL,
+    reversed_cents numeric(12,2) DEFAULT 0 NOT NULL,
+    currency text NOT NULL,
+    credits integer NOT NULL,
+    reversed_credits integer DEFAULT 0 NOT NULL,
+    period_start timestamp with time zone,
+    period_end timestamp with time zone,
+    paid_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT payments_amount CHECK ((amount_cents > (0)::numeric)),
+    CONSTRAINT payments_credits CHECK ((credits >= 0)),
+    CONSTRAINT payments_currency CHECK ((currency ~ '^[a-z]{3}$'::text)),
+    CONSTRAINT payments_kind CHECK ((kind = ANY (ARRAY['purchase'::text, 'subscription'::text, 'call'::text]))),
+    CONSTRAINT payments_reversed_cents CHECK (((reversed_cents >= (0)::numeric) AND (reversed_cents <= amount_cents))),
+    CONSTRAINT payments_reversed_credits CHECK (((reversed_credits >= 0) AND (reversed_credits <= credits)))
+);
+
+COMMENT ON TABLE public.payments IS 'Money that came in, each amount once: a pack, a period of a plan, a call. What refunds and disputes take back is taken from here.';
+
+COMMENT ON COLUMN public.payments.id IS 'The purchase, the provider''s invoice, or the authorization that was paid.';
+
+COMMENT ON COLUMN public.payments.subscription_id IS 'Of a plan: whose period it paid.';
+
+COMMENT ON COLUMN public.payments.description IS 'What was sold, in the house''s words.';
+
+COMMENT ON COLUMN public.payments.amount_cents IS 'What was paid, in the smallest unit of its currency.';
+
+COMMENT ON COLUMN public.payments.reversed_cents IS 'Of it, given back by refunds or withdrawn by disputes; at most all of it.';
+
+COMMENT ON COLUMN public.payments.credits IS 'Credits that it brought.';
+
+COMMENT ON COLUMN public.payments.reversed_credits IS 'Of them, taken back in proportion.';
+
+COMMENT ON COLUMN public.payments.period_start IS 'Of a plan: the period that was paid.';
+
+COMMENT ON COLUMN public.payments.period_end IS 'Of a plan: the end of the period that was paid.';
+
+COMMENT ON COLUMN public.payments.paid_at IS 'By the provider''s clock.';
+
+CREATE FUNCTION public.keep_period_credits(p_payment public.payments) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_from payments;
+    v_to_id text;
+BEGIN
+    SELECT x.* INTO v_from
+    FROM payments AS x
+    WHERE x.user_id = p_payment.user_id AND x.subscription_id = p_payment.subscription_id
+        AND x.period_start = p_payment.period_start AND x.tier = p_payment.tier AND x.credits > 0 AND x.reversed_cents > 0;
+    SELECT x.id INTO v_to_id
+    FROM payments AS x
+    WHERE v_from.id IS NOT NULL AND x.user_id = p_payment.user_id AND x.subscription_id = p_payment.subscription_id
+        AND x.period_start = p_payment.period_start AND x.tier = p_payment.tier AND x.credits = 0 AND x.reversed_cents = 0
+    LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN 0;
+    END IF;
+    UPDATE payments AS x
+    SET credits = CASE WHEN x.id = v_to_id THEN v_from.credits ELSE 0 END, reversed_credits = 0
+    WHERE x.user_id = p_payment.user_id AND x.id IN (v_from.id, v_to_id);
+    RETURN v_from.reversed_credits;
+END
+$$;
+
+COMMENT ON FUNCTION public.keep_period_credits(p_payment public.payments) IS 'Of a period that was paid twice one money was given back: its credits are those of the money that stays, whichever brought them. Answers how many that brings back. The caller holds the account.';
+
 CREATE FUNCTION public.key_functions() RETURNS TABLE(name text, function oid, is_refused boolean, is_personal boolean)
     LANGUAGE plpgsql STABLE
     SET search_path TO 'public', 'pg_temp'
@@ -2997,10 +3015,10 @@ DECLARE
     c_payments CONSTANT text[] := ARRAY[
         'apply_payment_event', 'apply_waiting', 'begin_authorization', 'begin_purchase', 'begin_subscription',
         'check_sealed_days', 'claim_authorizations', 'claim_budget_notice', 'claim_subscription_work',
-        'close_stale_checkouts', 'count_reversals', 'credits_that_stay', 'effect_of_dispute', 'effect_of_intent', 'effect_of_invoice',
+        'close_stale_checkouts', 'count_reversals', 'effect_of_dispute', 'effect_of_intent', 'effect_of_invoice',
         'effect_of_invoice_payment', 'effect_of_purchase_session', 'effect_of_refund', 'effect_of_subscription',
         'effect_of_subscription_session', 'end_authorization', 'end_grace', 'expire_checkout', 'expire_grants',
-        'fail_purchase', 'follow_subscription', 'forget_customer', 'grant_credits', 'hash_of_day',
+        'fail_purchase', 'follow_subscription', 'forget_customer', 'grant_credits', 'hash_of_day', 'keep_period_credits',
         'let_go_after_all', 'lock_account', 'lock_paid_call', 'note_authorization', 'note_budget_put_off', 'note_budget_told', 'note_cancellation', 'note_checkout', 'note_customer', 'note_subscription_checkout',
         'notice_budgets', 'objects_of', 'outcome', 'payment_effect', 'payment_of', 'receive_payment',
         'release_authorization', 'repeat_payment_event', 'request_tier', 'require_self', 'rest_of_grants',
@@ -6360,11 +6378,16 @@ CREATE VIEW clear.persona_margin WITH (security_barrier=f) AS
             count(*) AS calls,
             sum(COALESCE((c.credits_used)::integer, 0)) AS credits,
             sum(COALESCE(b.total_cost_cents, (0)::numeric)) AS cost_cents,
-            sum(COALESCE(z.captured_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) AS revenue_cents,
-            (sum(COALESCE(z.captured_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) - sum(COALESCE(b.total_cost_cents, (0)::numeric))) AS margin_cents
+            sum(COALESCE(z.kept_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) AS revenue_cents,
+            (sum(COALESCE(z.kept_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) - sum(COALESCE(b.total_cost_cents, (0)::numeric))) AS margin_cents
            FROM (((public.calls c
              LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
-             LEFT JOIN public.payment_authorizations z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
+             LEFT JOIN ( SELECT k.user_id,
+                    k.call_id,
+                    (k.captured_cents - COALESCE(y.reversed_cents, (0)::numeric)) AS kept_cents
+                   FROM (public.payment_authorizations k
+                     LEFT JOIN public.payments y ON ((((k.user_id)::text = (y.user_id)::text) AND ((k.id)::text = (y.id)::text))))
+                  WHERE (k.call_id IS NOT NULL)) z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
              LEFT JOIN ( SELECT p.user_id,
                     (sum((p.amount_cents - p.reversed_cents)) / (NULLIF(sum((p.credits - p.reversed_credits)), 0))::numeric) AS cents_per_credit
                    FROM public.payments p
@@ -7132,11 +7155,16 @@ CREATE VIEW masked.persona_margin WITH (security_barrier=f) AS
             count(*) AS calls,
             sum(COALESCE((c.credits_used)::integer, 0)) AS credits,
             sum(COALESCE(b.total_cost_cents, (0)::numeric)) AS cost_cents,
-            sum(COALESCE(z.captured_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) AS revenue_cents,
-            (sum(COALESCE(z.captured_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) - sum(COALESCE(b.total_cost_cents, (0)::numeric))) AS margin_cents
+            sum(COALESCE(z.kept_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) AS revenue_cents,
+            (sum(COALESCE(z.kept_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) - sum(COALESCE(b.total_cost_cents, (0)::numeric))) AS margin_cents
            FROM (((public.calls c
              LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
-             LEFT JOIN public.payment_authorizations z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
+             LEFT JOIN ( SELECT k.user_id,
+                    k.call_id,
+                    (k.captured_cents - COALESCE(y.reversed_cents, (0)::numeric)) AS kept_cents
+                   FROM (public.payment_authorizations k
+                     LEFT JOIN public.payments y ON ((((k.user_id)::text = (y.user_id)::text) AND ((k.id)::text = (y.id)::text))))
+                  WHERE (k.call_id IS NOT NULL)) z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
              LEFT JOIN ( SELECT p.user_id,
                     (sum((p.amount_cents - p.reversed_cents)) / (NULLIF(sum((p.credits - p.reversed_credits)), 0))::numeric) AS cents_per_credit
                    FROM public.payments p
@@ -8109,11 +8137,16 @@ CREATE VIEW public.persona_margin WITH (security_invoker='true') AS
     count(*) AS calls,
     sum(COALESCE((c.credits_used)::integer, 0)) AS credits,
     sum(COALESCE(b.total_cost_cents, (0)::numeric)) AS cost_cents,
-    sum(COALESCE(z.captured_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) AS revenue_cents,
-    (sum(COALESCE(z.captured_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) - sum(COALESCE(b.total_cost_cents, (0)::numeric))) AS margin_cents
+    sum(COALESCE(z.kept_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) AS revenue_cents,
+    (sum(COALESCE(z.kept_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) - sum(COALESCE(b.total_cost_cents, (0)::numeric))) AS margin_cents
    FROM (((public.calls c
      LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
-     LEFT JOIN public.payment_authorizations z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
+     LEFT JOIN ( SELECT k.user_id,
+            k.call_id,
+            (k.captured_cents - COALESCE(y.reversed_cents, (0)::numeric)) AS kept_cents
+           FROM (public.payment_authorizations k
+             LEFT JOIN public.payments y ON ((((k.user_id)::text = (y.user_id)::text) AND ((k.id)::text = (y.id)::text))))
+          WHERE (k.call_id IS NOT NULL)) z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
      LEFT JOIN ( SELECT p.user_id,
             (sum((p.amount_cents - p.reversed_cents)) / (NULLIF(sum((p.credits - p.reversed_credits)), 0))::numeric) AS cents_per_credit
            FROM public.payments p
@@ -9264,15 +9297,6 @@ GRANT ALL ON FUNCTION public.count_attempt(p_bucket text, p_limit integer, p_win
 
 REVOKE ALL ON FUNCTION public.count_reversals(p_user_id text, p_payment_id text, p_cause text) FROM PUBLIC;
 
-GRANT SELECT ON TABLE public.payments TO callmeback_api;
-
-GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_readonly;
-
-GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_worker;
-
-GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_voice;
-REVOKE ALL ON FUNCTION public.credits_that_stay(p_payment public.payments) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION public.drop_old_partitions(p_keep interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.drop_old_partitions(p_keep interval) TO callmeback_worker;
 
@@ -9367,6 +9391,15 @@ REVOKE ALL ON FUNCTION public.issue_one_time_token(p_email text, p_purpose text,
 GRANT ALL ON FUNCTION public.issue_one_time_token(p_email text, p_purpose text, p_token_hash bytea, p_valid_for interval) TO callmeback_api;
 
 REVOKE ALL ON FUNCTION public.keep_answer(p_key_id text, p_idempotency_key text, p_answer bytea) FROM PUBLIC;
+
+GRANT SELECT ON TABLE public.payments TO callmeback_api;
+
+GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_readonly;
+
+GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_worker;
+
+GRANT SELECT(user_id, id, kind, subscription_id, payment_intent_id, tier, description, amount_cents, reversed_cents, currency, credits, reversed_credits, period_start, period_end, paid_at, created_at) ON TABLE public.payments TO callmeback_voice;
+REVOKE ALL ON FUNCTION public.keep_period_credits(p_payment public.payments) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.key_functions() FROM PUBLIC;
 

@@ -56,7 +56,8 @@ class Action(Enum):
 
 Step = tuple[State, tuple[Action, ...]]
 
-_ANSWER: Final = (Action.HEAR, Action.THINK, Action.SPEAK)
+# The thought takes the words with what was said before them, so they join the conversation only after it.
+_ANSWER: Final = (Action.THINK, Action.HEAR, Action.SPEAK)
 
 TABLE: Final[dict[tuple[State, Event], Step]] = {
     (State.LISTENING, Event.EAGER_END): (State.THINKING, (Action.THINK,)),

@@ -204,3 +204,18 @@ def test_a_restore_that_broke_off_takes_nothing_from_the_next(house: House, monk
     house.start()
 
     assert last_written(house) == last
+
+
+def test_a_restore_right_after_a_restore_leaves_no_gap_in_the_archive(house: House) -> None:
+    """No server ran in between that could have archived what the first one wrote, and none before either."""
+    write_for(house, 0.3)
+    kill(house)
+    for _ in range(2):
+        restore_in_place.in_place(house.site(), None)
+    house.start()
+    last = write_for(house, 1.5)
+    house.stop()
+    restore_in_place.in_place(house.site(), None)
+    house.start()
+
+    assert last_written(house) == last

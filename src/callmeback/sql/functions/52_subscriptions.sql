@@ -184,6 +184,7 @@ DECLARE
     v_end timestamptz := to_timestamp((p_facts ->> 'period_end')::double precision);
     v_allowance integer;
     v_is_second boolean;
+    v_is_paid boolean;
 BEGIN
     IF p_facts ->> 'subscription' IS NULL THEN
         RETURN outcome('ignored', 'no_subscription', NULL);
@@ -251,12 +252,23 @@ BEGIN
     ) THEN
         -- Money for nothing is written down, so that it can be given back: somebody must look. Nobody pays for it again.
         v_payment.credits := 0;
+        v_is_paid := EXISTS (
+            SELECT FROM payments AS x
+            WHERE x.user_id = v.user_id AND x.subscription_id = v.id AND x.period_start = v_start AND x.tier = v_tier
+                AND x.reversed_cents < x.amount_cents
+        );
         PERFORM receive_payment(v_payment);
-        UPDATE subscriptions AS s
-        SET cancel_due_at = clock_timestamp(), updated_at = clock_timestamp()
-        WHERE s.user_id = v.user_id AND s.id = v.id AND v_is_second AND s.ended_at IS NULL;
+        IF v_is_second THEN
+            UPDATE subscriptions AS s
+            SET cancel_due_at = clock_timestamp(), updated_at = clock_timestamp()
+            WHERE s.user_id = v.user_id AND s.id = v.id AND s.ended_at IS NULL;
+            RETURN outcome('refused', 'second_subscription', v.user_id);
+        END IF;
+        -- If what had paid it went back meanwhile, this pays for it now.
+        PERFORM count_reversals(v.user_id, v_payment.id, 'repaid:' || v_payment.id);
         RETURN outcome(
-            'refused', CASE WHEN v_is_second THEN 'second_subscription' ELSE 'period_paid_twice' END, v.user_id
+            CASE WHEN v_is_paid THEN 'refused' ELSE 'applied' END,
+            CASE WHEN v_is_paid THEN 'period_paid_twice' ELSE 'period_paid_again' END, v.user_id
         );
     ELSIF v_allowance > 0 THEN
         -- Periods begin at whole seconds: the one of an upgrade may begin with the one that it replaces.

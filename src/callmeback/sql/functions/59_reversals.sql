@@ -1,26 +1,34 @@
 -- What refunds and disputes take back of a payment, and give back where they come to nothing.
 
-CREATE OR REPLACE FUNCTION credits_that_stay(p_payment payments)
+CREATE OR REPLACE FUNCTION keep_period_credits(p_payment payments)
 RETURNS integer
 LANGUAGE plpgsql
 SET search_path = public, pg_temp
 AS $$
+DECLARE
+    v_from payments;
+    v_to_id text;
 BEGIN
+    SELECT x.* INTO v_from
+    FROM payments AS x
+    WHERE x.user_id = p_payment.user_id AND x.subscription_id = p_payment.subscription_id
+        AND x.period_start = p_payment.period_start AND x.tier = p_payment.tier AND x.credits > 0 AND x.reversed_cents > 0;
+    SELECT x.id INTO v_to_id
+    FROM payments AS x
+    WHERE v_from.id IS NOT NULL AND x.user_id = p_payment.user_id AND x.subscription_id = p_payment.subscription_id
+        AND x.period_start = p_payment.period_start AND x.tier = p_payment.tier AND x.credits = 0 AND x.reversed_cents = 0
+    LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN 0;
+    END IF;
     UPDATE payments AS x
-    SET credits = p_payment.credits
-    WHERE p_payment.credits > 0 AND x.user_id = p_payment.user_id AND x.id = (
-        SELECT o.id
-        FROM payments AS o
-        WHERE o.user_id = p_payment.user_id AND o.subscription_id = p_payment.subscription_id
-            AND o.period_start = p_payment.period_start AND o.tier = p_payment.tier AND o.id <> p_payment.id
-            AND o.credits = 0 AND o.reversed_cents = 0
-        LIMIT 1
-    );
-    RETURN CASE WHEN FOUND THEN 0 ELSE p_payment.credits END;
+    SET credits = CASE WHEN x.id = v_to_id THEN v_from.credits ELSE 0 END, reversed_credits = 0
+    WHERE x.user_id = p_payment.user_id AND x.id IN (v_from.id, v_to_id);
+    RETURN v_from.reversed_credits;
 END
 $$;
-COMMENT ON FUNCTION credits_that_stay(payments) IS
-'Of a period that was paid twice one money is given back: its credits are the other''s then, whichever brought them. The caller holds the account.';
+COMMENT ON FUNCTION keep_period_credits(payments) IS
+'Of a period that was paid twice one money was given back: its credits are those of the money that stays, whichever brought them. Answers how many that brings back. The caller holds the account.';
 
 CREATE OR REPLACE FUNCTION count_reversals(p_user_id text, p_payment_id text, p_cause text)
 RETURNS integer
@@ -30,8 +38,8 @@ AS $$
 DECLARE
     v payments;
     v_cents numeric;
-    v_credits integer;
     v_is_unpaid boolean;
+    v_taken integer;
 BEGIN
     SELECT x.* INTO v
     FROM payments AS x
@@ -45,18 +53,16 @@ BEGIN
         SELECT d.amount_cents FROM disputes AS d
         WHERE d.user_id = p_user_id AND d.payment_id = p_payment_id AND d.is_withdrawn AND NOT d.is_reinstated
     ) AS r;
-    IF v.kind = 'subscription' AND v_cents > 0 THEN
-        v.credits := credits_that_stay(v);
-    END IF;
     -- Of what is reversed in all, so that parts in any order add up to the whole.
-    v_credits := round(v.credits * v_cents / v.amount_cents);
     UPDATE payments AS x
-    SET reversed_cents = v_cents, credits = v.credits, reversed_credits = v_credits
-    WHERE x.user_id = p_user_id AND x.id = p_payment_id;
-    IF v_credits <> v.reversed_credits THEN
-        PERFORM move_credits(
-            p_user_id, v.reversed_credits - v_credits, 'refund', p_cause, NULL, v.payment_intent_id
-        );
+    SET reversed_cents = v_cents, reversed_credits = round(x.credits * v_cents / x.amount_cents)
+    WHERE x.user_id = p_user_id AND x.id = p_payment_id
+    RETURNING x.reversed_credits - v.reversed_credits INTO v_taken;
+    IF v.kind = 'subscription' THEN
+        v_taken := v_taken - keep_period_credits(v);
+    END IF;
+    IF v_taken <> 0 THEN
+        PERFORM move_credits(p_user_id, -v_taken, 'refund', p_cause, NULL, v.payment_intent_id);
     END IF;
     IF v.kind = 'purchase' THEN
         UPDATE purchases AS x
@@ -77,7 +83,7 @@ BEGIN
             PERFORM follow_subscription(p_user_id);
         END IF;
     END IF;
-    RETURN v_credits - v.reversed_credits;
+    RETURN v_taken;
 END
 $$;
 COMMENT ON FUNCTION count_reversals(text, text, text) IS

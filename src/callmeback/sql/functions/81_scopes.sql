@@ -82,10 +82,10 @@ DECLARE
     c_payments CONSTANT text[] := ARRAY[
         'apply_payment_event', 'apply_waiting', 'begin_authorization', 'begin_purchase', 'begin_subscription',
         'check_sealed_days', 'claim_authorizations', 'claim_budget_notice', 'claim_subscription_work',
-        'close_stale_checkouts', 'count_reversals', 'credits_that_stay', 'effect_of_dispute', 'effect_of_intent', 'effect_of_invoice',
+        'close_stale_checkouts', 'count_reversals', 'effect_of_dispute', 'effect_of_intent', 'effect_of_invoice',
         'effect_of_invoice_payment', 'effect_of_purchase_session', 'effect_of_refund', 'effect_of_subscription',
         'effect_of_subscription_session', 'end_authorization', 'end_grace', 'expire_checkout', 'expire_grants',
-        'fail_purchase', 'follow_subscription', 'forget_customer', 'grant_credits', 'hash_of_day',
+        'fail_purchase', 'follow_subscription', 'forget_customer', 'grant_credits', 'hash_of_day', 'keep_period_credits',
         'let_go_after_all', 'lock_account', 'lock_paid_call', 'note_authorization', 'note_budget_put_off', 'note_budget_told', 'note_cancellation', 'note_checkout', 'note_customer', 'note_subscription_checkout',
         'notice_budgets', 'objects_of', 'outcome', 'payment_effect', 'payment_of', 'receive_payment',
         'release_authorization', 'repeat_payment_event', 'request_tier', 'require_self', 'rest_of_grants',

@@ -141,12 +141,20 @@ SELECT
     count(*) AS calls,
     sum(coalesce(c.credits_used, 0)) AS credits,
     sum(coalesce(b.total_cost_cents, 0)) AS cost_cents,
-    sum(coalesce(z.captured_cents, coalesce(c.credits_used, 0) * coalesce(w.cents_per_credit, 0))) AS revenue_cents,
-    sum(coalesce(z.captured_cents, coalesce(c.credits_used, 0) * coalesce(w.cents_per_credit, 0)))
+    sum(coalesce(z.kept_cents, coalesce(c.credits_used, 0) * coalesce(w.cents_per_credit, 0))) AS revenue_cents,
+    sum(coalesce(z.kept_cents, coalesce(c.credits_used, 0) * coalesce(w.cents_per_credit, 0)))
     - sum(coalesce(b.total_cost_cents, 0)) AS margin_cents
 FROM calls AS c
 LEFT JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
-LEFT JOIN payment_authorizations AS z ON c.user_id = z.user_id AND c.id = z.call_id
+LEFT JOIN (
+    SELECT
+        k.user_id,
+        k.call_id,
+        k.captured_cents - coalesce(y.reversed_cents, 0) AS kept_cents
+    FROM payment_authorizations AS k
+    LEFT JOIN payments AS y ON k.user_id = y.user_id AND k.id = y.id
+    WHERE k.call_id IS NOT NULL
+) AS z ON c.user_id = z.user_id AND c.id = z.call_id
 LEFT JOIN (
     SELECT
         p.user_id,
