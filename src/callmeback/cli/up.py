@@ -53,7 +53,6 @@ def command() -> None:
     keep_log(settings, "up")
     home.await_restore(settings.home)
     while keep(settings):
-        log.info("resting")
         home.await_restore(settings.home)
 
 

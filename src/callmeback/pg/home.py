@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
-from callmeback import errors
+from callmeback import errors, logs
 from callmeback.settings import Settings
 
 LOCK: Final = "up.lock"
@@ -35,6 +35,8 @@ LOCK_PAUSE_S: Final = 0.02
 RESTORE_POLL_S: Final = 0.2
 # Five beats missed are no hiccup.
 BEAT_MAX_AGE_S: Final = 5.0
+
+log = logs.get_logger(__name__)
 
 
 def prepare(home: Path) -> Path:
@@ -121,6 +123,9 @@ def lock_restore(home: Path) -> int:
 
 def await_restore(home: Path) -> None:
     """Return once nobody replaces the database of this home; a restore takes as long as its backup is large."""
+    if not _is_held(home, RESTORE):
+        return
+    log.warning("the database is being replaced; this starts when that is done")
     while _is_held(home, RESTORE):
         time.sleep(RESTORE_POLL_S)
 
