@@ -179,7 +179,7 @@ async def test_without_a_superuser_the_disk_is_bounded_where_it_was_allowed(
     assert before is not None and after is not None
     assert "work_mem=16MB" in before[0] and not any(each.startswith("temp_file_limit") for each in before[0])
     assert mended == [*wanted]
-    assert "temp_file_limit=512MB" in after[0]
+    assert "temp_file_limit=3GB" in after[0]
 
 
 @pytest.mark.anyio

@@ -345,7 +345,7 @@ async def test_a_role_is_plain_and_starts_with_its_limits(books: psycopg.Connect
 
     assert shown == {
         "statement_timeout": "10s", "lock_timeout": "2s", "idle_in_transaction_session_timeout": "10s",
-        "work_mem": "16MB", "temp_file_limit": "512MB", "TimeZone": "UTC", "default_transaction_read_only": "on",
+        "work_mem": "16MB", "temp_file_limit": "3GB", "TimeZone": "UTC", "default_transaction_read_only": "on",
         "search_path": "masked, public",
     }  # fmt: skip
     assert path == (f"scope_{writer.line.role.removeprefix('callmeback_key_')}, public",)

@@ -231,6 +231,7 @@ async def test_m08_credits_show_the_plan_s_limits(house: House, ann: Person):
     house.books.execute("SELECT move_credits(%s, 500, 'subscription_refill', 'period:test')", (ann.id,))
     premium = (await ann.client.get("/api/credits")).json()
 
+    assert free["subscription_tier"] == free["tier"]
     assert (free["tier"], free["available_credits"], free["charges_credits"]) == ("free", 0, False)
     assert (free["max_calls_per_day"], free["max_call_duration_seconds"], free["calls_today"]) == (3, 300, 0)
     assert (premium["tier"], premium["available_credits"], premium["charges_credits"]) == ("premium", 500, True)
@@ -268,6 +269,8 @@ async def test_the_ledger_is_paged_by_key(house: House, ann: Person, ben: Person
         ("/api/calls", {"cursor": "eyJhdCI6InRvbW9ycm93IiwiaWQiOiJ4In0"}),
         ("/api/costs", {"group_by": "user"}),
         ("/api/costs", {"from": "2026-02-30"}),
+        ("/api/costs", {"from": "2026-02-01T10:00:00"}),
+        ("/api/costs", {"from": "2026-02-01T25:00:00Z"}),
         ("/api/costs", {"from": "2026-03-01", "to": "2026-02-01"}),
         ("/api/costs", {"from": "2020-01-01", "to": "2026-01-01"}),
         ("/api/costs", {"to": "0001-01-01"}),
@@ -277,3 +280,13 @@ async def test_the_ledger_is_paged_by_key(house: House, ann: Person, ben: Person
 )
 async def test_wrong_parameters_are_400(ann: Person, path: str, params: dict[str, str]):
     assert problem(await ann.client.get(path, params=params)) == (400, "validation_failed")
+
+
+async def test_a_period_of_costs_is_told_by_days_or_by_times_in_them(ann: Person):
+    assert (await ann.client.patch("/api/auth/me", json={"timezone": "America/New_York"})).status_code == 200
+    days = (await ann.client.get("/api/costs", params={"from": "2026-02-01", "to": "2026-02-03"})).json()
+    times = {"from": "2026-02-02T04:59:59Z", "to": "2026-02-03T23:00:00.5-05:00"}
+    moments = (await ann.client.get("/api/costs", params=times)).json()
+
+    assert days == moments
+    assert (days["first_day"], days["last_day"]) == ("2026-02-01", "2026-02-03")

@@ -1,4 +1,4 @@
-"""Zones that the program knows and the database server doesn't: refused when written, UTC where an upgrade took one."""
+"""Zones that program and database server know differently: refused when written, UTC where an upgrade took one."""
 
 import shutil
 import zoneinfo
@@ -74,3 +74,21 @@ async def test_a_zone_that_an_upgrade_took_away_stops_nobody(house: House, worke
     assert told == 2
     assert set(pages) == {200}
     assert (renamed.status_code, renamed.json()["timezone"]) == (200, NEW)
+
+
+async def test_a_zone_whose_name_is_an_abbreviation_too_has_its_summer(house: House):
+    """The server asks its abbreviations first, and `CET` without a summer is an hour off for half of the year."""
+    abbreviations = house.books.execute("SELECT DISTINCT abbrev FROM pg_timezone_abbrevs").fetchall()
+    names = sorted(zones.names() & {row["abbrev"] for row in abbreviations})
+    wrong_hours = [
+        (name, at.month)
+        for name in names
+        for at in (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC))
+        if house.row("SELECT %s::timestamptz AT TIME ZONE zone_or_utc(%s) AS here", at, name)["here"]
+        != at.astimezone(zones.zone(name).info).replace(tzinfo=None)
+    ]
+    ann = await house.person(timezone="CET")
+
+    assert {"CET", "EET", "MET", "WET"} <= set(names)
+    assert wrong_hours == []
+    assert (await ann.client.get("/api/auth/me")).json()["timezone"] == "CET"

@@ -112,6 +112,25 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     local_characters: int
 
 
+def day_asked(text: str | None, timezone: str, field: str) -> date | None:
+    """The local day that somebody names, as a day (RFC 3339's full-date) or by a time in it with its offset.
+
+    Raises ValidationFailed.
+    """
+    if not text:
+        return None
+    try:
+        if len(text) == len("2025-01-01"):
+            return date.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(zones.zone_or_utc(timezone)).date()
+    except (ValueError, OverflowError):
+        pass
+
+    raise errors.ValidationFailed("This is no day like 2025-01-31, and no time with its offset.", field=field)
+
+
 def period(timezone: str, first: date | None, last: date | None) -> Period:
     """The days asked for, by default the last 30; raises ValidationFailed."""
     last = last or credits.local_day(timezone)

@@ -15,12 +15,16 @@ SQL: Final = statements.load("callmeback.domain", "credits.sql")
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """An account. `max_calls_per_day` null is unlimited; where `charges_credits` is false, talking takes none."""
+    """An account. `max_calls_per_day` null is unlimited; where `charges_credits` is false, talking takes none.
+
+    `subscription_tier` is `tier` under the specification's name of the column.
+    """
 
     available_credits: int
     held_credits: int
     debt_credits: int
     tier: str
+    subscription_tier: str
     subscription_status: str | None
     subscription_end_date: datetime | None
     charges_credits: bool

@@ -8,6 +8,7 @@ SELECT
     a.held_credits,
     a.debt_credits,
     l.subscription_tier AS tier,
+    l.subscription_tier,
     a.subscription_status,
     a.subscription_end_date,
     l.charges_credits,

@@ -80,8 +80,9 @@ KEY_SETTINGS: Final[Mapping[str, str]] = {
     "lock_timeout": "2s",
     "idle_in_transaction_session_timeout": "10s",
     "work_mem": "16MB",
-    # Of what doesn't fit into that, on the disk that the whole database lives on.
-    "temp_file_limit": "512MB",
+    # Of what doesn't fit into that, on the disk that the whole database lives on. A core fills 250 MB a second, so that
+    # a statement without an end meets its deadline first; the limit is for machines on which it would not.
+    "temp_file_limit": "3GB",
 }
 
 # Several programs may start at once on one cluster. Whoever loses a race for a row of pg_authid looks again.

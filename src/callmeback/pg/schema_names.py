@@ -1,8 +1,10 @@
 """The names of everything that the migrations make, read from `sql/schema.sql`: what a database of ours has to have.
 
-Names alone, for those are the same on every major version, while definitions are written by each in its own way.
+Names, and what every major version keeps as it was written: texts of functions, and which columns take no NULL or have
+a default. Other definitions each version writes in its own way.
 """
 
+import hashlib
 import re
 from functools import lru_cache
 from typing import Final
@@ -21,14 +23,26 @@ _INDEX: Final = re.compile(rf"^CREATE (?:UNIQUE )?INDEX {_NAME} ON (?:ONLY )?{_N
 _CONSTRAINT: Final = re.compile(rf"^ALTER TABLE (?:ONLY )?{_NAME}\n    ADD CONSTRAINT {_NAME}", re.MULTILINE)
 _TRIGGER: Final = re.compile(rf"^CREATE TRIGGER {_NAME} .*? ON {_NAME} ", re.MULTILINE)
 _POLICY: Final = re.compile(rf"^CREATE POLICY {_NAME} ON {_NAME}", re.MULTILINE)
+_FUNCTION: Final = re.compile(
+    rf"^CREATE FUNCTION {_NAME}\((?P<head>.*?)^    AS (?P<mark>\$\w*\$)(?P<body>.*?)(?P=mark);$",
+    re.MULTILINE | re.DOTALL,
+)
+_SETTING: Final = re.compile(r"^    SET ", re.MULTILINE)
+_SPACES: Final = re.compile(r"[ \t\n\r]+")
+# Behind a column, and inside no parenthesis of its own.
+_RULES: Final = {
+    "NOT NULL": re.compile(r" NOT NULL,?$"),
+    "default": re.compile(r" (?:DEFAULT|GENERATED ALWAYS AS \() ?"),
+}
 _ENTRY: Final = re.compile(rf"(CONSTRAINT )?{_NAME}")
 
 
 class Thing(msgspec.Struct, frozen=True, order=True):
     """A table, view, sequence, function, domain, index, column, constraint, trigger or policy.
 
-    `part_of` is the table that it belongs to, None where it stands by itself. Both carry
-    their schema, as in `public.users`; the name of a part carries nothing.
+    `part_of` is the table that it belongs to, None where it stands by itself. Both carry their schema, as in
+    `public.users`; the name of a part carries nothing. Kinds of their own are a column's `NOT NULL` and `default`, and
+    a function's `text`, whose name is a digest.
     """
 
     kind: str
@@ -44,6 +58,7 @@ def expected() -> frozenset[Thing]:
 
 def of(page: str) -> frozenset[Thing]:
     """What a page declares."""
+    texts = {Thing("text", _digest(match), _plain(match[1])) for match in _FUNCTION.finditer(page)}
     text = _TEXT.sub("''", _BODY.sub("''", page))
     found = {Thing(match[1].lower(), _plain(match[2])) for match in _DECLARATION.finditer(text)}
     found |= {_part("index", match[1], match[2]) for match in _INDEX.finditer(text)}
@@ -53,7 +68,15 @@ def of(page: str) -> frozenset[Thing]:
     for match in _TABLE.finditer(text):
         found |= _inside(match[1], match[2])
 
-    return frozenset(found)
+    return frozenset(found | texts)
+
+
+def _digest(function: re.Match[str]) -> str:
+    """As the question of `ops/doctor/migrations.sql` makes it."""
+    head, body = function["head"], _SPACES.sub(" ", function["body"]).strip(" ")
+    is_definer = " SECURITY DEFINER" in head
+
+    return hashlib.sha256(f"{str(is_definer).lower()} {len(_SETTING.findall(head))} {body}".encode()).hexdigest()
 
 
 def _inside(table: str, text: str) -> set[Thing]:
@@ -61,10 +84,14 @@ def _inside(table: str, text: str) -> set[Thing]:
     found = set()
     depth = 0
     is_entry = True
+    column: str | None = None
     for line in text.splitlines():
         match = _ENTRY.match(line.strip())
         if is_entry and match is not None:
+            column = None if match[1] else match[2]
             found.add(_part("constraint" if match[1] else "column", match[2], table))
+        if column is not None:
+            found |= {_part(kind, column, table) for kind, words in _RULES.items() if words.search(line)}
         depth += line.count("(") - line.count(")")
         is_entry = depth == 0 and line.endswith(",")
 

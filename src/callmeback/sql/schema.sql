@@ -945,7 +945,7 @@ BEGIN
         RETURN NEW;
     END IF;
     -- A zone may also be unknown under this spelling to this server only, whose data are older or lack old names.
-    IF zone_or_utc(NEW.timezone) <> NEW.timezone THEN
+    IF zone_or_utc(NEW.timezone) = 'UTC' AND NEW.timezone <> 'UTC' THEN
         RAISE EXCEPTION 'this server knows no such time zone' USING ERRCODE = 'CM026', DETAIL = '{"field": "timezone"}';
     END IF;
     RETURN NEW;
@@ -5390,16 +5390,25 @@ CREATE FUNCTION public.zone_or_utc(p_zone text) RETURNS text
     LANGUAGE plpgsql STABLE
     SET search_path TO 'public', 'pg_temp'
     AS $$
+DECLARE
+    -- AT TIME ZONE takes these for abbreviations, which have no summer, though they are zones, which have one.
+    v_zone text := CASE p_zone
+        WHEN 'CET' THEN 'Europe/Brussels'
+        WHEN 'EET' THEN 'Europe/Athens'
+        WHEN 'MET' THEN 'Europe/Brussels'
+        WHEN 'WET' THEN 'Europe/Lisbon'
+        ELSE p_zone
+    END;
 BEGIN
-    PERFORM now() AT TIME ZONE p_zone;
-    RETURN p_zone;
+    PERFORM now() AT TIME ZONE v_zone;
+    RETURN v_zone;
 EXCEPTION
     WHEN invalid_parameter_value THEN
         RETURN 'UTC';
 END
 $$;
 
-COMMENT ON FUNCTION public.zone_or_utc(p_zone text) IS 'The zone, or UTC where this server has none of that name: one person''s zone that an upgrade took away stops no round and no report.';
+COMMENT ON FUNCTION public.zone_or_utc(p_zone text) IS 'The zone as AT TIME ZONE understands it, or UTC where this server has none of that name: one person''s zone that an upgrade took away stops no round and no report.';
 
 CREATE TABLE public.calendar_feeds (
     user_id public.id NOT NULL,

@@ -12,6 +12,7 @@ from callmeback.pg.schema_names import Thing
 
 SQL: Final = statements.load("callmeback.ops.doctor", "migrations.sql")
 
+_OF_COLUMNS: Final = {"NOT NULL": "takes NULL", "default": "has no default"}
 _SENTENCES: Final = {
     "pending": "was not applied",
     "running": "was begun and didn't end",
@@ -72,7 +73,7 @@ async def failed(patient: Patient) -> Sequence[Finding]:
 
 
 async def lost(patient: Patient) -> Sequence[Finding]:
-    """What the migrations made and somebody removed; parts of a table that is gone aren't named one by one."""
+    """What the migrations made and somebody removed or changed; parts of what is gone aren't named one by one."""
     status = await _status(patient)
     if not status.is_current:
         raise Skip("Not everything is applied as this program has it: see the checks before this one.")
@@ -80,17 +81,25 @@ async def lost(patient: Patient) -> Sequence[Finding]:
     async with patient.db.transaction(read_only=True) as tx:
         present = frozenset(await tx.all(SQL.things, Thing))
     missing = expected - present
-    gone = {thing.name for thing in missing if thing.kind == "table"}
+    gone = {thing.name for thing in missing if thing.kind in ("table", "function")}
+    gone |= {f"{thing.part_of} {thing.name}" for thing in missing if thing.kind == "column"}
 
     return [
-        Finding(
-            f"{thing.kind} {thing.name}",
-            "is missing" if thing.part_of is None else f"of {thing.part_of} is missing",
-            True,
-        )
+        _said(thing)
         for thing in sorted(missing, key=_weight)
-        if thing.part_of not in gone
+        if thing.part_of not in gone and (thing.kind not in _OF_COLUMNS or f"{thing.part_of} {thing.name}" not in gone)
     ]
+
+
+def _said(thing: Thing) -> Finding:
+    if thing.kind == "text":
+        return Finding(f"function {thing.part_of}", "isn't as the files have it", True)
+    if thing.kind in _OF_COLUMNS:
+        return Finding(f"column {thing.name}", f"of {thing.part_of} {_OF_COLUMNS[thing.kind]}", True)
+
+    return Finding(
+        f"{thing.kind} {thing.name}", "is missing" if thing.part_of is None else f"of {thing.part_of} is missing", True
+    )
 
 
 def _weight(thing: Thing) -> tuple[bool, bool, Thing]:

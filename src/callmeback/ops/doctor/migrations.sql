@@ -1,7 +1,8 @@
 -- What the database has, by name, to be held against what the migrations make.
 
 -- name: things
--- Relations, functions, domains, and the parts of tables, as schema.sql calls them.
+-- Relations, functions, domains, and the parts of tables, as schema.sql calls them. Of a function its text, as a digest:
+-- whether it has its definer's rights, how many settings of its own, and its body, whose spaces don't matter.
 -- returns: Thing
 WITH named AS (
     SELECT
@@ -50,6 +51,22 @@ INNER JOIN pg_attribute AS a ON t.oid = a.attrelid AND a.attnum > 0 AND NOT a.at
 WHERE t.kind = 'table'
 UNION ALL
 SELECT
+    'NOT NULL',
+    a.attname::text,
+    t.full_name
+FROM named AS t
+INNER JOIN pg_attribute AS a ON t.oid = a.attrelid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE t.kind = 'table' AND a.attnotnull
+UNION ALL
+SELECT
+    'default',
+    a.attname::text,
+    t.full_name
+FROM named AS t
+INNER JOIN pg_attribute AS a ON t.oid = a.attrelid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE t.kind = 'table' AND a.atthasdef
+UNION ALL
+SELECT
     'constraint',
     k.conname::text,
     t.full_name
@@ -74,6 +91,26 @@ SELECT DISTINCT
     'function',
     f.pronamespace::regnamespace::text || '.' || f.proname,
     NULL::text
+FROM pg_proc AS f
+WHERE f.pronamespace::regnamespace::text !~ '^(pg_|information_schema)'
+UNION ALL
+SELECT
+    'text',
+    encode(
+        sha256(
+            convert_to(
+                format(
+                    '%%s %%s %%s',
+                    f.prosecdef::text,
+                    coalesce(cardinality(f.proconfig), 0),
+                    btrim(regexp_replace(f.prosrc, '[ \t\n\r]+', ' ', 'g'))
+                ),
+                'UTF8'
+            )
+        ),
+        'hex'
+    ),
+    f.pronamespace::regnamespace::text || '.' || f.proname
 FROM pg_proc AS f
 WHERE f.pronamespace::regnamespace::text !~ '^(pg_|information_schema)'
 UNION ALL

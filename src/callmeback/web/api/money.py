@@ -1,7 +1,7 @@
 """Routes of credits, budget, costs and figures."""
 
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from litestar import get, put
@@ -19,6 +19,11 @@ from callmeback.web.problems import documented
 from callmeback.web.session import Caller
 
 TAG = ["money"]
+
+# A full-date of RFC 3339, or a date-time with its offset; `costs.day_asked` reads it.
+DAY_OR_TIME: Final = (
+    r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])([Tt]\d{2}:\d{2}:\d{2}(\.\d{1,6})?([Zz]|[+-]\d{2}:\d{2}))?$"
+)
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,14 +79,19 @@ async def change_budget(caller: NamedDependency[Caller], data: JSONBody[BudgetCh
 @get("/api/costs", tags=TAG, responses=documented(401))
 async def show_costs(
     caller: NamedDependency[Caller],
-    first: Annotated[date | None, QueryParameter(name="from", description="First local day.")] = None,
-    last: Annotated[date | None, QueryParameter(name="to", description="Last local day, included.")] = None,
+    first: Annotated[
+        str | None, QueryParameter(name="from", pattern=DAY_OR_TIME, description="First local day, or a time in it.")
+    ] = None,
+    last: Annotated[
+        str | None,
+        QueryParameter(name="to", pattern=DAY_OR_TIME, description="Last local day, included, or a time in it."),
+    ] = None,
     group_by: Annotated[GroupBy, QueryParameter(description="What a line stands for.")] = "day",
 ) -> Costs:
     """What one's calls cost, by day, persona or vendor; by default of the last 30 days."""
     async with caller.transaction(read_only=True) as tx:
         timezone = caller.user.timezone
-        days = costs.period(timezone, first, last)
+        days = costs.period(timezone, costs.day_asked(first, timezone, "from"), costs.day_asked(last, timezone, "to"))
         lines, total = await costs.report(tx, caller.user_id, timezone, days, group_by)
 
     return Costs(
