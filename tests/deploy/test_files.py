@@ -69,8 +69,20 @@ def test_the_compose_file_has_the_three_and_waits_for_the_database():
     assert services["callmeback"]["depends_on"] == {"database": {"condition": "service_healthy"}}
     assert "ports" not in services["database"]
     assert {volume.partition(":")[0] for each in services.values() for volume in each["volumes"]} - {
-        "./Caddyfile"
+        "./Caddyfile",
+        "./pg_hba.conf",
     } == set(compose["volumes"])
+
+
+def test_the_compose_file_s_database_lets_backups_in_and_nobody_without_a_password():
+    """Replication is none of the "all" databases, and the image's own file has no line for it."""
+    database = yaml.safe_load((DEPLOY / "compose.yml").read_text())["services"]["database"]
+    lines = [line.split() for line in (DEPLOY / "pg_hba.conf").read_text().splitlines() if not line.startswith("#")]
+
+    assert "hba_file=/etc/postgresql/pg_hba.conf" in database["command"]
+    assert "./pg_hba.conf:/etc/postgresql/pg_hba.conf:ro" in database["volumes"]
+    assert ["host", "replication", "postgres", "all", "scram-sha-256"] in lines
+    assert {line[-1] for line in lines} == {"scram-sha-256"}
 
 
 def test_caddy_understands_its_file(tmp_path: Path):

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -350,6 +351,20 @@ async def test_the_next_time_is_moved_once(house: House, ann: Person):
     assert moment(moved["at"]) == moment(at)
     assert row["occurrence"] == moment(made["at"])
     assert row["latest_start_at"] == moment(at) + timedelta(minutes=15)
+
+
+async def test_a_time_that_is_moved_ahead_leaves_no_gap_after_it(house: House, ann: Person):
+    """What follows is to come as soon as the moved one has rung, not only once its first time is past."""
+    starts_at = f"{moment(later(hours=6)).astimezone(ZoneInfo(BERLIN)):%Y-%m-%dT%H:%M}"
+    made = await plan(ann, **{**RULE, "starts_at": starts_at}, ends_after=3)
+    at = later(hours=1)
+    changes = [(await change(ann, made["id"], at=at)).json() for _ in range(2)]
+    house.books.execute("UPDATE scheduled_calls SET status = 'executed' WHERE scheduled_time = %s", (at,))
+    after = (await ann.client.get(f"/api/schedules/{made['id']}")).json()
+
+    assert [(moment(one["at"]), one["ends_after"]) for one in changes] == [(moment(at), 3)] * 2
+    assert moment(after["at"]) == expected("FREQ=DAILY", starts_at, BERLIN, moment(made["at"]))
+    assert [one["status"] for one in after["occurrences"]] == ["scheduled", "executed"]
 
 
 async def test_a_schedule_rests_and_goes_on(ann: Person):

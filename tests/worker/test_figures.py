@@ -1,4 +1,4 @@
-"""The door of the worker's figures: on the port of the settings, at the latest once that is free."""
+"""A worker's figures: each that is watched is there, on the port of the settings at the latest once that is free."""
 
 import asyncio
 import socket
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from prometheus_client import generate_latest
 
 from callmeback.pg.pool import Database
 from callmeback.settings import Settings
@@ -49,3 +50,24 @@ async def test_after_a_reload_the_figures_are_where_the_settings_say(
     assert elsewhere != settings.worker_port
     assert (at_first, left) == (True, False)
     assert not await answers(settings.worker_port)
+
+
+def lines_of(shown: Figures) -> set[str]:
+    return set(generate_latest(shown.registry).decode().splitlines())
+
+
+async def test_states_without_a_call_or_an_event_are_shown_at_0(worker: Database, tmp_path: Path) -> None:
+    shown = Figures(worker, tmp_path)
+    unknown = lines_of(shown)
+    await shown.look()
+    lines = lines_of(shown)
+
+    assert not any(line.startswith("callmeback_calls_open{") for line in unknown)
+    assert lines >= {
+        'callmeback_calls_open{status="in_progress"} 0.0',
+        'callmeback_calls_last_hour{status="failed"} 0.0',
+        'callmeback_payment_events_waiting{state="refused"} 0.0',
+        "callmeback_ledger_unproved_accounts 0.0",
+        "callmeback_schedule_lateness_seconds 0.0",
+    }
+    assert 'callmeback_calls_open{status="completed"} 0.0' not in lines

@@ -1,5 +1,6 @@
 """`callmeback restore …`: a moment of the database in a folder, single rows, the whole in place, or a dump."""
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -9,9 +10,13 @@ import click
 from callmeback.cli import ending, progress
 from callmeback.cli.output import json_option, show_json
 from callmeback.ops import backup_site, restore, restore_dump, restore_in_place, restore_rows
+from callmeback.pg import home
 from callmeback.settings import Settings
 
 NOW: Final = "now"
+# A database that was just recovered starts within seconds.
+UP_WITHIN_S: Final = 60.0
+UP_POLL_S: Final = 0.1
 
 
 class Moment(click.ParamType[datetime]):
@@ -81,9 +86,13 @@ def command(
                 "backup_id": replaced.backup.id,
                 "kept": str(replaced.kept) if replaced.kept else None,
                 "waiting_erasures": replaced.waiting_erasures,
+                "up_goes_on": replaced.up_goes_on,
             }
+            if replaced.up_goes_on:
+                _await_up(site.settings.home)
+            rest = "`callmeback up` goes on." if replaced.up_goes_on else "Start `callmeback up`."
             kept = f" The old folder is {replaced.kept}: remove it when all is well." if replaced.kept else ""
-            words = f"The database is restored from backup {replaced.backup.id}. Start `callmeback up`.{kept}"
+            words = f"The database is restored from backup {replaced.backup.id}. {rest}{kept}"
         else:
             assert dump is not None
             done = restore_dump.restore_dump(site, dump, table, report=report)
@@ -92,6 +101,13 @@ def command(
         show_json(answer)
     else:
         click.echo(words)
+
+
+def _await_up(folder: Path) -> None:
+    """Return once the `up` that made room has its database again, so that the next command finds it."""
+    deadline = time.monotonic() + UP_WITHIN_S
+    while "pid" not in home.read_run(folder) and time.monotonic() < deadline:
+        time.sleep(UP_POLL_S)
 
 
 @command.command()

@@ -46,11 +46,18 @@ def command() -> None:
     """Start everything and keep it running until Ctrl-C or SIGTERM.
 
     The database is DATABASE_URL, or else a PostgreSQL of its own in CALLMEBACK_HOME. A vendor without a key is
-    simulated.
+    simulated. Makes room for a restore in place, and goes on after it.
     """
     logs.configure(json=not sys.stderr.isatty())
     settings = home.complete(Settings.from_env())
     keep_log(settings, "up")
+    home.await_restore(settings.home)
+    while keep(settings):
+        home.await_restore(settings.home)
+
+
+def keep(settings: Settings) -> bool:
+    """Keep everything running until a signal; whether it was the one of a restore, after which we go on."""
     with database(settings) as (dsn, running):
         settings = msgspec.structs.replace(settings, database_url=dsn)
         with listening.web(settings) as web, listening.proxy(settings) as proxy:
@@ -59,7 +66,7 @@ def command() -> None:
             migrate.apply(dsn)
             asyncio.run(grant_keys(settings, running))
             try:
-                asyncio.run(supervise(settings, running, kept))
+                return asyncio.run(supervise(settings, running, kept))
             finally:
                 home.forget_run(settings.home)
 
@@ -123,18 +130,27 @@ def services(settings: Settings, web: int, proxy: int) -> tuple[Service, ...]:
     )
 
 
-async def supervise(settings: Settings, running: server.Server | None, kept: Sequence[Service]) -> None:
-    """Keep the services and the database until a signal; raises ServerFailed when one of them can't be kept."""
+async def supervise(settings: Settings, running: server.Server | None, kept: Sequence[Service]) -> bool:
+    """Keep the services and the database until a signal; whether it was the one of a restore.
+
+    Raises ServerFailed when one of them can't be kept.
+    """
     supervisor = Supervisor(kept)
-    stopping = asyncio.Event()
+    stopping, rested = asyncio.Event(), asyncio.Event()
 
     def stop() -> None:
         if stopping.is_set():
             supervisor.hurry()
+        rested.clear()
+        stopping.set()
+
+    def rest() -> None:
+        rested.set()
         stopping.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop)
+    asyncio.get_running_loop().add_signal_handler(home.REST, rest)
     wished = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(RELOAD, wished.set)
     # Only now: who reads the number may send a signal that would have ended us before.
@@ -146,6 +162,7 @@ async def supervise(settings: Settings, running: server.Server | None, kept: Seq
         services=[service.name for service in kept],
         reloads=0,
         is_reloading=False,
+        rests=True,
     )
     supervisor.start()
     watchers = [
@@ -168,6 +185,8 @@ async def supervise(settings: Settings, running: server.Server | None, kept: Seq
         for task in watchers:
             task.cancel()
         await supervisor.stop()
+
+    return rested.is_set()
 
 
 async def reload(settings: Settings, supervisor: Supervisor, wished: asyncio.Event) -> None:

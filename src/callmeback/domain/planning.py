@@ -253,6 +253,10 @@ async def _change_schedule(
         at = wishes.coming(wanted.at, datetime.now(UTC))
         waiting = await _waiting(tx, user_id, now.id)
         await tx.run(SQL.move_call, user_id=user_id, id=waiting.id, at=at)
+        assert waiting.occurrence is not None, "the statement says so"
+        # The worker adds the next one when this one's own time has come; until then nothing would be to come.
+        if at < waiting.occurrence and now.paused_at is None:
+            await _add(tx, user_id, now.id, timing.next_after(waiting.occurrence))
     if wanted.paused is not UNSET and wanted.paused != (now.status == "paused"):
         await tx.run(SQL.pause, user_id=user_id, id=now.id, paused=wanted.paused)
         if not wanted.paused:

@@ -31,25 +31,38 @@ log = logs.get_logger(__name__)
 
 
 class Replaced(msgspec.Struct, frozen=True, kw_only=True):
-    """What an in-place restore did: from which backup, where the old folder is, and whose erasure has to wait."""
+    """What an in-place restore did: from which backup, where the old folder is, and whose erasure has to wait.
+
+    `up_goes_on` where a running `up` made room, and comes back by itself.
+    """
 
     backup: Manifest
     kept: Path | None
     waiting_erasures: list[str]
+    up_goes_on: bool
 
 
 def in_place(site: Site, until: datetime | None, *, report: Report = silent) -> Replaced:
     """Put the database of `until` (None: everything that there is) in the place of the living one.
 
-    Stops the `up` of this home if one runs, and not for what can't be done. The old folder is in its place until the
-    new one is recovered, whatever breaks off before, and is kept beside it then.
+    The `up` of this home makes room if one runs, and not for what can't be done; it comes back at the end. The old
+    folder is in its place until the new one is recovered, whatever breaks off before, and is kept beside it then.
 
-    Raises RestoreRefused, BackupDamaged, ConfigurationError.
+    Raises RestoreRefused, BackupDamaged, ConfigurationError, AlreadyRunning.
     """
     if site.settings.database_url is not None and (site.source is None or not site.source.is_ours):
         raise errors.RestoreRefused(
             "DATABASE_URL's server isn't ours to stop: restore into a folder, and start it there."
         )
+    turn = home.lock_restore(site.settings.home)
+    try:
+        return _replace(site, until, report)
+    finally:
+        os.close(turn)
+
+
+def _replace(site: Site, until: datetime | None, report: Report) -> Replaced:
+    goes_on = False
     if site.source is not None:
         # While it lives it can still bring everything up to now into the archive; a broken one can't, and needn't.
         with contextlib.suppress(errors.BackupFailed, errors.DatabaseUnavailable):
@@ -57,7 +70,7 @@ def in_place(site: Site, until: datetime | None, *, report: Report = silent) -> 
         with site.repository.shared():
             restore.planned(site, until, site.place.state)
         report("Stopping the services", 0, None)
-        _stop(site)
+        goes_on = _stop(site)
     held = _take_home(site)
     try:
         offline = msgspec.structs.replace(site, source=None)
@@ -73,18 +86,23 @@ def in_place(site: Site, until: datetime | None, *, report: Report = silent) -> 
             report("Exchanging the folders", 0, None)
             kept = _exchange(offline, found)
             _archive_finished(offline)
-            return Replaced(backup=found.backup, kept=kept, waiting_erasures=waiting)
+
+            return Replaced(backup=found.backup, kept=kept, waiting_erasures=waiting, up_goes_on=goes_on)
     finally:
         os.close(held)
 
 
-def _stop(site: Site) -> None:
-    """Ask the `up` of this home to stop, and wait until it has."""
-    pid = home.read_run(site.settings.home).get("pid")
+def _stop(site: Site) -> bool:
+    """Ask the `up` of this home to make room; whether it will come back."""
+    run = home.read_run(site.settings.home)
+    pid, rests = run.get("pid"), run.get("rests") is True
     if not isinstance(pid, int):
         raise errors.RestoreRefused("Something holds this home and can't be asked to stop: stop it first.")
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
+        # One that began before it was updated only knows how to end.
+        os.kill(pid, home.REST if rests else signal.SIGTERM)
+
+    return rests
 
 
 def _take_home(site: Site) -> int:

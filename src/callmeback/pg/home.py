@@ -1,6 +1,7 @@
 """CALLMEBACK_HOME: the folder of one installation, its generated secrets, its lock, and where to find what runs in it.
 
-Files, all 0600: `secrets.json` (generated once), `up.lock` (held while something runs), `run.json` (how to reach it).
+Files, all 0600: `secrets.json` (generated once), `up.lock` (held while something runs), `run.json` (how to reach it),
+`restore.lock` (held while the database is being replaced: `up` waits for its end).
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import json
 import math
 import os
 import secrets
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -18,17 +20,23 @@ from typing import Any, Final
 
 import msgspec
 
-from callmeback import errors
+from callmeback import errors, logs
 from callmeback.settings import Settings
 
 LOCK: Final = "up.lock"
+RESTORE: Final = "restore.lock"
 RUN: Final = "run.json"
+# Asks an `up` to make room for a restore, and to come back after it.
+REST: Final = signal.SIGUSR2
 SECRETS: Final = "secrets.json"
 SECRET_BYTES: Final = 32
 LOCK_ATTEMPTS: Final = 10
 LOCK_PAUSE_S: Final = 0.02
+RESTORE_POLL_S: Final = 0.2
 # Five beats missed are no hiccup.
 BEAT_MAX_AGE_S: Final = 5.0
+
+log = logs.get_logger(__name__)
 
 
 def prepare(home: Path) -> Path:
@@ -96,26 +104,57 @@ def lock(home: Path) -> int:
 
     The kernel lets go of it when the process ends, however it ends.
     """
-    descriptor = _open_lock(prepare(home))
-    for _ in range(LOCK_ATTEMPTS):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            # `is_locked` of another command holds it for a moment.
-            time.sleep(LOCK_PAUSE_S)
-        else:
-            return descriptor
-    os.close(descriptor)
+    descriptor = _hold(prepare(home), LOCK)
+    if descriptor is not None:
+        return descriptor
     where = read_run(home).get("url")
 
     raise errors.AlreadyRunning(f"`callmeback up` is already running on {home}{f', at {where}' if where else ''}.")
 
 
+def lock_restore(home: Path) -> int:
+    """Begin to replace the database of this home; the same as `lock`, of what `await_restore` waits for."""
+    descriptor = _hold(prepare(home), RESTORE)
+    if descriptor is None:
+        raise errors.AlreadyRunning(f"The database of {home} is being replaced already.")
+
+    return descriptor
+
+
+def await_restore(home: Path) -> None:
+    """Return once nobody replaces the database of this home; a restore takes as long as its backup is large."""
+    if not _is_held(home, RESTORE):
+        return
+    log.warning("the database is being replaced; this starts when that is done")
+    while _is_held(home, RESTORE):
+        time.sleep(RESTORE_POLL_S)
+
+
 def is_locked(home: Path) -> bool:
     """Whether some process holds the home."""
-    if not (home / LOCK).exists():
+    return _is_held(home, LOCK)
+
+
+def _hold(home: Path, name: str) -> int | None:
+    """The descriptor that holds this lock now, or None where somebody else has it."""
+    descriptor = _open_lock(home, name)
+    for _ in range(LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # `_is_held` of another command holds it for a moment.
+            time.sleep(LOCK_PAUSE_S)
+        else:
+            return descriptor
+    os.close(descriptor)
+
+    return None
+
+
+def _is_held(home: Path, name: str) -> bool:
+    if not (home / name).exists():
         return False
-    descriptor = _open_lock(home)
+    descriptor = _open_lock(home, name)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -193,9 +232,9 @@ def write_private(path: Path, text: str, *, owner: tuple[int, int] | None = None
         raise
 
 
-def _open_lock(home: Path) -> int:
+def _open_lock(home: Path, name: str) -> int:
     try:
-        return os.open(home / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(home / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except PermissionError as exc:
         raise errors.ConfigurationError(f"CALLMEBACK_HOME {home} belongs to another user.") from exc
 

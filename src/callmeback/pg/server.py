@@ -345,7 +345,7 @@ def make_database(superuser_dsn: str, secret: str) -> bool:
 def keep_statistics(superuser_dsn: str) -> None:
     """The statistics of statements, if they aren't there."""
     with _connect(superuser_dsn, DATABASE) as connection:
-        for statement in (SQL.make_monitoring, SQL.open_monitoring, SQL.keep_statistics):
+        for statement in (SQL.make_monitoring, SQL.open_monitoring, SQL.find_monitoring, SQL.keep_statistics):
             connection.execute(statement.text.encode())
 
 

@@ -6,14 +6,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from callmeback import errors, logs
-from callmeback.domain import figures
+from callmeback.domain import calls, figures
 from callmeback.domain.figures import Figure
 from callmeback.ops.backup_record import last_runs
 from callmeback.pg.pool import Database
@@ -28,6 +28,10 @@ PROOF_SECONDS_MAX: Final = 25.0
 HEAD_BYTES_MAX: Final = 16_384
 HEAD_WITHIN_S: Final = 5.0
 PORT_LOOK_S: Final = 1.0
+# Labels that are shown at 0 too: a figure that comes and goes is no figure to watch.
+STATUSES: Final = get_args(calls.Status)
+OPEN_STATUSES: Final = tuple(status for status in STATUSES if status not in calls.TERMINAL)
+EVENT_STATES: Final = ("unmatched", "refused")
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _log = logs.get_logger(__name__)
@@ -117,7 +121,7 @@ class Figures(Collector):
         self._fill(moved, "credits_moved_last_hour")
         self._fill(received, "money_received_last_day_cents")
         self._fill(cost, "vendor_cost_last_hour_cents")
-        self._fill(waiting, "payment_events_waiting")
+        self._fill(waiting, "payment_events_waiting", EVENT_STATES)
         unproved = GaugeMetricFamily("callmeback_ledger_unproved_accounts", "Accounts that don't add up.")
         if self._unproved is not None:
             unproved.add_metric((), self._unproved)
@@ -131,8 +135,8 @@ class Figures(Collector):
         ended = GaugeMetricFamily("callmeback_calls_last_hour", "Calls of the last hour, by state.", labels=("status",))
         late = GaugeMetricFamily("callmeback_schedule_lateness_seconds", "How late the latest planned call is.")
         dial = GaugeMetricFamily("callmeback_dial_lateness_seconds", "How long a call waits to be dialled.")
-        self._fill(open_, "calls_open")
-        self._fill(ended, "calls_last_hour")
+        self._fill(open_, "calls_open", OPEN_STATUSES)
+        self._fill(ended, "calls_last_hour", STATUSES)
         self._fill(late, "schedule_lateness_seconds")
         self._fill(dial, "dial_lateness_seconds")
         yield from (open_, ended, late, dial)
@@ -150,10 +154,12 @@ class Figures(Collector):
             failed.add_metric((kind,), float(last.tried.state == "failed"))
         yield from (age, failed)
 
-    def _fill(self, family: GaugeMetricFamily, name: str) -> None:
-        for figure in self._house:
-            if figure.name == name:
-                family.add_metric((figure.label,) if figure.label else (), figure.value)
+    def _fill(self, family: GaugeMetricFamily, name: str, labels: Sequence[str] = ()) -> None:
+        found = {figure.label: figure.value for figure in self._house if figure.name == name}
+        # Before the first look nothing is known, and nothing is no 0.
+        known = dict.fromkeys(labels, 0.0) if self._house else {}
+        for label, value in {**known, **found}.items():
+            family.add_metric((label,) if label else (), value)
 
 
 @contextlib.asynccontextmanager

@@ -5,6 +5,7 @@ import signal
 import socket
 import stat
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_owner_owns_the_database_and_is_no_superuser(folder: Path) -> None:
             """SELECT r.rolsuper, r.rolcreaterole, r.rolbypassrls, d.datname, pg_has_role(r.oid, 'pg_monitor', 'USAGE')
                FROM pg_roles AS r JOIN pg_database AS d ON d.datdba = r.oid WHERE r.rolname = current_user"""
         ).fetchone()
-        statistics = connection.execute("SELECT count(*) > 0 FROM monitoring.pg_stat_statements").fetchone()
+        statistics = connection.execute("SELECT count(*) > 0 FROM pg_stat_statements").fetchone()
 
     assert row == (False, False, False, "callmeback", True)
     assert statistics == (True,)
@@ -316,3 +317,18 @@ def test_a_very_long_home_does_without_the_socket(folder: Path) -> None:
         fill(running.owner_dsn)
 
         assert count(running.owner_dsn) == 1000
+
+
+def test_whoever_starts_while_the_database_is_replaced_waits_for_its_end(folder: Path) -> None:
+    held = home.lock_restore(folder)
+    starting = threading.Thread(target=home.await_restore, args=(folder,))
+    with pytest.raises(errors.AlreadyRunning, match="is being replaced already"):
+        home.lock_restore(folder)
+    starting.start()
+    starting.join(home.RESTORE_POLL_S)
+    is_waiting = starting.is_alive()
+    os.close(held)
+    starting.join(30)
+
+    assert is_waiting
+    assert not starting.is_alive()
