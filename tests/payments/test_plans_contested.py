@@ -58,6 +58,17 @@ def test_m17_a_period_that_is_paid_after_its_person_is_gone_still_ends_the_plan(
     till.proved()
 
 
+def test_m17_nobody_upgrades_a_plan_of_a_person_who_is_gone(till: Till):
+    """A request that had begun before would be charged after."""
+    plan = till.subscribe("basic")
+    till.apply(till.invoice(plan, "basic"))
+    till.books.execute("SELECT erase_user(%s, 'person')", (USER,))
+
+    with pytest.raises(psycopg.Error) as refused:
+        till.books.execute("SELECT request_tier(%s, 'premium', 'key_1')", (USER,))
+    assert refused.value.sqlstate == "CM008"
+
+
 def test_m05_a_second_plan_that_was_paid_is_written_down_and_ended(till: Till):
     """Its money can be given back, and nobody pays for it a second time."""
     left = till.subscribe("basic")

@@ -67,7 +67,7 @@ def restore_dump(site: Site, name: str, table: str | None, *, report: Report = s
 def _whole(site: Site, file: Path, report: Report) -> Restored:
     source = site.running()
     stamp = f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
-    name, kept = f"callmeback_restored_{stamp}", f"callmeback_before_{stamp}"
+    name, kept = replacement.restored_name(stamp), f"callmeback_before_{stamp}"
     erasures.note(site.repository, source.dsn)
     report("Restoring the dump", 0, None)
     with replacement.beside(source.programs, source.dsn, file, name) as made:
@@ -90,7 +90,7 @@ def _whole_table(site: Site, file: Path, table: str) -> None:
         dumps.restore(source.programs, source.dsn, file, only=lines)
         return
     chosen = [line for line in lines if _REFERENCES not in line and (_ROWS not in line or mine in line)]
-    scratch = f"callmeback_scratch_{datetime.now(UTC):%Y%m%d_%H%M%S}"
+    scratch = replacement.scratch_name(f"{datetime.now(UTC):%Y%m%d_%H%M%S}")
     with (
         replacement.beside(source.programs, source.dsn, file, scratch, only=chosen) as made,
         rooms.room(site.place, site.place.state) as room,

@@ -20,6 +20,7 @@ from callmeback.pg.transfer import Connection, Moved
 SQL: Final = statements.load("callmeback.pg", "replacement.sql")
 
 MAINTENANCE: Final = "postgres"
+_MADE: Final = "^callmeback_(restored|scratch)_[0-9]{8}_[0-9]{6}$"
 # What pg_restore writes before a table's rows and after them.
 _ROWS: Final = re.compile(rb"(?:COPY) public\.\S+ \((?P<names>.*)\) FROM stdin;\n\Z")
 _ROWS_END: Final = b"\\.\n"
@@ -27,15 +28,32 @@ _ROWS_END: Final = b"\\.\n"
 
 @contextmanager
 def beside(programs: Path, dsn: str, file: Path, name: str, *, only: list[str] | None = None) -> Iterator[str]:
-    """A database of this name made from a dump, as the DSN of whoever makes it; dropped unless it was renamed."""
+    """A database made from a dump, as the DSN of whoever makes it; dropped unless it was renamed.
+
+    `name` is one of `restored_name` or `scratch_name`. Databases of such a name that a killed process left are dropped.
+    """
     maintenance = make_conninfo(dsn, dbname=MAINTENANCE)
-    _command(maintenance, SQL.create_command, name=name)
-    try:
-        made = make_conninfo(dsn, dbname=name)
-        dumps.restore(programs, made, file, only=only)
-        yield made
-    finally:
-        _command(maintenance, SQL.drop_command, name=name)
+    with transfer.connected(maintenance) as holding:
+        for (left,) in holding.execute(SQL.left_over.text.encode(), {"form": _MADE}).fetchall():
+            _run(holding, SQL.drop_command, name=left)
+        holding.execute(SQL.hold.text.encode(), {"name": name})
+        _command(maintenance, SQL.create_command, name=name)
+        try:
+            made = make_conninfo(dsn, dbname=name)
+            dumps.restore(programs, made, file, only=only)
+            yield made
+        finally:
+            _command(maintenance, SQL.drop_command, name=name)
+
+
+def restored_name(stamp: str) -> str:
+    """Of a whole database until it takes the living one's place."""
+    return f"callmeback_restored_{stamp}"
+
+
+def scratch_name(stamp: str) -> str:
+    """Of one that a table is taken out of."""
+    return f"callmeback_scratch_{stamp}"
 
 
 def bring_up_to_date(dsn: str) -> None:
@@ -51,16 +69,20 @@ def take_the_place(dsn: str, name: str, kept_name: str) -> None:
     Whoever is connected is sent away, and comes back to the new one.
     """
     living = str(conninfo_to_dict(dsn)["dbname"])
-    with transfer.connected(make_conninfo(dsn, dbname=MAINTENANCE)) as connection:
-        _run(connection, SQL.close_command, name=living)
+    maintenance = make_conninfo(dsn, dbname=MAINTENANCE)
+    with transfer.connected(maintenance) as connection:
         try:
+            _run(connection, SQL.close_command, name=living)
             connection.execute(SQL.send_away.text.encode(), {"names": [living, name]})
             with connection.transaction():
                 _run(connection, SQL.rename_command, name=living, new_name=kept_name)
                 _run(connection, SQL.rename_command, name=name, new_name=living)
-        except psycopg.Error as exc:
-            _run(connection, SQL.open_command, name=living)
-            raise translate(exc) from exc
+        except BaseException as exc:
+            # Over a connection of its own, for this one may be in the middle of something.
+            _command(maintenance, SQL.open_command, name=living)
+            if isinstance(exc, psycopg.Error):
+                raise translate(exc) from exc
+            raise
         _run(connection, SQL.open_command, name=kept_name)
 
 

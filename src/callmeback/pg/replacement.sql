@@ -4,6 +4,22 @@
 -- The command that makes it, empty.
 SELECT format('CREATE DATABASE %%I OWNER callmeback_owner TEMPLATE template0', %(name)s::text) AS command;
 
+-- name: hold
+-- Have everybody know that somebody works on the database of this name, as long as this session lives.
+SELECT pg_advisory_lock(hashtextextended(%(name)s::text, 0));
+
+-- name: left_over
+-- Databases whose names have this form and on which nobody works, held from now on.
+WITH named AS MATERIALIZED (
+    SELECT d.datname
+    FROM pg_database AS d
+    WHERE d.datname ~ %(form)s::text
+)
+
+SELECT n.datname::text AS name
+FROM named AS n
+WHERE pg_try_advisory_lock(hashtextextended(n.datname::text, 0));
+
 -- name: drop_command
 -- The command that removes it, whoever is connected.
 SELECT format('DROP DATABASE IF EXISTS %%I WITH (FORCE)', %(name)s::text) AS command;

@@ -329,6 +329,8 @@ def make_database(superuser_dsn: str, secret: str) -> bool:
             connection.execute(found[0])
             connection.execute(SQL.watch_itself.text.encode())
         is_there = connection.execute(SQL.has_database.text.encode()).fetchone() == (True,)
+        if is_there and connection.execute(SQL.is_closed.text.encode()).fetchone() == (True,):
+            connection.execute(SQL.open_database.text.encode())
         if not is_there:
             with _connect(superuser_dsn, "template1") as template:
                 template.execute(SQL.close_large_objects.text.encode())

@@ -21,6 +21,16 @@ SELECT count(*) = 1
 FROM pg_database AS d
 WHERE d.datname = 'callmeback';
 
+-- name: is_closed
+-- Whether nobody is let into it.
+SELECT NOT d.datallowconn
+FROM pg_database AS d
+WHERE d.datname = 'callmeback';
+
+-- name: open_database
+-- Let everybody in again: a restore was killed in the moment in which it exchanges it.
+ALTER DATABASE callmeback WITH ALLOW_CONNECTIONS true;
+
 -- name: make_database
 -- The database; it can't be made within a transaction.
 CREATE DATABASE callmeback OWNER callmeback_owner;

@@ -4489,6 +4489,7 @@ BEGIN
     SELECT s.* INTO v
     FROM subscriptions AS s
     WHERE s.user_id = p_user_id AND s.status IN ('active', 'past_due') AND s.stripe_subscription_id IS NOT NULL
+        AND NOT EXISTS (SELECT FROM users AS u WHERE u.id = p_user_id AND u.erased_at IS NOT NULL)
     FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no subscription' USING ERRCODE = 'CM008';

@@ -4,11 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import make_conninfo
 from tests.ops.backups.house import House, built
 
 from callmeback import errors
 from callmeback.ops import backup_take, restore_dump
 from callmeback.ops.backup_repository import Manifest
+from callmeback.pg import replacement
+from callmeback.pg.statements import Statement
+from callmeback.pg.transfer import Connection
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +81,55 @@ def test_a_whole_dump_takes_the_place_of_the_database_without_who_was_erased_sin
     # What belongs to a database itself is in no dump, and is there all the same.
     assert house.sql("SELECT has_database_privilege('callmeback_api', 'callmeback', 'CONNECT')") == [(True,)]
     assert house.sql("SELECT has_database_privilege('public', 'callmeback', 'TEMPORARY')") == [(False,)]
+
+
+def test_what_a_killed_restore_left_goes_with_the_next_and_what_another_one_makes_stays(
+    house: House, dump: Manifest
+) -> None:
+    names = [
+        "callmeback_restored_20260101_000000",
+        "callmeback_scratch_20260101_000000",
+        "callmeback_before_20260101_000000",
+    ]
+    for name in names:
+        house.sql(f"CREATE DATABASE {name}")
+    assert house.running is not None
+    with replacement.transfer.connected(make_conninfo(house.running.superuser_dsn, dbname="postgres")) as other:
+        other.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [names[1]])
+        house.sql("DROP TABLE user_preferences CASCADE")
+        restore_dump.restore_dump(house.site(), dump.id, "user_preferences")
+        left = {name for (name,) in house.sql("SELECT datname::text FROM pg_database WHERE datname ~ '_20260101_'")}
+    for name in names[1:]:
+        house.sql(f"DROP DATABASE {name}")
+
+    assert left == set(names[1:])
+
+
+def test_a_restore_that_is_stopped_while_it_exchanges_leaves_the_database_open(
+    house: House, dump: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = replacement._run
+
+    def stopped(connection: Connection, statement: Statement, **params: object) -> None:
+        if statement.name == "rename_command":
+            raise SystemExit(143)
+        run(connection, statement, **params)
+
+    monkeypatch.setattr(replacement, "_run", stopped)
+    with pytest.raises(SystemExit):
+        restore_dump.restore_dump(house.site(), dump.id, None)
+
+    assert house.sql("SELECT count(*) FROM pg_database WHERE datname ~ '^callmeback_restored'") == [(0,)]
+
+
+def test_the_next_start_opens_what_a_killed_restore_closed(house: House) -> None:
+    assert house.running is not None
+    with replacement.transfer.connected(make_conninfo(house.running.superuser_dsn, dbname="postgres")) as maintenance:
+        maintenance.execute("ALTER DATABASE callmeback WITH ALLOW_CONNECTIONS false")
+    house.stop()
+    house.start()
+
+    assert house.sql("SELECT 1") == [(1,)]
 
 
 def test_what_is_no_dump_is_refused(house: House, dump: Manifest, tmp_path: Path) -> None:
