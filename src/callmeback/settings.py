@@ -98,6 +98,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Where callers and vendors reach us, without a slash at the end."""
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
 
+    def near_url(self, port: int) -> str:
+        """Where this machine reaches what listens on one of our ports."""
+        host = near(self.host)
+
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
     @property
     def backup_folder(self) -> Path:
         """Where the repository of backups is."""

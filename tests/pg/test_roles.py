@@ -124,6 +124,14 @@ async def test_what_differs_is_mended_by_several_at_once(cluster: Cluster, super
     )
 
 
+def test_the_owner_finds_the_statistics_of_statements_without_their_schema(cluster: Cluster):
+    """Section 11.2 of the specification asks for them as PostgreSQL's manual does."""
+    with psycopg.connect(cluster.owner_dsn) as owner:
+        path = owner.execute("SHOW search_path").fetchone()
+
+    assert path == ("public, monitoring",)
+
+
 @pytest.mark.anyio
 async def test_the_servers_log_never_has_a_password(cluster: Cluster, superuser: psycopg.Connection):
     """What goes over the wire is a SCRAM verifier."""

@@ -157,7 +157,8 @@ async def supervise(settings: Settings, running: server.Server | None, kept: Seq
     home.write_run(
         settings.home,
         url=settings.base_url,
-        proxy_url=f"http://{settings.host}:{settings.proxy_port}",
+        web_url=settings.near_url(settings.port),
+        proxy_url=settings.near_url(settings.proxy_port),
         pid=os.getpid(),
         services=[service.name for service in kept],
         reloads=0,

@@ -41,6 +41,7 @@ STATEMENTS_MAX: Final = 1_000
 LOCK_WAIT_MS: Final = 200
 
 _IDENTIFIER: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_TEXT: Final = re.compile(r"cmb_([0-9a-z]{16})_[0-9a-f]{64}")
 _STATEMENT_ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 # Why something can't be granted (grant_problems), by what was asked for.
@@ -291,7 +292,12 @@ async def lines(tx: Session, *, with_dead: bool = False) -> list[KeyLine]:
 
 
 async def find(tx: Session, who: str) -> KeyLine:
-    """The key of an id or a name, a living one first; raises NotFound, ValidationFailed if several have that name."""
+    """The key of an id or a name, a living one first; raises NotFound, ValidationFailed if several have that name.
+
+    Whoever has only the text of a key, as `create` gave it, says that; its id stands in it.
+    """
+    written = _TEXT.fullmatch(who)
+    who = written[1] if written else who
     found = await tx.all(SQL.keys, KeyLine, who=who, with_dead=True)
     exact = [key for key in found if key.id == who]
     living = [key for key in found if key.state == "live"]

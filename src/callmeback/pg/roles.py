@@ -39,6 +39,8 @@ SETTINGS: Final[Mapping[str, Mapping[str, str]]] = {
         "statement_timeout": "10min",
         "lock_timeout": "10s",
         "idle_in_transaction_session_timeout": "1min",
+        # Who looks around finds the statistics under the names that PostgreSQL's manual gives them.
+        "search_path": "public, monitoring",
     },
     API: {
         **_EVERY,

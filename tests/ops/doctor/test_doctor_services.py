@@ -86,9 +86,13 @@ async def test_the_web_is_ready_half_ready_or_away(tmp_path: Path):
     home.write_run(tmp_path, services=["serve", "proxy", "worker"])
     held = home.lock(tmp_path)
     with open(held, "rb", closefd=True):
+        async with answering({"/ready": (200, READY)}) as elsewhere:
+            home.write_run(tmp_path, web_url=f"http://127.0.0.1:{elsewhere}")
+            found = await verdict_of(patient_at(tmp_path, port=port), asked)
         crashed = await verdict_of(patient_at(tmp_path, port=port), asked)
 
     assert [each.verdict for each in (good, half, away, crashed)] == ["green", "red", "skipped", "red"]
+    assert found.verdict == "green", "where the `up` of this home listens, not where this shell would"
     assert "schema is behind, worker is silent" in said(half)
     assert "doesn't answer" in said(crashed)
 

@@ -15,7 +15,7 @@ from callmeback.ops import loglines
 from callmeback.ops.doctor.verdicts import Check, Finding, Patient, Skip
 from callmeback.ops.loglines import Entry, Wanted
 from callmeback.pg import home, place, reach, roles, statements
-from callmeback.settings import Settings, near
+from callmeback.settings import Settings
 
 SQL: Final = statements.load("callmeback.ops.doctor", "services.sql")
 
@@ -38,14 +38,15 @@ PRIVATE_STATE_FILES: Final = ("server.json",)
 async def web(patient: Patient) -> Sequence[Finding]:
     """Whether the web process is ready, and which part of it isn't."""
     settings = patient.settings
+    url = home.read_run(settings.home).get("web_url") or settings.near_url(settings.port)
 
-    return await _ready(settings, f"http://{_host(settings)}:{settings.port}", "serve")
+    return await _ready(settings, url, "serve")
 
 
 async def proxy(patient: Patient) -> Sequence[Finding]:
     """Whether the SQL proxy is ready, and turns a wrong key away: for that it has to know the right ones."""
     settings = patient.settings
-    url = home.read_run(settings.home).get("proxy_url") or f"http://{_host(settings)}:{settings.proxy_port}"
+    url = home.read_run(settings.home).get("proxy_url") or settings.near_url(settings.proxy_port)
     found = await _ready(settings, url, "proxy")
     if found:
         return found
@@ -175,12 +176,6 @@ async def _ask(url: str, **request: Any) -> tuple[int, Any]:
     is_json = "json" in answer.headers.get("content-type", "")
 
     return answer.status_code, answer.json() if is_json else None
-
-
-def _host(settings: Settings) -> str:
-    host = near(settings.host)
-
-    return f"[{host}]" if ":" in host else host
 
 
 CHECKS: Final = (
