@@ -226,6 +226,48 @@ def test_a_noise_that_interrupted_lets_the_persona_finish(card):
     assert len(call.brain.requests) == 1
 
 
+def test_noises_lose_nothing_of_a_long_reply(card):
+    sentences = [f"This is sentence number {index} of a long story." for index in range(12)]
+
+    async def story():
+        call = call_of(card, max_tokens=1000)
+        call.brain = Brain([" ".join(sentences)])
+
+        async def person(call):
+            for _ in range(2):
+                await call.persona_speaks()
+                await asyncio.sleep(3.0)
+                call.listener.put("start_of_turn")
+                await asyncio.sleep(0.5)
+            await call.persona_is_done()
+            call.line.person_hangs_up()
+
+        return call, await call.run(person)
+
+    call, outcome = virtually(story())
+
+    assert " ".join(turn.text for turn in outcome.transcript).split() == " ".join(sentences).split()
+    assert len(call.brain.requests) == 1
+    assert outcome.interrupt_count == 0
+
+
+def test_a_noise_does_not_take_a_goodbye_back(card):
+    async def story():
+        call = call_of(card)
+        call.brain = Brain(["Hi.", f"Goodbye then, and sleep well, my friend. {prompts.END_MARK}"])
+
+        async def person(call):
+            await call.persona_is_done()
+            await call.listener.hears("Good night, Brad.")
+            await call.persona_speaks()
+            await asyncio.sleep(0.5)
+            call.listener.put("start_of_turn")
+
+        return await call.run(person)
+
+    assert virtually(story()).end_reason == "persona_ended"
+
+
 def test_a_noise_before_the_answer_was_ready_does_not_swallow_it(card):
     async def story():
         call = call_of(card)

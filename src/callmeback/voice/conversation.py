@@ -69,7 +69,10 @@ class Conversation:
         self._write_down = write
         self._thought: Thought | None = None
         self._reply: asyncio.Task[None] | None = None
-        self._unheard = ""
+        self._unsaid: Callable[[], list[str]] = list
+        """The sentences of the reply that are ready and were not given to a voice yet."""
+        self._unheard: list[str] = []
+        self._interrupted_leaving: EndReason | None = None
         self._cut_in = False
         self._warned_in: Utterance | None = None
         self._warnings_sent = 0
@@ -182,9 +185,10 @@ class Conversation:
     def _resume(self) -> None:
         """Go on after a noise: with what was left unheard, or, if nothing was ready yet, by thinking again."""
         self._cut_in = False
+        self.leaving = self._interrupted_leaving
         utterance = self.speaker.begin()
         if self._unheard:
-            self._answer(partial(self._say_texts, utterance, [self._unheard]))
+            self._answer(partial(self._say_texts, utterance, self._unheard))
         else:
             self._answer(partial(self._speak, self._think(None), utterance, instead=prompts.LOST_WORDS))
 
@@ -202,18 +206,19 @@ class Conversation:
     async def _cut(self, *, by_person: bool) -> None:
         """The clear goes out first; whatever it takes to stop paying comes after."""
         reply, self._reply = self._reply, None
-        self._unheard = ""
+        self._unheard = []
+        unsaid, self._unsaid = self._unsaid(), list
         utterance = await self.speaker.cut()
         if reply is not None:
             reply.cancel()
         self._drop_thought()
         if by_person:
             # Whoever speaks into the persona's goodbye has not said goodbye.
-            self.leaving = None
+            self._interrupted_leaving, self.leaving = self.leaving, None
         if utterance is None:
             return
         self._look_whether_warned(utterance)
-        self._unheard = utterance.unheard_text()
+        self._unheard = [text for text in (utterance.unheard_text(), *unsaid) if text]
         self._cut_in = by_person and utterance.bytes_sent > 0
         if heard := utterance.heard_text():
             self._write("persona", heard)
@@ -230,6 +235,8 @@ class Conversation:
         """Speak a thought as it comes; `instead` stands in when no brain gave a word."""
         try:
             await self._say_warning(utterance)
+            before = utterance.pieces
+            self._unsaid = lambda: thought.ready[utterance.pieces - before :]
             async for sentence in thought.sentences():
                 if not await self.speaker.say(utterance, sentence):
                     break
@@ -249,9 +256,10 @@ class Conversation:
 
     async def _say_texts(self, utterance: Utterance, texts: list[str]) -> None:
         await self._say_warning(utterance)
+        before = utterance.pieces
+        self._unsaid = lambda: texts[utterance.pieces - before :]
         for text in texts:
-            if text:
-                await self.speaker.say(utterance, text)
+            await self.speaker.say(utterance, text)
         await self.speaker.close(utterance)
         await self.look_whether_played()
 
@@ -289,6 +297,7 @@ class Conversation:
         if utterance is None or not utterance.played.is_set() or self.state is not State.SPEAKING:
             return
         self.speaker.current = None
+        self._unsaid = list
         if said := utterance.heard_text():
             self._write("persona", said)
         self.quiet_since = self.clock()

@@ -88,10 +88,12 @@ class Sentences:
 class Record:
     """One utterance: which text its audio says, and how much of it was played."""
 
-    __slots__ = ("_aligned", "_sent", "_voiced", "bytes_heard", "bytes_sent", "text")
+    __slots__ = ("_aligned", "_sent", "_voiced", "bytes_heard", "bytes_sent", "pieces", "text")
 
     def __init__(self) -> None:
         self.text = ""
+        self.pieces = 0
+        """How often text was given to a voice."""
         self.bytes_sent = 0
         self.bytes_heard = 0
         self._aligned = False
@@ -102,6 +104,7 @@ class Record:
     def wrote(self, text: str) -> None:
         """Text was given to a voice."""
         self.text += text
+        self.pieces += 1
 
     def sent(self, byte_count: int, characters: int) -> None:
         """Audio went to the carrier that says so many characters; 0 when the voice doesn't align."""

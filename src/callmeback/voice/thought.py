@@ -51,10 +51,11 @@ class Thought:
         """No brain gave a single sentence."""
         self.ends_call = False
         """The brain marked that both have said goodbye."""
+        self.ready: list[str] = []
+        """Its sentences so far."""
         self._thinking = thinking
         self._messages = messages
-        self._ready: asyncio.Queue[str | None] = asyncio.Queue(SENTENCES_MAX + 1)
-        self._count = 0
+        self._coming: asyncio.Queue[str | None] = asyncio.Queue(SENTENCES_MAX + 1)
         self._task = asyncio.create_task(self._run(), name="thought")
 
     def drop(self) -> None:
@@ -67,7 +68,7 @@ class Thought:
 
     async def sentences(self) -> AsyncIterator[str]:
         """The sentences as they become ready; ends with the answer."""
-        while (sentence := await self._ready.get()) is not None:
+        while (sentence := await self._coming.get()) is not None:
             yield sentence
 
     async def _run(self) -> None:
@@ -77,14 +78,14 @@ class Thought:
         except TimeoutError:
             self._thinking.failures.append("brain:endless")
         finally:
-            self.failed = self._count == 0 and not self.refused
-            self._ready.put_nowait(None)
+            self.failed = not self.ready and not self.refused
+            self._coming.put_nowait(None)
 
     async def _ask_both(self) -> None:
         thinking = self._thinking
         if await self._ask("brain", thinking.mind, FIRST_PIECE_SECONDS_MAX):
             return
-        if self._count == 0 and not self.refused:
+        if not self.ready and not self.refused:
             await self._ask("fallback", thinking.second_mind, SECOND_FIRST_PIECE_SECONDS_MAX)
 
     async def _ask(self, leg: Leg, mind: Mind, first_piece_seconds: float) -> bool:
@@ -135,10 +136,10 @@ class Thought:
                     self.ends_call = splitter.ended
         if not whole:
             self._thinking.failures.append(f"{request.leg}:cut")
-        return whole and self._count > 0
+        return whole and bool(self.ready)
 
     def _put(self, sentences: list[str]) -> None:
         for sentence in sentences:
-            if self._count < SENTENCES_MAX:
-                self._count += 1
-                self._ready.put_nowait(sentence)
+            if len(self.ready) < SENTENCES_MAX:
+                self.ready.append(sentence)
+                self._coming.put_nowait(sentence)
