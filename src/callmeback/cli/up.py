@@ -145,7 +145,9 @@ async def supervise(settings: Settings, running: server.Server | None, kept: Seq
         stopping.set()
 
     def rest() -> None:
-        rested.set()
+        # Whoever was told to end ends, though a restore asks for room meanwhile.
+        if not stopping.is_set():
+            rested.set()
         stopping.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
