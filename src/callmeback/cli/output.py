@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 import click
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 TABLE_WIDTH_MAX: Final = 1_000
@@ -27,13 +28,31 @@ def show(items: Sequence[msgspec.Struct], columns: Mapping[str, str], *, as_json
     table = Table(*columns.values())
     for item in items:
         table.add_row(*(text_of(getattr(item, field)) for field in columns))
-    # A terminal shortens what doesn't fit; a file or a pipe gets all of it.
-    Console(width=None if sys.stdout.isatty() else TABLE_WIDTH_MAX).print(table)
+    console().print(table)
+
+
+def show_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
+    """Print rows whose columns nobody names in code: as `{"items":[…]}`, or as a table headed by the first row's."""
+    if as_json:
+        show_json({"items": rows})
+        return
+    if not rows:
+        console().print("Nothing.")
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(escape(text_of(value)) for value in row.values()))
+    console().print(table)
 
 
 def show_json(value: object) -> None:
     """Print one JSON document; Structs, times and decimals as the API writes them."""
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def console() -> Console:
+    """Standard output. A terminal shortens what doesn't fit; a file or a pipe gets all of it."""
+    return Console(width=None if sys.stdout.isatty() else TABLE_WIDTH_MAX)
 
 
 def text_of(value: object) -> str:
