@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 import click
@@ -9,6 +11,8 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from callmeback import money
 
 TABLE_WIDTH_MAX: Final = 1_000
 
@@ -27,7 +31,7 @@ def show(items: Sequence[msgspec.Struct], columns: Mapping[str, str], *, as_json
         return
     table = Table(*columns.values())
     for item in items:
-        table.add_row(*(text_of(getattr(item, field)) for field in columns))
+        table.add_row(*(escape(text_of(getattr(item, field))) for field in columns))
     console().print(table)
 
 
@@ -56,10 +60,14 @@ def console() -> Console:
 
 
 def text_of(value: object) -> str:
-    """A value in a table: nothing for None, yes or no for a flag."""
+    """A value in a table: nothing for None, yes or no for a flag, times to the second, every digit that matters."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return value.isoformat(" ", "seconds")
+    if isinstance(value, Decimal):
+        return money.format_cents(value)
 
     return str(value)
