@@ -246,7 +246,8 @@ def banner(settings: Settings, running: server.Server | None) -> list[str]:
     simulated = [vendor for vendor in VENDORS if settings.simulated(vendor)]
     lines = ["", f"[bold]Call Me Back is ready: [link={settings.base_url}]{settings.base_url}[/link][/bold]"]
     if simulated:
-        lines.append(f"Simulated, for want of keys: {', '.join(simulated)}. No real phone will ring for that.")
+        rings = "No real phone rings" if "carrier" in simulated else "Calls reach real phones and cost money"
+        lines.append(f"Simulated, for want of keys: {', '.join(simulated)}. {rings}.")
     else:
         lines.append("All vendors are real: calls reach phones and cost money.")
     lines.append(
