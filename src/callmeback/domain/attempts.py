@@ -55,7 +55,7 @@ class Turns:
 
     @asynccontextmanager
     async def of(self, account: str) -> AsyncIterator[None]:
-        """Wait for one's turn; raises Overloaded when too many do already."""
+        """Wait for the account's turn; raises Overloaded when too many wait already."""
         if self._there[account] > WAITING_MAX:
             raise errors.Overloaded(retry_after=RETRY_AFTER_S)
         lock = self._locks.setdefault(account, asyncio.Lock())

@@ -41,7 +41,10 @@ async def show_home(
     done: FromQuery[str] = "",
     number: FromQuery[str] = "",
 ) -> Response[Any]:
-    """The front page, or one's personas. `number=another` shows the form for a number while a code is awaited."""
+    """The front page, or the person's personas.
+
+    `number=another` shows the form for a number while a code is awaited.
+    """
     if visitor is None:
         async with services.api.transaction(read_only=True) as tx:
             cards = await personas.catalogue(tx)
