@@ -14,7 +14,7 @@ _DURATION: Final = re.compile(r"(?P<number>[0-9]{1,6})(?P<unit>[smhdw])")
 
 
 class Duration(click.ParamType[timedelta]):
-    """A length of time such as 30d: a whole number and one of s, m, h, d, w; above zero unless nothing is meant too."""
+    """A length of time such as 30d: a whole number and one of s, m, h, d, w; above zero unless zero is allowed."""
 
     name = "duration"
 

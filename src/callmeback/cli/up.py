@@ -191,7 +191,7 @@ async def supervise(settings: Settings, running: server.Server | None, kept: Seq
 
 
 async def reload(settings: Settings, supervisor: Supervisor, wished: asyncio.Event) -> None:
-    """At each wish: the migrations of the code as it is now, then every service anew, without a gap. Forever."""
+    """At each wish apply the migrations of today's code, then replace every service without a gap. Never returns."""
     reloads = 0
     while True:
         await wished.wait()
