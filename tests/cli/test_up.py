@@ -184,7 +184,15 @@ def test_up_says_where_it_is_and_what_is_simulated(installation: Installation) -
 
     said = installation.log.read_text()
     assert f"Call Me Back is ready: http://127.0.0.1:{installation.port}" in said
-    assert "Simulated, for want of keys: carrier, listener, brain, voice, payments." in said
+    assert "Simulated, for want of keys: carrier, listener, brain, voice, payments. No real phone rings." in said
+
+
+def test_up_says_that_phones_ring_where_only_the_payments_are_simulated(tmp_path: Path) -> None:
+    keys = {"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "x", "TWILIO_PHONE_NUMBER": "+12025550100"}
+    keys |= {name: "x" for name in ("DEEPGRAM_API_KEY", "CEREBRAS_API_KEY", "ELEVENLABS_API_KEY")}
+    said = up.banner(Settings.from_env({"CALLMEBACK_HOME": str(tmp_path), **keys}), None)
+
+    assert "Simulated, for want of keys: payments. Calls reach real phones and cost money." in said
 
 
 def test_a_second_up_on_the_same_home_says_so(installation: Installation) -> None:
