@@ -47,10 +47,28 @@ async def test_a_wrong_body_is_400_and_names_the_field(house: House, ann: Person
     assert house.row("SELECT count(*) AS n FROM calls")["n"] == 0
 
 
-async def test_a_nul_in_a_text_is_400(ann: Person):
-    for body in ({"persona_id": "brad\0"}, {"persona_id": "brad", "context": "a\0b"}):
-        assert problem(await ann.client.post("/api/calls", json=body)) == (400, "validation_failed")
-    answer = await ann.client.put("/api/relationships/brad", json={"custom_system_prompt": "\0"})
+async def test_a_nul_in_a_text_is_400_and_names_the_field(ann: Person):
+    draft = {"name": "Mum", "core_system_prompt": "You are mum."}
+    refused = [
+        await ann.client.post("/api/calls", json={"persona_id": "brad\0"}),
+        await ann.client.post("/api/calls", json={"persona_id": "brad", "context": "a\0b"}),
+        await ann.client.put("/api/relationships/brad", json={"custom_system_prompt": "\0"}),
+        await ann.client.post("/api/phones", json={"number": "+12025550102\0"}),
+        await ann.client.post("/api/personas", json=draft | {"default_voice_settings": {"odd": ["\0"]}}),
+    ]
+    kept = await ann.client.post("/api/personas", json=draft | {"description": r"a backslash and \u0000"})
+
+    assert {problem(answer) for answer in refused} == {(400, "validation_failed")}
+    assert [answer.json()["fields"][0]["field"] for answer in refused] == [
+        "persona_id", "context", "custom_system_prompt", "number", "default_voice_settings.odd[0]",
+    ]  # fmt: skip
+    assert kept.json()["description"] == r"a backslash and \u0000"
+
+
+async def test_a_nul_beside_what_is_nested_too_deep_is_400(ann: Person):
+    nested = b'{"persona_id": "brad", "x": ' + b"[" * 50_000 + b"]" * 50_000 + b', "context": "\\u0000"}'
+    answer = await ann.client.post("/api/calls", content=nested, headers=JSON)
+
     assert problem(answer) == (400, "validation_failed")
 
 

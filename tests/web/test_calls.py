@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -297,6 +298,20 @@ async def test_a_call_is_watched_to_its_end(house: House, ann: Person):
     assert meters == sorted(meters)
     assert len(meters) >= 2
     assert turns == done["transcript"]
+    assert re.findall(r"^id: (\d+)\r?$", stream.text, re.MULTILINE) == [str(seq) for seq in range(len(turns))]
+    await goes_on_after_a_break(ann, done)
+
+
+async def goes_on_after_a_break(ann: Person, done: dict[str, Any]) -> None:
+    """No turn is told twice to who names the last one that they have, and the settled call comes last."""
+    told = list(range(len(done["transcript"])))
+    for last, expected in (("0", told[1:]), (str(told[-1]), []), ("nonsense", told), ("-1", told)):
+        async with asyncio.timeout(5):
+            stream = await ann.client.get(f"/api/calls/{done['id']}/events", headers={"Last-Event-ID": last})
+        events = parse(stream.text)
+
+        assert [body["seq"] for name, body in events if name == "turn"] == expected, last
+        assert events[-1] == ("status", done), last
 
 
 async def test_a_watch_of_a_settled_call_ends_at_once(house: House, ann: Person):

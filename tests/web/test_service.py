@@ -13,7 +13,7 @@ from tests.web.house import Build, House, Person, problem
 
 from callmeback import logs
 from callmeback.pg import roles
-from callmeback.web import voice_host
+from callmeback.web import problems, voice_host
 from callmeback.web.services import Services
 
 pytestmark = pytest.mark.anyio
@@ -141,6 +141,26 @@ async def test_the_documents_need_no_other_host(house: House):
     assert not [path for path in schema["paths"] if path.startswith(("/simulator", "/webhooks"))]
 
 
+async def test_the_type_of_every_problem_leads_to_its_description(house: House, ann: Person):
+    page = await house.client().get("/docs")
+    met = [
+        await house.client().get("/api/auth/me"),
+        await ann.client.get("/api/personas/nobody"),
+        await ann.client.post("/api/calls", json={}),
+        await ann.client.put("/api/calls"),
+    ]
+    places = re.findall(r"id='([^']+)'", page.text)
+
+    assert len(places) == len(set(places))
+    assert {meaning.code for meaning in problems.catalogue()} <= set(places)
+    for answer in met:
+        page_path, _, place = answer.json()["type"].partition("#")
+        assert page_path == "/docs"
+        assert place in places
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+
+
 def operations(schema: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     return [(path, method, spec) for path, methods in schema["paths"].items() for method, spec in methods.items()]
 
@@ -154,6 +174,7 @@ async def test_every_operation_documents_its_refusals_and_who_may(house: House):
         elif path.startswith("/api/"):
             assert "401" in spec["responses"], path
         assert spec.get("description") or spec.get("summary"), path
+        assert path != "/ready" or set(spec["responses"]) == {"200", "503"}
         for status, response in spec["responses"].items():
             if status >= "400" and path.startswith("/api/"):
                 assert "application/problem+json" in response["content"], (path, status)

@@ -15,6 +15,8 @@ from litestar.exceptions import InternalServerException, ValidationException
 
 _PLACE: Final = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
 _MISSING: Final = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
+# How JSON writes it; as a bare byte it is no JSON.
+_NUL: Final = b"\\u0000"
 # More shapes of bodies than there are routes.
 _DECODERS_MAX: Final = 256
 
@@ -38,12 +40,35 @@ class StrictRequest(Request[Any, Any, State]):
         shape = self.route_handler.parsed_fn_signature.parameters.get("data")
         if shape is None:
             return await super().json()
+        body = await self.body()
         try:
-            return _decoder(shape.raw).decode(await self.body())
+            data = _decoder(shape.raw).decode(body)
+            if _NUL in body:
+                _refuse_nul(body)
         except msgspec.ValidationError as exc:
             raise _invalid(str(exc)) from exc
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise ValidationException(extra=[{"message": "This is no JSON document.", "key": "body"}]) from exc
+
+        return data
+
+
+def _refuse_nul(body: bytes) -> None:
+    """Raise ValidationException that names the text with a NUL, if there is one: PostgreSQL can't hold it.
+
+    The escape may also be what is left of an escaped backslash, so its bytes alone prove nothing.
+    """
+    waiting: list[tuple[str, Any]] = [("", msgspec.json.decode(body))]
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, str) and "\0" in value:
+            raise ValidationException(
+                extra=[{"message": "A text can't contain the NUL character.", "key": place or "body"}]
+            )
+        if isinstance(value, dict):
+            waiting += [(f"{place}.{name}" if place else name, part) for name, part in value.items()]
+        elif isinstance(value, list):
+            waiting += [(f"{place}[{number}]", part) for number, part in enumerate(value)]
 
 
 @lru_cache(maxsize=_DECODERS_MAX)

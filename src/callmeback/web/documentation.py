@@ -1,14 +1,24 @@
-"""The OpenAPI document at /docs/openapi.json, and a plain page of our own at /docs that needs no foreign host."""
+"""The OpenAPI document at /docs/openapi.json, and a plain page of our own at /docs that needs no foreign host.
+
+The page also describes every error's `code`, at the place where a problem's `type` leads.
+"""
 
 import html
 from typing import Any, Final
 
-from litestar import Request
+from litestar import Request, Router
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
+from callmeback.web import problems
+
 METHODS: Final = ("get", "post", "put", "patch", "delete")
+
+HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
 
 STYLE_TEXT: Final = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
@@ -42,8 +52,16 @@ class PlainPage(OpenAPIRenderPlugin):
             f"<meta name=viewport content='width=device-width'><style>{STYLE_TEXT}</style>"
             f"<h1>{html.escape(info['title'])}</h1><p>{html.escape(info.get('description', ''))}</p>"
             f"<p>The document itself: <a href='/docs/openapi.json'>openapi.json</a></p>"
-            f"{sections}<h2>Shapes</h2>{shapes}"
+            f"{sections}<h2>Errors</h2><dl>{_errors()}</dl><h2>Shapes</h2>{shapes}"
         ).encode()
+
+
+def _errors() -> str:
+    return "".join(
+        f"<dt id='{html.escape(error.code)}'><code>{html.escape(error.code)}</code> {error.status}"
+        f"<dd>{html.escape(error.detail)}"
+        for error in problems.catalogue()
+    )
 
 
 def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
@@ -104,6 +122,7 @@ CONFIG: Final = OpenAPIConfig(
         "errors are problem+json with a stable code."
     ),
     path="/docs",
+    openapi_router=Router("/docs", route_handlers=[], response_headers=HEADERS),
     render_plugins=[PlainPage(), JsonRenderPlugin(path="/openapi.json")],
     components=Components(
         security_schemes={"session": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}

@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 
 from callmeback import errors
 from callmeback.pg import home
@@ -25,13 +26,16 @@ class Readiness(msgspec.Struct, frozen=True):
     parts: dict[str, str]
 
 
+UNREADY: Final = {503: ResponseSpec(Readiness, description="Some part is missing.", generate_examples=False)}
+
+
 @get("/health", tags=["service"], security=[{}])
 async def health() -> Health:
     """The process answers."""
     return Health("ok")
 
 
-@get("/ready", tags=["service"], security=[{}])
+@get("/ready", tags=["service"], responses=UNREADY, security=[{}])
 async def ready(services: NamedDependency[Services]) -> Response[Readiness]:
     """Every part that a call needs is there; 503 with the parts that are not."""
     parts = {

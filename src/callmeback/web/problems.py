@@ -3,6 +3,8 @@
 Nothing of our insides leaves here: an error without a place in the table is 500 with a sentence, and goes to the log.
 """
 
+import inspect
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -122,11 +124,11 @@ _NAMES: Final = {
 
 def status_of(error: errors.CallMeBackError) -> int:
     """The status of an error: its class's, else its nearest parent's, else 500."""
-    for kind in type(error).__mro__:
-        if kind in STATUSES:
-            return STATUSES[kind]
+    return _status_of_kind(type(error))
 
-    return 500
+
+def _status_of_kind(kind: type[errors.CallMeBackError]) -> int:
+    return next((STATUSES[parent] for parent in kind.__mro__ if parent in STATUSES), 500)
 
 
 def problem_of(error: errors.CallMeBackError, fields: list[FieldProblem] | None = None) -> Problem:
@@ -147,6 +149,32 @@ def problem_of(error: errors.CallMeBackError, fields: list[FieldProblem] | None 
         fields=found,
         retry_after_seconds=int(retry_after) if isinstance(retry_after, int | float) else None,
     )
+
+
+class Meaning(msgspec.Struct, frozen=True):
+    """What stands behind a code: its status, and its sentence where nothing more is known."""
+
+    code: str
+    status: int
+    detail: str
+
+
+def catalogue() -> list[Meaning]:
+    """The meaning of every code that a route can answer with, by status and name."""
+    kinds: set[type[errors.CallMeBackError]] = {errors.CallMeBackError, *STATUSES, *_below(STATUSES)}
+    found = {
+        kind.code: Meaning(kind.code, _status_of_kind(kind), inspect.cleandoc(kind.__doc__ or ""))
+        for kind in kinds
+        if "code" in vars(kind)
+    }
+
+    return sorted(found.values(), key=lambda meaning: (meaning.status, meaning.code))
+
+
+def _below(kinds: Iterable[type[errors.CallMeBackError]]) -> Iterator[type[errors.CallMeBackError]]:
+    for kind in kinds:
+        yield from kind.__subclasses__()
+        yield from _below(kind.__subclasses__())
 
 
 def answer(problem: Problem, headers: dict[str, str] | None = None) -> Response[Problem]:

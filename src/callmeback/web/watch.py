@@ -1,6 +1,7 @@
 """Watching a live call: one look into the database every half second becomes events for a page or a terminal."""
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -26,6 +27,9 @@ WATCHERS_MAX: Final = 300
 WATCHERS_PER_PERSON_MAX: Final = 6
 RETRY_AFTER_S: Final = 5
 RETRY_MS: Final = 1_000
+
+# The id of a turn's event is the turn's number; the other events have none, so that a client keeps the last turn's.
+_EVENT_ID: Final = re.compile(r"[0-9]{1,6}")
 
 
 class Watcher(Protocol):
@@ -74,11 +78,18 @@ class Watchers:
         return self._open.total()
 
 
-async def events(watchers: Watchers, caller: Watcher, call: Call) -> AsyncIterator[ServerSentEventMessage]:
-    """What happens to a call from `call` on, until it is settled, the session is revoked, or the bound is reached."""
+async def events(
+    watchers: Watchers, caller: Watcher, call: Call, told: int = 0
+) -> AsyncIterator[ServerSentEventMessage]:
+    """What happens to a call from `call` on, until it is settled, the session is revoked, or the bound is reached.
+
+    `told` is how many turns the client has: after a break none is told twice. A settled call's `status` is the last.
+    """
     with watchers.watching(caller.user_id):
-        yield _message("status", call, retry=RETRY_MS)
-        for event in _turns(call, 0):
+        beginning = [_message("status", call, retry=RETRY_MS), *_turns(call, told)]
+        if call.status in calls.TERMINAL:
+            beginning = [*beginning[1:], beginning[0]]
+        for event in beginning:
             yield event
         quiet, failures = 0, 0
         for _ in range(LOOKS_MAX):
@@ -106,6 +117,14 @@ async def events(watchers: Watchers, caller: Watcher, call: Call) -> AsyncIterat
             call = newer
 
 
+def turns_told(last_event_id: str | None) -> int:
+    """How many turns a client has that names the last event it saw; none where it names no event of ours."""
+    if last_event_id is None or not _EVENT_ID.fullmatch(last_event_id):
+        return 0
+
+    return int(last_event_id) + 1
+
+
 async def _look(caller: Watcher, call_id: str) -> Call:
     async with caller.transaction(read_only=True) as tx:
         return await calls.call(tx, caller.user_id, call_id)
@@ -124,7 +143,7 @@ def _news(before: Call, now: Call) -> list[ServerSentEventMessage]:
 
 def _turns(call: Call, known: int) -> list[ServerSentEventMessage]:
     return [
-        _message("turn", TurnEvent(call.id, seq, line.speaker, line.text, line.at))
+        _message("turn", TurnEvent(call.id, seq, line.speaker, line.text, line.at), number=seq)
         for seq, line in enumerate(call.transcript[known:], known)
     ]
 
@@ -133,5 +152,7 @@ def _comment(words: str) -> ServerSentEventMessage:
     return ServerSentEventMessage(data=None, comment=words)
 
 
-def _message(event: str, body: msgspec.Struct, retry: int | None = None) -> ServerSentEventMessage:
-    return ServerSentEventMessage(data=msgspec.json.encode(body).decode(), event=event, retry=retry)
+def _message(
+    event: str, body: msgspec.Struct, retry: int | None = None, number: int | None = None
+) -> ServerSentEventMessage:
+    return ServerSentEventMessage(data=msgspec.json.encode(body).decode(), event=event, retry=retry, id=number)

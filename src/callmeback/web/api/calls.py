@@ -30,6 +30,11 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+LastEventId = Annotated[
+    str | None,
+    HeaderParameter(name="Last-Event-ID", description="The last id that was seen: only later turns are told again."),
+]
+
 
 class _CallKey(msgspec.Struct, frozen=True):
     at: datetime
@@ -78,14 +83,17 @@ async def hang_up_call(
 
 @get("/api/calls/{call_id:str}/events", tags=TAG, responses=documented(401, 404), media_type="text/event-stream")
 async def watch_call(
-    caller: NamedDependency[Caller], services: NamedDependency[Services], call_id: FromPath[str]
+    caller: NamedDependency[Caller],
+    services: NamedDependency[Services],
+    call_id: FromPath[str],
+    last_event_id: LastEventId = None,
 ) -> ServerSentEvent:
     """A stream of `status`, `meter` and `turn` events until the call is settled; the last one is a `status`."""
     async with caller.transaction(read_only=True) as tx:
         first = await calls.call(tx, caller.user_id, call_id)
     services.watchers.require_room(caller.user_id)
 
-    return ServerSentEvent(watch.events(services.watchers, caller, first))
+    return ServerSentEvent(watch.events(services.watchers, caller, first, watch.turns_told(last_event_id)))
 
 
 HANDLERS = (place_call, list_calls, show_call, hang_up_call, watch_call)
