@@ -58,7 +58,8 @@ class Conversation:
         self.quiet_since = clock()
         self.turn_ended_at: float | None = None
         """The end of the speech that now waits for its answer, on our clock."""
-        self.warning_wanted = False
+        self.warning = ""
+        """That money or time runs out: to be said before the next sentence."""
         self.leaving: EndReason | None = None
         """Why the call ends when what is being said has been heard."""
         self._failures = thinking.failures
@@ -74,7 +75,9 @@ class Conversation:
         self._unheard: list[str] = []
         self._interrupted_leaving: EndReason | None = None
         self._cut_in = False
-        self._warned_in: Utterance | None = None
+        self._warned: tuple[Utterance, int, str] | None = None
+        """The warning that was sent last: in what, behind how many characters, and its words."""
+        self._warning_cut = ""
         self._warnings_sent = 0
 
     # What was heard.
@@ -185,6 +188,7 @@ class Conversation:
     def _resume(self) -> None:
         """Go on after a noise: with what was left unheard, or, if nothing was ready yet, by thinking again."""
         self._cut_in = False
+        self._warning_cut = ""
         self.leaving = self._interrupted_leaving
         utterance = self.speaker.begin()
         if self._unheard:
@@ -194,6 +198,7 @@ class Conversation:
 
     def _hear(self, text: str) -> None:
         self._write("user", text)
+        self.warning, self._warning_cut = self.warning or self._warning_cut, ""
         if self._cut_in:
             self.interrupt_count += 1
             self._cut_in = False
@@ -234,10 +239,9 @@ class Conversation:
     async def _speak(self, thought: Thought, utterance: Utterance, *, instead: str | None = None) -> None:
         """Speak a thought as it comes; `instead` stands in when no brain gave a word."""
         try:
-            await self._say_warning(utterance)
-            before = utterance.pieces
-            self._unsaid = lambda: thought.ready[utterance.pieces - before :]
+            self._unsaid = lambda: thought.ready[utterance.pieces :]
             async for sentence in thought.sentences():
+                await self._say_warning(utterance)
                 if not await self.speaker.say(utterance, sentence):
                     break
         finally:
@@ -255,29 +259,31 @@ class Conversation:
         await self.look_whether_played()
 
     async def _say_texts(self, utterance: Utterance, texts: list[str]) -> None:
-        await self._say_warning(utterance)
-        before = utterance.pieces
-        self._unsaid = lambda: texts[utterance.pieces - before :]
+        self._unsaid = lambda: texts[utterance.pieces :]
         for text in texts:
+            await self._say_warning(utterance)
             await self.speaker.say(utterance, text)
+        await self._say_warning(utterance)
         await self.speaker.close(utterance)
         await self.look_whether_played()
 
     async def _say_warning(self, utterance: Utterance) -> None:
-        """The warning comes first in what is said next; once it is sent, nothing is set aside for it any more."""
-        if self.warning_wanted:
-            self.warning_wanted = False
+        """The warning comes before the next sentence; once it is sent, nothing is set aside for it any more."""
+        if self.warning:
+            words, self.warning = self.warning, ""
             self._warnings_sent += 1
-            self._warned_in = utterance
+            self._warned = utterance, len(utterance.text), words
             self.gate.warned()
-            await self.speaker.say(utterance, prompts.warning(self.call))
+            await self.speaker.say(utterance, words, aside=True)
 
     def _look_whether_warned(self, utterance: Utterance) -> None:
-        """A warning that was cut before half of it was heard comes again."""
-        warning = prompts.warning(self.call)
-        if utterance is self._warned_in and len(utterance.heard_text()) < len(warning) / 2:
-            self.warning_wanted = self._warnings_sent < WARNINGS_MAX
-        self._warned_in = None
+        """A warning that was cut before half of it was heard comes again, unless it was a noise that cut it."""
+        warned, self._warned = self._warned, None
+        if warned is None or warned[0] is not utterance or self._warnings_sent == WARNINGS_MAX:
+            return
+        _, behind, words = warned
+        if len(utterance.heard_text()) - behind < len(words) / 2:
+            self._warning_cut = words
 
     async def _farewell(self, reason: EndReason, words: str) -> None:
         utterance = self.speaker.begin(reserved=True)
