@@ -34,7 +34,7 @@ def test_the_persona_greets_listens_answers_and_the_person_hangs_up(card):
     ]
     assert outcome.end_reason == "user_hung_up"
     assert outcome.hang_up_confirmed
-    assert (outcome.turn_count, outcome.interrupt_count) == (3, 0)
+    assert (outcome.turn_count, outcome.interrupt_count) == (1, 0)
     assert call.books.outcomes == [outcome]
     assert call.books.turns == list(outcome.transcript)
     assert call.books.connections == 1

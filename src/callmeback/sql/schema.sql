@@ -5577,6 +5577,8 @@ COMMENT ON COLUMN public.calls.end_reason IS 'Why it ended, a stable word.';
 
 COMMENT ON COLUMN public.calls.carrier_duration_seconds IS 'The carrier''s own count, for reconciliation.';
 
+COMMENT ON COLUMN public.calls.turn_count IS 'Exchanges: how often the person spoke.';
+
 COMMENT ON COLUMN public.calls.avg_response_time_ms IS 'From the end of the person''s speech to the first audio of the answer.';
 
 COMMENT ON COLUMN public.calls.call_pretext IS 'pii:content. Why the person wants to be called; context layer of the prompt.';
