@@ -8,7 +8,7 @@ from tests.voice.line import virtually
 
 from callmeback.providers.failures import VendorError
 from callmeback.voice import carrier_stream
-from callmeback.voice.carrier_stream import CarrierStream
+from callmeback.voice.carrier_stream import UNREADABLE_IN_A_ROW_MAX, CarrierStream
 from callmeback.voice.vendors import Digit, Played
 
 CONNECTED = {"event": "connected", "protocol": "Call", "version": "1.0.0"}
@@ -112,11 +112,22 @@ def test_what_goes_over_a_stream():
 
 
 @pytest.mark.parametrize(
-    "messages", [[], ["no json"], [{"event": "media"}]], ids=["closed", "unreadable", "incomplete"]
+    "odd",
+    ["no json", [1], {"event": "dtmf"}, {"event": "media"}, {"event": "media", "media": {"payload": "*"}}],
+    ids=["no json", "no object", "no key", "no sound", "no base64"],
 )
+def test_a_message_that_cannot_be_read_does_not_end_a_call(odd):
+    async def story():
+        stream = CarrierStream(Socket(*[odd] * UNREADABLE_IN_A_ROW_MAX, media(b"\xff"), odd, media(b"\x00")), "MZ1")
+        return [await stream.receive() for _ in range(2)]
+
+    assert virtually(story()) == [b"\xff", b"\x00"]
+
+
+@pytest.mark.parametrize("messages", [[], ["no json"] * 60, [{"event": "media"}] * 60], ids=["closed", "mad", "empty"])
 def test_a_broken_stream_is_an_error_and_not_an_end(messages):
     async def story():
-        await CarrierStream(Socket(*messages), "MZ1").receive()
+        await CarrierStream(Socket(*messages, waits=bool(messages)), "MZ1").receive()
 
     with pytest.raises(VendorError):
         virtually(story())

@@ -305,7 +305,7 @@ def test_a_noise_in_a_warning_costs_neither_it_nor_the_answer_after_it(card, lat
             await asyncio.sleep(3.0)
             # The warning becomes due while this is said.
             await call.listener.hears("What is it? " + "I have been looking at it for so long. " * 6)
-            while prompts.warning(call.ticket) not in "".join(call.opened[0].texts):
+            while prompts.warning(call.ticket, "time") not in "".join(call.opened[0].texts):
                 await asyncio.sleep(0.01)
             await asyncio.sleep(after)
             call.listener.put("start_of_turn")
@@ -319,7 +319,7 @@ def test_a_noise_in_a_warning_costs_neither_it_nor_the_answer_after_it(card, lat
 
     said = " ".join(turn.text for turn in outcome.transcript[2:])
     assert said.endswith(f" {answer}")
-    assert [said.count(words) for words in (answer, prompts.warning(call.ticket)[-20:])] == [1, 1]
+    assert [said.count(words) for words in (answer, prompts.warning(call.ticket, "time")[-20:])] == [1, 1]
     assert outcome.interrupt_count == 0
 
 

@@ -66,7 +66,7 @@ def test_the_warning_is_spoken_once_at_the_user_s_percent_of_the_money(card):
 
     call, outcome = virtually(story())
 
-    warning = prompts.warning(call.ticket)
+    warning = prompts.warning(call.ticket, "money")
     assert sum(text.count(warning) for text in texts(outcome)) == 1
     warned_at = next(turn.at for turn in outcome.transcript if warning in turn.text)
     spent = [
@@ -90,7 +90,7 @@ def test_the_warning_comes_by_time_when_time_is_first_and_breaks_a_silence(card)
 
     call, outcome = virtually(story())
 
-    warning = prompts.warning(call.ticket)
+    warning = prompts.warning(call.ticket, "time")
     at = next((turn.at - outcome.answered_at).total_seconds() for turn in outcome.transcript if turn.text == warning)
     talk = 100 - Reserve(0, prompts.longest_last_words(call.ticket) + 1).goodbye_seconds() - HANG_UP_SECONDS
     assert talk * 0.2 <= at <= 26
@@ -117,7 +117,63 @@ def test_a_warning_percent_of_the_user_s_own_limit_with_cut_off_off(card):
 
     assert outcome.end_reason == "user_hung_up", "with cut-off off the limit per call only warns"
     assert outcome.costs.total_cents > 10
-    assert sum(text.count(prompts.warning(call.ticket)) for text in texts(outcome)) == 1
+    warning = prompts.warning(call.ticket, "money")
+    assert "budget" in warning, "time isn't short: the call goes on"
+    assert sum(text.count(warning) for text in texts(outcome)) == 1
+
+
+@pytest.mark.parametrize("noise", [False, True], ids=["undisturbed", "after a noise"])
+def test_the_warning_comes_between_the_sentences_of_a_long_reply(card, noise):
+    sentences = [f"This is sentence number {index} of a story that goes on and on." for index in range(16)]
+
+    async def story():
+        call = Call(ticket_of(card, granted_seconds=600, hold_cents=Decimal(40), warn_at_percent=20, max_tokens=1000))
+        call.brain = Brain([" ".join(sentences)])
+
+        async def person(call):
+            if noise:
+                await call.persona_speaks()
+                await asyncio.sleep(45)
+                call.listener.put("start_of_turn")
+                await asyncio.sleep(0.5)
+            await call.persona_is_done()
+            call.line.person_hangs_up()
+
+        return call, await call.run(person)
+
+    call, outcome = virtually(story())
+
+    warning = prompts.warning(call.ticket, "money")
+    before, _, after = " ".join(texts(outcome)).partition(warning)
+    assert before.split()
+    assert after.split()
+    assert (before + after).split() == " ".join(sentences).split(), "nothing lost, nothing twice"
+
+
+@pytest.mark.parametrize("words", ["", "Go on."], ids=["noise", "words"])
+def test_a_warning_that_is_cut_short_is_heard_whole_and_once(card, words):
+    async def story():
+        call = Call(ticket_of(card, granted_seconds=600, hold_cents=Decimal(40), warn_at_percent=0))
+        call.brain = Brain(["I begin to tell.", "I go on to tell."])
+
+        async def person(call):
+            await call.persona_speaks()
+            await asyncio.sleep(0.4)
+            call.listener.put("start_of_turn")
+            if words:
+                await call.listener.hears(words)
+            await asyncio.sleep(3)
+            await call.persona_is_done()
+            call.line.person_hangs_up()
+
+        return call, await call.run(person)
+
+    call, outcome = virtually(story())
+
+    warning = prompts.warning(call.ticket, "money")
+    said = " ".join(texts(outcome))
+    assert said.count(warning[-20:]) == 1
+    assert (warning in said) is True
 
 
 def test_a_limit_lowered_during_the_call_cuts_it_and_a_raised_one_does_not_lengthen_it(card):

@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from callmeback import mulaw
-from callmeback.providers.failures import VendorBroken, VendorError, VendorRefused, VendorUnavailable
+from callmeback.providers.failures import VendorError, VendorRefused, VendorUnavailable
 from callmeback.providers.nearby import on_this_machine
 from callmeback.providers.observed import asking
 
@@ -104,17 +104,18 @@ Event = Update | StartOfTurn | EagerEndOfTurn | TurnResumed | EndOfTurn | Lost
 
 
 class _Word(msgspec.Struct):
-    word: str = ""
     end: float | None = None
 
 
 class _Message(msgspec.Struct):
-    type: str
+    """What we read of a message. Fields that may be missing may be null as well; unknown types are ignored."""
+
+    type: str | None = None
     event: str | None = None
     transcript: str = ""
     turn_index: int = 0
     audio_window_end: float = 0.0
-    words: list[_Word] = []
+    words: list[_Word] | None = None
     trigger: str | None = None
     code: str | None = None
 
@@ -225,8 +226,9 @@ class Listener:
             self._sent_since_heard = 0
             try:
                 message = _decoder.decode(raw)
-            except msgspec.DecodeError as exc:
-                raise VendorBroken(VENDOR, "listen", vendor_code="unreadable") from exc
+            except msgspec.DecodeError:
+                # It may have been an end of turn, so it isn't skipped: another socket hears the sound again.
+                return
             if message.type == "Error":
                 # Fatal for this socket; a new one may do better.
                 return
@@ -282,7 +284,7 @@ class Listener:
         return [*before, EndOfTurn(turn, message.transcript, ended_at, message.trigger)]
 
     def _ended_at(self, message: _Message) -> float | None:
-        ends = [word.end for word in message.words if word.end is not None]
+        ends = [word.end for word in message.words or [] if word.end is not None]
         return round(self._sound_before / mulaw.RATE_HZ + ends[-1], 3) if ends else None
 
     async def _feed(self, socket: ClientConnection) -> None:

@@ -13,6 +13,8 @@ from callmeback.voice.vendors import Digit, Played
 START_SECONDS_MAX = 10.0
 # `connected`, `start`, and a few kinds that we don't know yet.
 MESSAGES_BEFORE_START_MAX = 10
+# A message that can't be read is passed over: a call isn't ended for it. So many in a row are a second of sound.
+UNREADABLE_IN_A_ROW_MAX = 50
 
 
 class TextSocket(Protocol):
@@ -55,11 +57,17 @@ class CarrierStream:
 
     async def receive(self) -> bytes | Played | Digit | None:
         """The next audio, mark or key; None when the carrier said stop. Raises VendorError."""
+        unreadable = 0
         while True:
             try:
                 message = media_stream.decode(await self._receive())
-            except (ConnectionError, VendorError) as exc:
+            except ConnectionError as exc:
                 raise VendorUnavailable("carrier", "stream") from exc
+            except VendorError as exc:
+                unreadable += 1
+                if unreadable > UNREADABLE_IN_A_ROW_MAX:
+                    raise VendorUnavailable("carrier", "stream") from exc
+                continue
             if isinstance(message, media_stream.Media):
                 return message.media.payload
             if isinstance(message, media_stream.Mark):

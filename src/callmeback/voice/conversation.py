@@ -62,7 +62,8 @@ class Conversation:
         self.quiet_since = clock()
         self.turn_ended_at: float | None = None
         """The end of the speech that now waits for its answer, on our clock."""
-        self.warning_wanted = False
+        self.warning = ""
+        """That money or time runs out: to be said before the next sentence."""
         self.leaving: EndReason | None = None
         """Why the call ends when what is being said has been heard."""
         self._failures = thinking.failures
@@ -80,7 +81,9 @@ class Conversation:
         self._is_unanswered = False
         self._interrupted_leaving: EndReason | None = None
         self._cut_in = False
-        self._warned_in: Utterance | None = None
+        self._warned: tuple[Utterance, int, str] | None = None
+        """The warning that was sent last: in what, behind how many characters, and its words."""
+        self._warning_cut = ""
         self._warnings_sent = 0
 
     # What was heard.
@@ -190,12 +193,14 @@ class Conversation:
     def _resume(self) -> None:
         """Go on after a noise with what was left unheard, and, if nothing of the answer was ready yet, think again."""
         self._cut_in = False
+        self._warning_cut = ""
         self.leaving = self._interrupted_leaving
         thought = self._think(None) if self._is_unanswered else None
         self._speak(thought, self._unheard, instead=prompts.LOST_WORDS)
 
     def _hear(self, text: str) -> None:
         self._write("user", text)
+        self.warning, self._warning_cut = self.warning or self._warning_cut, ""
         if self._cut_in:
             self.interrupt_count += 1
             self._cut_in = False
@@ -220,9 +225,8 @@ class Conversation:
             self._interrupted_leaving, self.leaving = self.leaving, None
         if utterance is None:
             return
-        warned = self._look_whether_warned(utterance)
-        unheard = utterance.unheard_text() if warned else utterance.text[len(prompts.warning(self.call)) :].strip()
-        self._unheard = [text for text in (unheard, *unsaid) if text]
+        self._look_whether_warned(utterance)
+        self._unheard = [text for text in (utterance.unheard_text(), *unsaid) if text]
         self._cut_in = by_person and utterance.bytes_sent > 0
         if heard := utterance.heard_text():
             self._write("persona", heard)
@@ -242,19 +246,22 @@ class Conversation:
         self._answer(partial(self._say_all, utterance, thought, texts, instead))
 
     def _left_of(self, utterance: Utterance, thought: Thought | None, texts: Sequence[str]) -> tuple[list[str], bool]:
-        said = utterance.pieces - int(utterance is self._warned_in)
         ready = [] if thought is None else thought.ready
 
-        return [*texts, *ready][max(said, 0) :], thought is not None and not ready and said <= len(texts)
+        return [*texts, *ready][utterance.pieces :], thought is not None and not ready and utterance.pieces <= len(
+            texts
+        )
 
     async def _say_all(
         self, utterance: Utterance, thought: Thought | None, texts: Sequence[str], instead: str | None
     ) -> None:
         try:
-            await self._say_warning(utterance)
             for text in texts:
+                await self._say_warning(utterance)
                 await self.speaker.say(utterance, text)
-            if thought is not None and not await self._say_thought(utterance, thought, instead):
+            if thought is None:
+                await self._say_warning(utterance)
+            elif not await self._say_thought(utterance, thought, instead):
                 return
         finally:
             if thought is not None:
@@ -265,6 +272,7 @@ class Conversation:
     async def _say_thought(self, utterance: Utterance, thought: Thought, instead: str | None) -> bool:
         """Whether the call goes on."""
         async for sentence in thought.sentences():
+            await self._say_warning(utterance)
             if not await self.speaker.say(utterance, sentence):
                 break
         thought.drop()
@@ -281,22 +289,22 @@ class Conversation:
         return True
 
     async def _say_warning(self, utterance: Utterance) -> None:
-        """The warning comes first in what is said next; once it is sent, nothing is set aside for it any more."""
-        if self.warning_wanted:
-            self.warning_wanted = False
+        """The warning comes before the next sentence; once it is sent, nothing is set aside for it any more."""
+        if self.warning:
+            words, self.warning = self.warning, ""
             self._warnings_sent += 1
-            self._warned_in = utterance
+            self._warned = utterance, len(utterance.text), words
             self.gate.warned()
-            await self.speaker.say(utterance, prompts.warning(self.call))
+            await self.speaker.say(utterance, words, aside=True)
 
-    def _look_whether_warned(self, utterance: Utterance) -> bool:
-        """Whether this utterance goes on where it was cut: a warning that wasn't half heard comes again."""
-        is_cut = utterance is self._warned_in and len(utterance.heard_text()) < len(prompts.warning(self.call)) / 2
-        if is_cut:
-            self.warning_wanted = self._warnings_sent < WARNINGS_MAX
-        self._warned_in = None
-
-        return not (is_cut and self.warning_wanted)
+    def _look_whether_warned(self, utterance: Utterance) -> None:
+        """A warning that was cut before half of it was heard comes again, unless it was a noise that cut it."""
+        warned, self._warned = self._warned, None
+        if warned is None or warned[0] is not utterance or self._warnings_sent == WARNINGS_MAX:
+            return
+        _, behind, words = warned
+        if len(utterance.heard_text()) - behind < len(words) / 2:
+            self._warning_cut = words
 
     async def _farewell(self, reason: EndReason, words: str) -> None:
         utterance = self.speaker.begin(reserved=True)

@@ -26,6 +26,7 @@ LISTENER_REPLAY_SECONDS = 6
 TEMPLATE_TOKENS_MAX = 128
 
 Limited = Literal["time_limit", "budget_reached"]
+RunningOut = Literal["money", "time"]
 
 _NO_CENTS = Decimal(0)
 
@@ -135,15 +136,18 @@ class Gate:
             return "time_limit"
         return "budget_reached" if spent_cents + self._hang_up_cents > self.limits.cents else None
 
-    def warning_due(self, spent_cents: Decimal, elapsed_seconds: float, percent: int, of_cents: Decimal) -> bool:
-        """Has that percentage of the money, or of the seconds before the goodbye, been used and not been warned of?
+    def warning_due(
+        self, spent_cents: Decimal, elapsed_seconds: float, percent: int, of_cents: Decimal
+    ) -> RunningOut | None:
+        """Of what has that percentage been used and not been warned of: the money, or the seconds before the goodbye?
 
         In a call of a minute the goodbye begins when 80 percent are over: of all the seconds would be too late.
         """
         if not self._warning_due:
-            return False
-        base = min(of_cents, self.limits.cents)
-        return spent_cents * 100 >= base * percent or elapsed_seconds * 100 >= self._talk_seconds() * percent
+            return None
+        if spent_cents * 100 >= min(of_cents, self.limits.cents) * percent:
+            return "money"
+        return "time" if elapsed_seconds * 100 >= self._talk_seconds() * percent else None
 
     def speech_cents(self, characters: int, *, local: bool) -> Decimal:
         """The price of a text said by the vendor's voice, or by the local one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from callmeback.voice.gate import RunningOut
 from callmeback.voice.ticket import CallTicket, PromptLayers, Turn
 from callmeback.voice.vendors import Message
 
@@ -67,11 +68,17 @@ def greeting(ticket: CallTicket) -> str:
     return f"Hi, this is {ticket.persona_name}. It's good to hear you. How are you?"
 
 
-def warning(ticket: CallTicket) -> str:
-    """Said once, at the user's percent."""
-    if ticket.limited_by in ("call_budget", "month_budget"):
+def warning(ticket: CallTicket, running_out: RunningOut) -> str:
+    """Said once, at the user's percent. Their own limit that only warns doesn't end the call, so time isn't short."""
+    warns_only = running_out == "money" and ticket.warn_cents is not None
+    if warns_only or ticket.limited_by in ("call_budget", "month_budget"):
         return "Just so you know, we're coming close to your budget for this call."
     return "Just so you know, we don't have much time left on this call."
+
+
+def longest_warning(ticket: CallTicket) -> int:
+    """The length of the longest warning, to be set aside."""
+    return max(len(warning(ticket, "money")), len(warning(ticket, "time")))
 
 
 def goodbye(reason: str) -> str:

@@ -72,7 +72,7 @@ class Session:
         self._stopped_by_carrier = False
         self._is_cut = False
         meter = self._meter = Meter(call.card)
-        reserve = Reserve(len(prompts.warning(call)) + 1, prompts.longest_last_words(call) + 1)
+        reserve = Reserve(prompts.longest_warning(call) + 1, prompts.longest_last_words(call) + 1)
         gate = Gate(call.card, Limits(call.hold_cents, call.granted_seconds), reserve)
         self._hearing = Hearing(vendors.open_ears, clock, self._failures)
         self._speaker = Speaker(stream, vendors.local_voice, meter, gate, clock, self._failures, self._first_audio)

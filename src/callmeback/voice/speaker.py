@@ -122,7 +122,7 @@ class Speaker:
         self.current = Utterance(self._generation, self._clock(), reserved=reserved)
         return self.current
 
-    async def say(self, utterance: Utterance, sentence: str) -> bool:
+    async def say(self, utterance: Utterance, sentence: str, *, aside: bool = False) -> bool:
         """Say one more sentence; False if the gate refused it. Words for an utterance that was cut are dropped."""
         if self._mouth is None and not self._mouth_known.is_set() and not utterance.with_local:
             await self._wait_for_mouth()
@@ -135,13 +135,13 @@ class Speaker:
             return True
         text = sentence + " "
         if self._mouth is None or utterance.with_local:
-            utterance.wrote(text)
+            utterance.wrote(text, aside=aside)
             return await self._say_locally(utterance, text)
         # Twice its price: it may have to be sent again.
         if not utterance.reserved and not self._affords(2 * len(text), local=False):
             utterance.refused = True
             return False
-        utterance.wrote(text)
+        utterance.wrote(text, aside=aside)
         utterance.last_text_at = self._clock()
         self._characters_counted += len(text)
         self._meter.voice(len(text))

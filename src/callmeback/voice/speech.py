@@ -93,7 +93,7 @@ class Record:
     def __init__(self) -> None:
         self.text = ""
         self.pieces = 0
-        """How often text was given to a voice."""
+        """How often text was given to a voice, but for asides."""
         self.bytes_sent = 0
         self.bytes_heard = 0
         self._aligned = False
@@ -101,10 +101,10 @@ class Record:
         # Each slice of audio ends at a byte and, as far as is known, at a character of the text.
         self._sent: list[tuple[int, int]] = []
 
-    def wrote(self, text: str) -> None:
-        """Text was given to a voice."""
+    def wrote(self, text: str, *, aside: bool = False) -> None:
+        """Text was given to a voice; an aside is no piece of what was to be said."""
         self.text += text
-        self.pieces += 1
+        self.pieces += not aside
 
     def sent(self, byte_count: int, characters: int) -> None:
         """Audio went to the carrier that says so many characters; 0 when the voice doesn't align."""

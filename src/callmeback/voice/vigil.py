@@ -102,8 +102,9 @@ class Vigil:
             await self._talk.leave(reason)
             return
         of_cents = self._call.warn_cents or self._call.hold_cents
-        if self._gate.warning_due(spent, elapsed, self._call.warn_at_percent, of_cents):
-            self._talk.warning_wanted = True
+        running_out = self._gate.warning_due(spent, elapsed, self._call.warn_at_percent, of_cents)
+        if running_out is not None:
+            self._talk.warning = prompts.warning(self._call, running_out)
         await self._look_at_turns()
 
     async def _look_at_turns(self) -> None:
@@ -117,7 +118,7 @@ class Vigil:
             return
         if talk.person_speaks_since is not None:
             await self._look_at_person(now)
-        elif talk.state is State.LISTENING and talk.warning_wanted:
+        elif talk.state is State.LISTENING and talk.warning:
             await talk.say("")
         elif talk.state is State.LISTENING and now - talk.quiet_since > SILENCE_SECONDS_MAX:
             await self._ask_into_silence()
