@@ -68,8 +68,3 @@ def test_format_keeps_every_digit_that_matters(cents: str, text: str) -> None:
 
 def test_display_rounds_half_up() -> None:
     assert [money.display_cents(Decimal(value)) for value in ("0.005", "0.0049", "2.675")] == ["0.01", "0.00", "2.68"]
-
-
-@pytest.mark.parametrize(("seconds", "credits"), [(0, 0), (1, 1), (59, 1), (60, 1), (61, 2), (300, 5), (301, 6)])
-def test_a_started_minute_is_a_credit(seconds: int, credits: int) -> None:
-    assert money.credits_for_seconds(seconds) == credits

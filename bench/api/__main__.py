@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import psycopg
-from bench.api import install
+from bench.peers import Peers
 from bench.start.__main__ import ROOT, is_ready
 
 from callmeback.domain import tokens
@@ -40,6 +40,11 @@ POLL_S = 0.05
 SECRET = "bench-secret" * 4
 ROLE_SECRET = "bench-roles" * 4
 HERTZ = os.sysconf("SC_CLK_TCK")
+PEERS = Peers(
+    "fastapi",
+    "FastAPI",
+    ("fastapi==0.165.0", "asyncpg==0.32.0", "uvicorn==0.54.0", "uvloop==0.23.0", "httptools==0.9.0"),
+)
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -69,7 +74,7 @@ class Round(msgspec.Struct, frozen=True):
 
 
 def main() -> None:
-    missing = install.install()
+    missing = PEERS.install()
     home = Path(tempfile.mkdtemp(prefix="callmeback-api-"))
     home.chmod(0o711)
     try:
@@ -240,7 +245,7 @@ def peer(dsn: str) -> Iterator[Process]:
     port, server_at = free_port(), urlsplit(dsn)
     login = f"{roles.API}:{roles.password(ROLE_SECRET, roles.API)}"
     address = f"postgresql://{login}@{server_at.hostname}:{server_at.port}{server_at.path}"
-    command = [install.python(), Path(__file__).with_name("peer_fastapi.py"), str(port), address]
+    command = [PEERS.python, Path(__file__).with_name("peer_fastapi.py"), str(port), address]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + PATIENCE_S

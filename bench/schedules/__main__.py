@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from bench.schedules import install, queues, ringing
+from bench.schedules import queues, ringing
 
 from callmeback.domain import recurrence
 from callmeback.pg import home, roles, server
@@ -39,7 +39,7 @@ def main() -> None:
     place = Path(tempfile.mkdtemp(prefix="callmeback-schedules-"))
     place.chmod(0o711)
     os.environ.pop("DATABASE_URL", None)
-    missing = install.install()
+    missing = queues.PEERS.install()
     try:
         with server.start(place) as running:
             secret = home.generated_secrets(place)["role_secret"]

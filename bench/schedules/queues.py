@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import psycopg
-from bench.schedules import install
+from bench.peers import Peers
 
 from callmeback.pg import migrate
 
@@ -15,6 +15,13 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 CLAIMERS = 4
 PATIENCE_S = 120.0
+LOCK = HERE / "peers.txt"
+PEERS = Peers(
+    "schedules",
+    "procrastinate and pgqueuer",
+    ("--require-hashes", "--only-binary", ":all:", "-r", str(LOCK)),
+    LOCK,
+)
 
 # Everybody has one call to come and some are due; the rows are as they would be made one by one.
 OUR_PEOPLE = """
@@ -96,7 +103,7 @@ def ours(superuser_dsn: str, name: str, future: int) -> Queue:
 def peer(superuser_dsn: str, name: str, future: int) -> Queue:
     """A peer's schema, by its own installer, with so many jobs to come."""
     dsn = create(superuser_dsn, name)
-    program = (str(install.python()), str(HERE / f"peer_{name}.py"))
+    program = (str(PEERS.python), str(HERE / f"peer_{name}.py"))
     subprocess.run([*program, dsn, "install"], check=True, timeout=PATIENCE_S)
     table, load = {
         "procrastinate": ("procrastinate_jobs", PROCRASTINATE_JOBS),

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench.voice import install
+from bench.peers import Peers
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 5
@@ -25,6 +25,8 @@ BENCH_SECONDS_MAX = 660
 ADDED_MS_MAX = 15.0
 CPU_PERCENT_MAX = 3.0
 CLEAR_MS_MAX = 50.0
+# Half a gigabyte, for nobody else.
+PEERS = Peers("pipecat", "Pipecat", ("pipecat-ai==1.14.0", "websockets", "uvicorn", "fastapi"))
 
 
 class Part:
@@ -138,7 +140,7 @@ def main() -> None:
     parser.add_argument("--without-peer", action="store_true")
     options = parser.parse_args()
     began = time.monotonic()
-    missing = "not asked for" if options.without_peer else install.install()
+    missing = "not asked for" if options.without_peer else PEERS.install()
     ours, theirs = [], []
     for number in range(options.rounds):
         if time.monotonic() - began > BENCH_SECONDS_MAX - 2 * (SETTLE_SECONDS + MEASURE_SECONDS + 15):
@@ -146,7 +148,7 @@ def main() -> None:
             break
         ours.append(run_round([sys.executable, "-m", "bench.voice.ours"], CALLS))
         if missing is None:
-            theirs.append(run_round([str(install.python()), "bench/voice/peer_pipecat.py"], PEER_CALLS))
+            theirs.append(run_round([str(PEERS.python), "bench/voice/peer_pipecat.py"], PEER_CALLS))
         latest = [round(results[-1]["cpu_percent_per_call"], 2) for results in (ours, theirs) if results]
         print(f"round {number + 1}: CPU percent per call {latest}", file=sys.stderr, flush=True)
     print(json.dumps(report(ours, theirs, missing)))

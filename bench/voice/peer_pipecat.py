@@ -1,6 +1,6 @@
 """Pipecat on the same work: its own services for the same vendors' wires, its Twilio serializer, its turn handling.
 
-Run by the interpreter of its own environment (see `install.py`); it imports nothing of ours. Driven as `ours.py` is.
+Run by the interpreter of its own environment (see `__main__.py`); it imports nothing of ours. Driven as `ours.py` is.
 """
 
 import asyncio

@@ -163,24 +163,6 @@ class CarrierFailed(VendorFailed):
     code = "carrier_failed"
 
 
-class ListenerFailed(VendorFailed):
-    """Speech recognition failed."""
-
-    code = "listener_failed"
-
-
-class BrainFailed(VendorFailed):
-    """The language model failed."""
-
-    code = "brain_failed"
-
-
-class VoiceFailed(VendorFailed):
-    """The synthetic voice failed."""
-
-    code = "voice_failed"
-
-
 class PaymentsFailed(VendorFailed):
     """The payment service did not answer as it should."""
 

@@ -1,4 +1,4 @@
-"""Cents and credits: the one rounding rule, and how both are written down. Rates live in the database, not here."""
+"""Cents: the one rounding rule, and how they are written down. Rates and the charging of credits are the database's."""
 
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Final
@@ -7,6 +7,7 @@ COST_SCALE: Final = 10
 """Digits of a cent that a cost keeps: numeric(20,10) in the database. One token of a cheap model costs 0.00001 ¢."""
 
 SECONDS_PER_CREDIT: Final = 60
+"""A credit is a started minute (specification, section 4)."""
 
 _QUANTUM: Final = Decimal(1).scaleb(-COST_SCALE)
 _CENT_DISPLAY: Final = Decimal("0.01")
@@ -38,10 +39,3 @@ def format_cents(cents: Decimal) -> str:
 def display_cents(cents: Decimal) -> str:
     """A cost rounded half up to hundredths of a cent, for people; books use `format_cents`."""
     return f"{cents.quantize(_CENT_DISPLAY, context=_EXACT):f}"
-
-
-def credits_for_seconds(seconds: int) -> int:
-    """Credits for connected seconds: one per started minute (specification section 4)."""
-    assert seconds >= 0, "a call can't last less than nothing"
-
-    return -(-seconds // SECONDS_PER_CREDIT)

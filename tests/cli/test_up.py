@@ -1,5 +1,6 @@
 """`callmeback up` as somebody uses it: first start, second start, another one, Ctrl-C, and every way of dying."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -18,6 +19,11 @@ from typing import Any
 
 import psycopg
 import pytest
+
+from callmeback.cli import up
+from callmeback.cli.supervisor import Supervisor
+from callmeback.pg import home
+from callmeback.settings import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -178,7 +184,15 @@ def test_up_says_where_it_is_and_what_is_simulated(installation: Installation) -
 
     said = installation.log.read_text()
     assert f"Call Me Back is ready: http://127.0.0.1:{installation.port}" in said
-    assert "Simulated, for want of keys: carrier, listener, brain, voice, payments." in said
+    assert "Simulated, for want of keys: carrier, listener, brain, voice, payments. No real phone rings." in said
+
+
+def test_up_says_that_phones_ring_where_only_the_payments_are_simulated(tmp_path: Path) -> None:
+    keys = {"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "x", "TWILIO_PHONE_NUMBER": "+12025550100"}
+    keys |= {name: "x" for name in ("DEEPGRAM_API_KEY", "CEREBRAS_API_KEY", "ELEVENLABS_API_KEY")}
+    said = up.banner(Settings.from_env({"CALLMEBACK_HOME": str(tmp_path), **keys}), None)
+
+    assert "Simulated, for want of keys: payments. Calls reach real phones and cost money." in said
 
 
 def test_a_second_up_on_the_same_home_says_so(installation: Installation) -> None:
@@ -295,3 +309,28 @@ def test_a_database_whose_roles_have_other_passwords_is_explained(
 
     assert process.wait(PATIENCE_S) == 1
     assert "CALLMEBACK_ROLE_SECRET" in installation.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "goes_on"),
+    [(home.REST, home.REST, True), (home.REST, signal.SIGTERM, False), (signal.SIGTERM, home.REST, False)],
+)
+def test_up_goes_on_after_a_restore_unless_it_was_told_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: signal.Signals, second: signal.Signals, goes_on: bool
+) -> None:
+    """Before the restore asked for room, or while the live calls that it waits for go on."""
+
+    class Slow(Supervisor):
+        def start(self) -> None:
+            os.kill(os.getpid(), first)
+
+        async def failed(self) -> None:
+            await asyncio.Event().wait()
+
+        async def stop(self) -> None:
+            os.kill(os.getpid(), second)
+            await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(up, "Supervisor", Slow)
+
+    assert asyncio.run(up.supervise(Settings(home=tmp_path), None, ())) is goes_on

@@ -14,6 +14,11 @@ WORST: Final = Decimal("1.30") + Decimal("0.78") + Decimal("1.2") + Decimal("0.1
 BEGINNING: Final = date(2000, 1, 1)
 
 
+def credits_for(seconds: int) -> int:
+    """A started minute is a credit (specification, section 4)."""
+    return -(-seconds // 60)
+
+
 class Tier(msgspec.Struct, frozen=True):
     """A plan of the specification (section 4); None is unlimited."""
 
@@ -137,7 +142,7 @@ class Account(msgspec.Struct):
         granted = int(min(limits))
         if granted < SHORTEST_S:
             raise Refused("CM002")
-        hold = money.credits_for_seconds(granted) if tier.charges else 0
+        hold = credits_for(granted) if tier.charges else 0
         # trunc() in the database: a hold is never a hair more than the budget.
         cents = (WORST * granted / 60).quantize(Decimal("1e-10"), rounding="ROUND_DOWN")
 
@@ -156,7 +161,7 @@ class Account(msgspec.Struct):
             if call.month == self.month:
                 self.spent += call.usage.cost - before
             return False
-        call.charged = min(money.credits_for_seconds(call.usage.seconds), call.hold) if is_charged else 0
+        call.charged = min(credits_for(call.usage.seconds), call.hold) if is_charged else 0
         release = call.hold - call.charged
         self.held -= call.hold
         self._receive(release)

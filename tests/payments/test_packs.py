@@ -163,6 +163,17 @@ def test_m04_a_refund_that_comes_before_its_payment_waits_for_it(till: Till):
     till.proved()
 
 
+def test_m17_an_event_that_finds_its_person_after_they_are_gone_keeps_nothing_of_them(till: Till):
+    purchase = till.begin()
+    till.apply(till.refund(f"pi_{purchase}", PACK_CENTS))
+    till.books.execute("SELECT erase_user(%s, 'person')", (USER,))
+    till.apply(till.paid(purchase))
+    kept = till.books.execute("SELECT user_id, state, payload, facts FROM payment_events").fetchall()
+
+    assert kept == [{"user_id": USER, "state": "applied", "payload": None, "facts": None}] * 2
+    till.proved()
+
+
 def test_m04_an_event_of_nothing_we_know_is_kept_tried_again_and_given_up(till: Till):
     event = till.refund("pi_unknown", 100)
     till.apply(event)

@@ -93,7 +93,7 @@ async def test_a_slow_statement_ends_at_the_deadline(owner: Database):
 
 @pytest.mark.anyio
 async def test_a_stopped_server_process_does_not_stop_us(database_url: str):
-    """It answers neither a statement nor a cancellation (ops.md)."""
+    """It answers neither a statement nor a cancellation."""
     async with Database.open(database_url, name="one", max_size=1) as db:
         async with db.transaction() as tx:
             stopped = await tx.value(SQL.backend)

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from tests.voice.line import Brain, Call, Mouth, now, ticket_of, virtually
 
 from callmeback.voice import prompts
@@ -34,7 +35,7 @@ def test_the_persona_greets_listens_answers_and_the_person_hangs_up(card):
     ]
     assert outcome.end_reason == "user_hung_up"
     assert outcome.hang_up_confirmed
-    assert (outcome.turn_count, outcome.interrupt_count) == (3, 0)
+    assert (outcome.turn_count, outcome.interrupt_count) == (1, 0)
     assert call.books.outcomes == [outcome]
     assert call.books.turns == list(outcome.transcript)
     assert call.books.connections == 1
@@ -287,6 +288,38 @@ def test_a_noise_before_the_answer_was_ready_does_not_swallow_it(card):
 
     assert [turn.text for turn in outcome.transcript] == ["Hi.", "What is it?", "It is a tree."]
     assert [message.role for message in call.brain.requests[-1]][-1] == "user"
+    assert outcome.interrupt_count == 0
+
+
+@pytest.mark.parametrize(("latency", "after"), [(0.5, 0.0), (0.25, 1.0), (0.25, 3.0)])
+def test_a_noise_in_a_warning_costs_neither_it_nor_the_answer_after_it(card, latency, after):
+    """Before a word of it was heard and the answer was ready, in its first half, and after that."""
+    answer = "It is a tree, and it is a very old one."
+
+    async def story():
+        call = call_of(card, granted_seconds=100, warn_at_percent=20)
+        call.brain = Brain(["Hi.", answer], latency=latency)
+
+        async def person(call):
+            await call.persona_is_done()
+            await asyncio.sleep(3.0)
+            # The warning becomes due while this is said.
+            await call.listener.hears("What is it? " + "I have been looking at it for so long. " * 6)
+            while prompts.warning(call.ticket) not in "".join(call.opened[0].texts):
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(after)
+            call.listener.put("start_of_turn")
+            await asyncio.sleep(0.5)
+            await call.persona_is_done()
+            call.line.person_hangs_up()
+
+        return call, await call.run(person)
+
+    call, outcome = virtually(story())
+
+    said = " ".join(turn.text for turn in outcome.transcript[2:])
+    assert said.endswith(f" {answer}")
+    assert [said.count(words) for words in (answer, prompts.warning(call.ticket)[-20:])] == [1, 1]
     assert outcome.interrupt_count == 0
 
 

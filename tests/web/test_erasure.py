@@ -297,11 +297,15 @@ async def test_m17_what_was_being_written_while_somebody_was_erased_goes_too(
         ),
         ("SELECT FROM phones WHERE user_id = %s FOR UPDATE", "UPDATE users SET phone = NULL WHERE id = %s"),
         (
+            "UPDATE users SET timezone = 'Asia/Tokyo' WHERE id = %s",
+            "SELECT FROM call_schedules WHERE user_id = %s FOR NO KEY UPDATE",
+        ),
+        (
             "SELECT FROM payment_events WHERE user_id = %s FOR NO KEY UPDATE",
             "SELECT FROM user_credits WHERE user_id = %s FOR NO KEY UPDATE",
         ),
     ],
-    ids=["a change of a schedule", "a number", "an event of the provider"],
+    ids=["a change of a schedule", "a number", "another zone", "an event of the provider"],
 )
 async def test_an_erasure_waits_for_what_is_under_way_and_is_not_waited_for(
     house: House, margot: Person, database_url: str, first: str, second: str
@@ -318,10 +322,31 @@ async def test_an_erasure_waits_for_what_is_under_way_and_is_not_waited_for(
     assert answer.status_code == 204, answer.text
 
 
-async def blocked(house: House) -> None:
-    """Until somebody waits for a row."""
+async def test_a_link_that_is_opened_while_its_person_is_erased_opens_nothing(
+    house: House, margot: Person, database_url: str
+):
+    token = await house.mail_token(EMAIL)
+    with psycopg.connect(database_url) as other:
+        other.execute("SELECT FROM users WHERE id = %s FOR NO KEY UPDATE", (margot.id,))
+        erasing = asyncio.create_task(margot.client.delete("/api/auth/me"))
+        await blocked(house)
+        opening = asyncio.create_task(house.client().post("/api/auth/email/verify", json={"token": token}))
+        await blocked(house, 2)
+        other.commit()
+    erased, opened = await asyncio.gather(erasing, opening)
+
+    assert erased.status_code == 204, erased.text
+    assert problem(opened) == (400, "invalid_token")
+
+
+async def blocked(house: House, most: int = 1) -> None:
+    """Until so many wait for a row."""
     async with asyncio.timeout(30):
-        while not house.row(
-            "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )["n"]:
+        while (
+            house.row(
+                "SELECT count(*) AS n FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )["n"]
+            < most
+        ):
             await asyncio.sleep(0.02)

@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 from prometheus_client import generate_latest
+from tests.worker.plans import Plans
 
 from callmeback.pg.pool import Database
 from callmeback.settings import Settings
@@ -71,3 +72,16 @@ async def test_states_without_a_call_or_an_event_are_shown_at_0(worker: Database
         "callmeback_schedule_lateness_seconds 0.0",
     }
     assert 'callmeback_calls_open{status="completed"} 0.0' not in lines
+
+
+async def test_an_account_that_was_changed_by_hand_is_counted(
+    worker: Database, database_url: str, tmp_path: Path
+) -> None:
+    plans = Plans(database_url)
+    user = plans.person()
+    plans.books.execute("UPDATE user_credits SET available_credits = available_credits + 1 WHERE user_id = %s", (user,))
+    plans.books.close()
+    shown = Figures(worker, tmp_path)
+    await shown.look()
+
+    assert "callmeback_ledger_unproved_accounts 1.0" in lines_of(shown)

@@ -8,9 +8,9 @@ import click
 
 from callmeback import errors
 
-# What a machine says that has no room, or nobody's leave, to write what a command prints or keeps.
+# A machine that has no room, or gives no permission, for what a command prints or keeps.
 UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
-# The same of a path that somebody gave and that can't be, or isn't theirs.
+# A path that somebody gave, and that can't exist or isn't theirs.
 MISLED: Final = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
 
 # Name of the command (its module is `callmeback.cli.<name>`, with `command` in it) and the line `--help` shows.

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Final, TextIO, TypeVar
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from callmeback import errors, money
-from callmeback.cli.installation import owner_dsn
-from callmeback.cli.output import TABLE_WIDTH_MAX, json_option, show_json, text_of
+from callmeback.cli.installation import in_transaction, owner_database
+from callmeback.cli.output import console, json_option, show_json, show_rows
+from callmeback.cli.parameters import DAY
 from callmeback.domain import books
 from callmeback.domain.books import MarginBy, Period
 from callmeback.ops import books as checks
@@ -24,7 +24,7 @@ from callmeback.ops import journal
 from callmeback.ops.books import Finding, Vendors
 from callmeback.payments.accounts import stripe_account
 from callmeback.pg import home
-from callmeback.pg.pool import Database, Session
+from callmeback.pg.pool import Session
 from callmeback.providers.stripe import Cashier
 from callmeback.providers.twilio import Carrier
 from callmeback.settings import Settings
@@ -34,8 +34,6 @@ CHECK_DAYS: Final = 7
 MARGIN_DAYS: Final = 30
 READ_SECONDS_MAX: Final = 300.0
 _STYLES: Final = {"green": "green", "red": "bold red", "unknown": "yellow"}
-_DAY: Final = click.DateTime(["%Y-%m-%d"])
-"""As 2026-11-26."""
 
 ResultT = TypeVar("ResultT")
 
@@ -63,25 +61,17 @@ def _period_options(days: int) -> Callable[[Callable[..., Any]], Callable[..., A
 
     def options(function: Callable[..., Any]) -> Callable[..., Any]:
         first = f"First day; by default {days} days are taken."
-        function = click.option("--to", "last", type=_DAY, metavar="DAY", help="Last day, included; by default today.")(
+        function = click.option("--to", "last", type=DAY, metavar="DAY", help="Last day, included; by default today.")(
             function
         )
 
-        return click.option("--from", "first", type=_DAY, metavar="DAY", help=first)(function)
+        return click.option("--from", "first", type=DAY, metavar="DAY", help=first)(function)
 
     return options
 
 
-async def _read(work: Callable[[Session], Awaitable[ResultT]]) -> ResultT:
-    async with (
-        Database.open(owner_dsn(Settings.from_env()), name="cli", max_size=1) as db,
-        db.transaction(snapshot=True, deadline_s=READ_SECONDS_MAX) as tx,
-    ):
-        return await work(tx)
-
-
 @command.command()
-@click.option("--day", type=_DAY, metavar="DAY", help="The day to close; by default yesterday.")
+@click.option("--day", type=DAY, metavar="DAY", help="The day to close; by default yesterday.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -94,7 +84,7 @@ def close(day: datetime | None, out: Path | None, as_json: bool) -> None:
     wanted = day.date() if day else _today() - timedelta(days=1)
 
     async def work() -> tuple[books.Seal, Path]:
-        async with Database.open(owner_dsn(settings), name="cli", max_size=1) as db:
+        async with owner_database(settings) as db:
             seal = await checks.close(db, wanted, getpass.getuser(), asyncio.sleep)
         return seal, checks.publish(out or settings.home / checks.FOLDER, seal)
 
@@ -134,7 +124,7 @@ def check(first: datetime | None, last: datetime | None, own: bool, out: Path | 
 
 
 async def _check(settings: Settings, days: Period, folder: Path, *, own: bool) -> list[Finding]:
-    async with Database.open(owner_dsn(settings), name="cli", max_size=1) as db:
+    async with owner_database(settings) as db:
         found = await checks.check_own(db, days, folder)
         if own:
             return found
@@ -171,7 +161,7 @@ def _print(found: list[Finding]) -> None:
         if len(finding.objects) == checks.OBJECTS_MAX:
             lines.insert(len(finding.objects), "and perhaps more")
         table.add_row(finding.name, f"[{_STYLES[finding.verdict]}]{finding.verdict}[/]", escape("\n".join(lines)))
-    _console().print(table)
+    console().print(table)
 
 
 @command.command()
@@ -199,7 +189,7 @@ def export(first: datetime | None, last: datetime | None, form: str, what: journ
             async for piece in pieces:
                 file.write(piece)
 
-        await _read(write)
+        await in_transaction(write, snapshot=True, deadline_s=READ_SECONDS_MAX)
 
     if out is None:
         asyncio.run(work(sys.stdout))
@@ -222,7 +212,7 @@ def export(first: datetime | None, last: datetime | None, form: str, what: journ
 def margin(first: datetime | None, last: datetime | None, by: MarginBy, as_json: bool) -> None:
     """Revenue, vendors' cost and margin: three figures, in cents."""
     days = _days(first, last, MARGIN_DAYS)
-    _show_rows(asyncio.run(_read(lambda tx: books.margin(tx, by, days))), as_json=as_json)
+    show_rows(_rows(lambda tx: books.margin(tx, by, days)), as_json=as_json)
 
 
 @command.command()
@@ -231,22 +221,14 @@ def margin(first: datetime | None, last: datetime | None, by: MarginBy, as_json:
 def revenue(first: datetime | None, last: datetime | None, as_json: bool) -> None:
     """What was received, refunded and disputed, by day and kind, in cents."""
     days = _days(first, last, MARGIN_DAYS)
-    _show_rows(asyncio.run(_read(lambda tx: books.revenue(tx, days))), as_json=as_json)
+    show_rows(_rows(lambda tx: books.revenue(tx, days)), as_json=as_json)
 
 
-def _show_rows(rows: list[books.Row], *, as_json: bool) -> None:
-    plain = [
+def _rows(work: Callable[[Session], Awaitable[list[books.Row]]]) -> list[dict[str, object]]:
+    """Rows with their money as the API writes it."""
+    found = asyncio.run(in_transaction(work, snapshot=True, deadline_s=READ_SECONDS_MAX))
+
+    return [
         {name: money.format_cents(value) if isinstance(value, Decimal) else value for name, value in row.items()}
-        for row in rows
+        for row in found
     ]
-    if as_json:
-        show_json({"items": plain})
-        return
-    table = Table(*(name.replace("_", " ") for name in (plain[0] if plain else {"nothing": ""})))
-    for row in plain:
-        table.add_row(*(text_of(value) for value in row.values()))
-    _console().print(table)
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else TABLE_WIDTH_MAX)

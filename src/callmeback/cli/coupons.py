@@ -2,19 +2,16 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeVar
+from typing import Final
 
 import click
 
-from callmeback.cli.installation import owner_dsn
-from callmeback.cli.keys import Duration
+from callmeback.cli.installation import in_transaction
 from callmeback.cli.output import json_option, show, show_json
+from callmeback.cli.parameters import Duration
 from callmeback.domain import coupons
 from callmeback.domain.coupons import NewCoupon
-from callmeback.pg.pool import Database, Session
-from callmeback.settings import Settings
 
 COLUMNS: Final = {
     "code": "Code",
@@ -33,8 +30,6 @@ _CODE: Final = re.compile(r"[A-Za-z0-9_-]{3,32}")
 CENTS_MAX: Final = 999_999_999
 REDEMPTIONS_MAX: Final = 2**31 - 1
 
-ResultT = TypeVar("ResultT")
-
 
 @click.group(name="coupons")
 def command() -> None:
@@ -45,7 +40,7 @@ def command() -> None:
 @json_option
 def list_(as_json: bool) -> None:
     """The newest codes, and how often they were used."""
-    show(asyncio.run(_transact(coupons.coupons)), COLUMNS, as_json=as_json)
+    show(asyncio.run(in_transaction(coupons.coupons)), COLUMNS, as_json=as_json)
 
 
 @command.command()
@@ -78,7 +73,7 @@ def add(
         max_redemptions=most,
         expires_at=None if expires is None else datetime.now(UTC) + expires,
     )
-    asyncio.run(_transact(lambda tx: coupons.add(tx, coupon)))
+    asyncio.run(in_transaction(lambda tx: coupons.add(tx, coupon)))
     if as_json:
         show_json(coupon)
     else:
@@ -89,13 +84,5 @@ def add(
 @click.argument("code")
 def end(code: str) -> None:
     """End CODE now. A checkout that has it already keeps its price."""
-    asyncio.run(_transact(lambda tx: coupons.expire(tx, code)))
+    asyncio.run(in_transaction(lambda tx: coupons.expire(tx, code)))
     click.echo(f"{code.upper()} has ended.")
-
-
-async def _transact(work: Callable[[Session], Awaitable[ResultT]]) -> ResultT:
-    async with (
-        Database.open(owner_dsn(Settings.from_env()), name="cli", max_size=1) as db,
-        db.transaction() as tx,
-    ):
-        return await work(tx)

@@ -1,17 +1,15 @@
 """`callmeback doctor`: what is wrong, what to do about it, and with `--fix` what is safe to do at once."""
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from typing import Final
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from callmeback.cli.installation import known_settings, owner_dsn
-from callmeback.cli.output import TABLE_WIDTH_MAX, json_option, show_json
+from callmeback.cli.output import console, json_option, show_json
 from callmeback.ops import doctor
 from callmeback.ops.doctor import Mended, Verdict
 from callmeback.pg import server
@@ -56,18 +54,17 @@ async def _examine(settings: Settings, areas: Sequence[str], *, fix: bool) -> tu
 
 
 def _print(verdicts: Sequence[Verdict], mended: Sequence[Mended], *, show_all: bool) -> None:
-    # A terminal shortens what doesn't fit; a file or a pipe gets all of it.
-    console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH_MAX)
+    out = console()
     for each in mended:
-        console.print(f"{escape(each.name)}: {escape(each.command)}: {escape(each.error or 'done')}", soft_wrap=True)
+        out.print(f"{escape(each.name)}: {escape(each.command)}: {escape(each.error or 'done')}", soft_wrap=True)
     shown = [verdict for verdict in verdicts if show_all or verdict.verdict in ("red", "warning")]
     if shown:
         table = Table("area", "check", "verdict", "object", "what to do")
         for verdict in shown:
             table.add_row(*_cells(verdict))
-        console.print(table)
+        out.print(table)
     numbers = {word: sum(verdict.verdict == word for verdict in verdicts) for word in _STYLES}
-    console.print(", ".join(f"[{_STYLES[word]}]{number} {word}[/]" for word, number in numbers.items()))
+    out.print(", ".join(f"[{_STYLES[word]}]{number} {word}[/]" for word, number in numbers.items()))
 
 
 def _cells(verdict: Verdict) -> tuple[str, ...]:

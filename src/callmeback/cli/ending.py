@@ -1,4 +1,4 @@
-"""How long work ends that somebody stops: as by an exception, so that nothing unpacked or unsealed stays behind."""
+"""How long work that somebody stops comes to its end: by an exception, so that nothing unpacked or unsealed is left."""
 
 import signal
 from collections.abc import Iterator

@@ -1,6 +1,8 @@
 """Which installation a command works on: DATABASE_URL, or the running `up` of CALLMEBACK_HOME."""
 
 import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -8,7 +10,10 @@ from callmeback import errors, logs
 from callmeback.ops import loglines
 from callmeback.ops.scopes import Workshop
 from callmeback.pg import home, reach, server
+from callmeback.pg.pool import Database, Session
 from callmeback.settings import Settings
+
+ResultT = TypeVar("ResultT")
 
 
 def owner_dsn(settings: Settings) -> str:
@@ -20,6 +25,26 @@ def owner_dsn(settings: Settings) -> str:
         raise errors.ConfigurationError("There is no database: start `callmeback up`, or set DATABASE_URL.")
 
     return running.owner_dsn
+
+
+def owner_database(settings: Settings) -> Database:
+    """A pool of one connection as the database's owner; raises ConfigurationError when there is no database."""
+    return Database.open(owner_dsn(settings), name="cli", max_size=1)
+
+
+async def in_transaction(
+    work: Callable[[Session], Awaitable[ResultT]],
+    *,
+    read_only: bool = False,
+    snapshot: bool = False,
+    deadline_s: float | None = None,
+) -> ResultT:
+    """What `work` answers in one transaction of the database's owner, opened as `Database.transaction` says."""
+    async with (
+        owner_database(Settings.from_env()) as db,
+        db.transaction(read_only=read_only, snapshot=snapshot, deadline_s=deadline_s) as tx,
+    ):
+        return await work(tx)
 
 
 def workshop(settings: Settings) -> Workshop:

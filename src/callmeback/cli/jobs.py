@@ -2,19 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import Final
 
 import click
 import msgspec
 
 from callmeback import errors
-from callmeback.cli.installation import owner_dsn
+from callmeback.cli.installation import in_transaction, owner_database
 from callmeback.cli.output import json_option, show
 from callmeback.domain import jobs
 from callmeback.domain.jobs import JobState
-from callmeback.pg.pool import Database, Session
 from callmeback.settings import Settings
 
 # A worker looks every second; one that doesn't begin within this isn't there.
@@ -31,8 +29,6 @@ COLUMNS: Final = {
     "failures": "Failures",
     "last_error": "Last error",
 }
-
-ResultT = TypeVar("ResultT")
 
 
 class JobLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +55,7 @@ class JobLine(msgspec.Struct, frozen=True, kw_only=True):
 def command(context: click.Context, as_json: bool) -> None:
     """Every job with its last and its next run. `jobs run NAME` has a worker do one now."""
     if context.invoked_subcommand is None:
-        _show(asyncio.run(_transact(jobs.jobs)), as_json)
+        _show(asyncio.run(in_transaction(jobs.jobs)), as_json)
 
 
 @command.command("run")
@@ -77,7 +73,7 @@ def run_(name: str, wait: int, as_json: bool) -> None:
 
 
 async def _run(name: str, wait_s: float) -> JobState:
-    async with _database() as db:
+    async with owner_database(Settings.from_env()) as db:
         try:
             async with db.transaction() as tx:
                 before = await jobs.request(tx, name)
@@ -132,12 +128,3 @@ def _rhythm(every: timedelta) -> str:
             return f"{seconds // size} {unit}"
 
     return f"{seconds} s"
-
-
-async def _transact(work: Callable[[Session], Awaitable[ResultT]]) -> ResultT:
-    async with _database() as db, db.transaction() as tx:
-        return await work(tx)
-
-
-def _database() -> Database:
-    return Database.open(owner_dsn(Settings.from_env()), name="jobs", max_size=1)

@@ -2,17 +2,17 @@
 
 import asyncio
 import getpass
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import IO, Any, Final, TypeVar
+from typing import IO, Final, TypeVar
 
 import click
 import msgspec
 
 from callmeback import errors
-from callmeback.cli.installation import owner_dsn, workshop
+from callmeback.cli.installation import in_transaction, owner_database, owner_dsn, workshop
 from callmeback.cli.output import json_option, show, show_json
+from callmeback.cli.parameters import Duration
 from callmeback.domain import keys, operators
 from callmeback.domain.keys import KeyLine, Limits
 from callmeback.ops import scopes
@@ -37,9 +37,6 @@ SCOPE_COLUMNS: Final = {"id": "Scope", "role": "Role", "state": "State"}
 GRACE_DEFAULT: Final = "24h"
 LEARN_DEFAULT: Final = "1h"
 
-_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_DURATION: Final = re.compile(r"(?P<number>[0-9]{1,6})(?P<unit>[smhdw])")
-
 ResultT = TypeVar("ResultT")
 
 
@@ -55,25 +52,6 @@ class TableLine(msgspec.Struct, frozen=True):
     bounds: str
     expires_at: str
     created_at: str
-
-
-class Duration(click.ParamType[timedelta]):
-    """A length of time such as 30d: a whole number and one of s, m, h, d, w; above zero unless nothing is meant too."""
-
-    name = "duration"
-
-    def __init__(self, *, can_be_zero: bool = False) -> None:
-        self._can_be_zero = can_be_zero
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Raises click's BadParameter, exit code 2."""
-        if isinstance(value, timedelta):
-            return value
-        found = _DURATION.fullmatch(str(value))
-        if found is None or (int(found["number"]) == 0 and not self._can_be_zero):
-            self.fail(f"{value!a} is not a time such as 90s, 15m, 12h, 30d or 4w.", param, ctx)
-
-        return timedelta(seconds=int(found["number"]) * _UNITS[found["unit"]])
 
 
 @click.group(name="keys")
@@ -146,7 +124,7 @@ def create(
 @json_option
 def list_(with_dead: bool, as_json: bool) -> None:
     """The keys, newest first."""
-    found = _transact(lambda tx: keys.lines(tx, with_dead=with_dead))
+    found = asyncio.run(in_transaction(lambda tx: keys.lines(tx, with_dead=with_dead)))
     if as_json:
         show(found, {}, as_json=True)
     else:
@@ -162,7 +140,7 @@ def list_(with_dead: bool, as_json: bool) -> None:
 @json_option
 def rotate(key: str, grace: timedelta, as_json: bool) -> None:
     """Give a key a new secret and print it, once; the old one works on for a while."""
-    _tell(*_transact(lambda tx: keys.rotate(tx, key, grace)), as_json=as_json)
+    _tell(*asyncio.run(in_transaction(lambda tx: keys.rotate(tx, key, grace))), as_json=as_json)
 
 
 @command.command()
@@ -222,7 +200,7 @@ def allow(key: str, statement_id: str, sql: IO[bytes], as_json: bool) -> None:
 @json_option
 def statements(key: str, as_json: bool) -> None:
     """The statements that a key may run: registered and learnt ones, newest first."""
-    found = _transact(lambda tx: keys.registered(tx, key))
+    found = asyncio.run(in_transaction(lambda tx: keys.registered(tx, key)))
     show(found, STATEMENT_COLUMNS, as_json=as_json)
 
 
@@ -231,7 +209,7 @@ def statements(key: str, as_json: bool) -> None:
 @click.option("--name", "statement_id", required=True, metavar="ID", help="The statement's name.")
 def forget(key: str, statement_id: str) -> None:
     """Let a key run a statement no more."""
-    _transact(lambda tx: keys.forget(tx, key, statement_id))
+    asyncio.run(in_transaction(lambda tx: keys.forget(tx, key, statement_id)))
     click.echo(f"{statement_id} is forgotten.")
 
 
@@ -244,7 +222,7 @@ def forget(key: str, statement_id: str) -> None:
 @json_option
 def learn(key: str, learn_for: timedelta, stop: bool, as_json: bool) -> None:
     """Let a key of mode exact remember every text that it is sent for a while."""
-    found = _transact(lambda tx: keys.learn(tx, key, None if stop else learn_for))
+    found = asyncio.run(in_transaction(lambda tx: keys.learn(tx, key, None if stop else learn_for)))
     if as_json:
         show_json(found)
     elif found.learning_until is None:
@@ -307,17 +285,9 @@ def _split(given: Sequence[str]) -> list[str]:
     return [name.strip() for part in given for name in part.split(",") if name.strip()]
 
 
-def _transact(work: Callable[[Session], Awaitable[ResultT]]) -> ResultT:
-    async def in_transaction(owner: Database) -> ResultT:
-        async with owner.transaction() as tx:
-            return await work(tx)
-
-    return _with_owner(Settings.from_env(), in_transaction)
-
-
 def _with_owner(settings: Settings, work: Callable[[Database], Awaitable[ResultT]]) -> ResultT:
     async def run() -> ResultT:
-        async with Database.open(owner_dsn(settings), name="cli", max_size=1) as owner:
+        async with owner_database(settings) as owner:
             return await work(owner)
 
     return asyncio.run(run())

@@ -1,10 +1,9 @@
 """`callmeback logs`: what the services of this home wrote, filtered and followed."""
 
-import re
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import click
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from callmeback.cli.output import json_option
+from callmeback.cli.parameters import Ago
 from callmeback.ops import loglines
 from callmeback.ops.loglines import Entry, Follower, Wanted
 from callmeback.pg import server
@@ -22,26 +22,6 @@ LINES_DEFAULT: Final = 200
 LINES_MAX: Final = 100_000
 LOOK_EVERY_S: Final = 0.25
 _STYLES: Final = {"debug": "dim", "info": "", "warning": "yellow", "error": "bold red", "critical": "bold red"}
-_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-
-
-class Moment(click.ParamType[datetime]):
-    """`90s`, `10m`, `2h`, `1d` ago, or a time in ISO 8601 (UTC unless it says otherwise)."""
-
-    name = "time"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """The moment that is meant."""
-        text = str(value)
-        match = re.fullmatch(r"(\d{1,6})([smhdw])", text)
-        if match is not None:
-            return datetime.now(UTC) - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            self.fail(f"{text!a} is not a time such as 90s, 10m, 2h, 1d (ago), or 2026-11-26T14:30.", param, ctx)
-
-        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 @click.command(name="logs")
@@ -56,7 +36,7 @@ class Moment(click.ParamType[datetime]):
     "--level", type=click.Choice(loglines.LEVELS), default="debug", show_default=True, help="This one and worse."
 )
 @click.option("--request", metavar="ID", help="Of one request or call.")
-@click.option("--since", type=Moment(), help="10m, 2h, 1d ago, or a time; by default since the oldest line kept.")
+@click.option("--since", type=Ago(), help="10m, 2h, 1d ago, or a time; by default since the oldest line kept.")
 @click.option(
     "--lines",
     type=click.IntRange(1, LINES_MAX),

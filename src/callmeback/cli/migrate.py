@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Final
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from callmeback.cli.installation import owner_dsn
-from callmeback.cli.output import json_option, show, show_json, text_of
+from callmeback.cli.output import console, json_option, show, show_json, text_of
 from callmeback.pg import home, lint, migrate, migration_files, roles, schema, server
 from callmeback.settings import Settings
 
@@ -55,9 +54,9 @@ def status(as_json: bool) -> None:
     else:
         table = Table("file", "state", "applied at", "ms")
         for file in (*found.migrations, *found.repeatable):
-            applied_at = f"{file.applied_at:%Y-%m-%d %H:%M:%S%z}" if file.applied_at else ""
-            table.add_row(file.file, f"[{_STYLES[file.state]}]{file.state}[/]", applied_at, text_of(file.execution_ms))
-        Console().print(table)
+            state = f"[{_STYLES[file.state]}]{file.state}[/]"
+            table.add_row(file.file, state, text_of(file.applied_at), text_of(file.execution_ms))
+        console().print(table)
     if found.is_drifted:
         raise SystemExit(1)
 

@@ -2,12 +2,17 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 import click
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from callmeback import money
 
 TABLE_WIDTH_MAX: Final = 1_000
 
@@ -26,9 +31,22 @@ def show(items: Sequence[msgspec.Struct], columns: Mapping[str, str], *, as_json
         return
     table = Table(*columns.values())
     for item in items:
-        table.add_row(*(text_of(getattr(item, field)) for field in columns))
-    # A terminal shortens what doesn't fit; a file or a pipe gets all of it.
-    Console(width=None if sys.stdout.isatty() else TABLE_WIDTH_MAX).print(table)
+        table.add_row(*(escape(text_of(getattr(item, field))) for field in columns))
+    console().print(table)
+
+
+def show_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
+    """Print rows whose columns nobody names in code: as `{"items":[…]}`, or as a table headed by the first row's."""
+    if as_json:
+        show_json({"items": rows})
+        return
+    if not rows:
+        console().print("Nothing.")
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(escape(text_of(value)) for value in row.values()))
+    console().print(table)
 
 
 def show_json(value: object) -> None:
@@ -36,11 +54,20 @@ def show_json(value: object) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
+def console() -> Console:
+    """Standard output. A terminal shortens what doesn't fit; a file or a pipe gets all of it."""
+    return Console(width=None if sys.stdout.isatty() else TABLE_WIDTH_MAX)
+
+
 def text_of(value: object) -> str:
-    """A value in a table: nothing for None, yes or no for a flag."""
+    """A value in a table: nothing for None, yes or no for a flag, times to the second, every digit that matters."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return value.isoformat(" ", "seconds")
+    if isinstance(value, Decimal):
+        return money.format_cents(value)
 
     return str(value)

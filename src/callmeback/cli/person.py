@@ -12,10 +12,9 @@ import click
 import httpx
 
 from callmeback import errors
-from callmeback.cli.installation import owner_dsn
+from callmeback.cli.installation import owner_database
 from callmeback.domain import operators, tokens
 from callmeback.pg import home
-from callmeback.pg.pool import Database
 from callmeback.settings import Settings
 
 REQUEST_TIMEOUT_S: Final = 15.0
@@ -65,10 +64,7 @@ def ask(
 
 async def _token(settings: Settings, who: str) -> str:
     assert settings.jwt_secret is not None, "complete() saw to it"
-    async with (
-        Database.open(owner_dsn(settings), name="cli", max_size=1) as db,
-        db.transaction(read_only=True) as tx,
-    ):
+    async with owner_database(settings) as db, db.transaction(read_only=True) as tx:
         account = await operators.account(tx, who)
 
     return tokens.sign(settings.jwt_secret, tokens.claims_for(account.id, account.email))

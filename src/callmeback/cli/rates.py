@@ -1,19 +1,17 @@
 """`callmeback rates …`: what vendors charge, since when, and what a past period would have cost at other rates."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Final, TypeVar
+from typing import Final
 
 import click
 
-from callmeback.cli.installation import owner_dsn
+from callmeback.cli.installation import in_transaction
 from callmeback.cli.output import json_option, show, show_json
+from callmeback.cli.parameters import DAY
 from callmeback.domain import books, rates
 from callmeback.domain.rates import NewRate, RepriceBy
-from callmeback.pg.pool import Database, Session
-from callmeback.settings import Settings
 
 COLUMNS: Final = {
     "vendor": "Vendor",
@@ -34,11 +32,7 @@ REPRICED: Final = {
 }
 REPRICE_DAYS: Final = 30
 READ_SECONDS_MAX: Final = 300.0
-_DAY: Final = click.DateTime(["%Y-%m-%d"])
-"""As 2026-11-26."""
 _MOMENT: Final = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S"])
-
-ResultT = TypeVar("ResultT")
 
 
 class _Price(click.ParamType[Decimal]):
@@ -60,7 +54,7 @@ def command() -> None:
 @json_option
 def list_(as_json: bool) -> None:
     """What holds now, and what is agreed for later."""
-    show(asyncio.run(_transact(rates.in_force)), COLUMNS, as_json=as_json)
+    show(asyncio.run(in_transaction(rates.in_force)), COLUMNS, as_json=as_json)
 
 
 @command.command()
@@ -69,7 +63,7 @@ def list_(as_json: bool) -> None:
 @json_option
 def history(vendor: str | None, model: str | None, as_json: bool) -> None:
     """Every rate that ever was, of VENDOR and MODEL or of all."""
-    show(asyncio.run(_transact(lambda tx: rates.history(tx, vendor, model))), COLUMNS, as_json=as_json)
+    show(asyncio.run(in_transaction(lambda tx: rates.history(tx, vendor, model))), COLUMNS, as_json=as_json)
 
 
 @command.command("set")
@@ -100,7 +94,7 @@ def set_(
         effective_from=None if since is None else _utc(since),
         source=source,
     )
-    effective_from = asyncio.run(_transact(lambda tx: rates.follow(tx, rate)))
+    effective_from = asyncio.run(in_transaction(lambda tx: rates.follow(tx, rate)))
     if as_json:
         show_json({**{name: getattr(rate, name) for name in rate.__struct_fields__}, "effective_from": effective_from})
     else:
@@ -110,9 +104,9 @@ def set_(
 
 @command.command()
 @click.option(
-    "--from", "first", type=_DAY, metavar="DAY", help=f"First day, UTC; by default {REPRICE_DAYS} days are taken."
+    "--from", "first", type=DAY, metavar="DAY", help=f"First day, UTC; by default {REPRICE_DAYS} days are taken."
 )
-@click.option("--to", "last", type=_DAY, metavar="DAY", help="Last day, included; by default today.")
+@click.option("--to", "last", type=DAY, metavar="DAY", help="Last day, included; by default today.")
 @click.option("--as-of", type=_MOMENT, metavar="TIME", help="The rates of which time; by default those of now.")
 @click.option("--by", type=click.Choice(["vendor", "day"]), default="vendor", show_default=True)
 @json_option
@@ -126,7 +120,7 @@ def reprice(
     moment = datetime.now(UTC) if as_of is None else _utc(as_of)
     end = last.date() if last else datetime.now(UTC).date()
     days = books.period(first.date() if first else end - timedelta(days=REPRICE_DAYS - 1), end)
-    found = asyncio.run(_transact(lambda tx: rates.reprice(tx, by, days, moment)))
+    found = asyncio.run(in_transaction(lambda tx: rates.reprice(tx, by, days, moment), deadline_s=READ_SECONDS_MAX))
     show(found, REPRICED | {"key": by.capitalize()}, as_json=as_json)
     if any(line.unpriced_calls for line in found):
         raise SystemExit(1)
@@ -134,11 +128,3 @@ def reprice(
 
 def _utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-async def _transact(work: Callable[[Session], Awaitable[ResultT]]) -> ResultT:
-    async with (
-        Database.open(owner_dsn(Settings.from_env()), name="cli", max_size=1) as db,
-        db.transaction(deadline_s=READ_SECONDS_MAX) as tx,
-    ):
-        return await work(tx)

@@ -1,7 +1,7 @@
 """`callmeback restore …`: a moment of the database in a folder, single rows, the whole in place, or a dump."""
 
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -9,40 +9,14 @@ import click
 
 from callmeback.cli import ending, progress
 from callmeback.cli.output import json_option, show_json
+from callmeback.cli.parameters import Moment
 from callmeback.ops import backup_site, restore, restore_dump, restore_in_place, restore_rows
 from callmeback.pg import home
 from callmeback.settings import Settings
 
-NOW: Final = "now"
 # A database that was just recovered starts within seconds.
 UP_WITHIN_S: Final = 60.0
 UP_POLL_S: Final = 0.1
-
-
-class Moment(click.ParamType[datetime]):
-    """A time as RFC 3339, or `now`; one without an offset is this machine's local time."""
-
-    name = "TIME"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Read it; wrong usage when it is none."""
-        if isinstance(value, datetime):
-            return value
-        if value == NOW:
-            return datetime.now(UTC)
-        try:
-            found = datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(
-                f"{value!a} is not a time such as 2026-11-26T14:30:00+01:00, or 2026-11-26T14:30 in local time.",
-                param,
-                ctx,
-            )
-        try:
-            return found.astimezone(UTC)
-        except (OverflowError, ValueError, OSError):
-            # At an end of the calendar, where no other zone has a name for it; no backup is that old or that new.
-            return found.replace(tzinfo=UTC)
 
 
 @click.group(name="restore", invoke_without_command=True)

@@ -191,11 +191,9 @@ def _show(found: list[Schedule], *, as_json: bool) -> None:
     if as_json:
         show(found, COLUMNS, as_json=True)
         return
-    # For people on the clock of the rule's zone, to the second.
+    # For people on the clock of the rule's zone.
     lines = [
-        msgspec.structs.replace(
-            one, at=one.at and one.at.astimezone(zones.zone_or_utc(one.timezone or "UTC")).replace(microsecond=0)
-        )
+        msgspec.structs.replace(one, at=one.at and one.at.astimezone(zones.zone_or_utc(one.timezone or "UTC")))
         for one in found
     ]
     show(lines, COLUMNS, as_json=False)

@@ -22,7 +22,7 @@ STABLE_S: Final = 30.0
 # This many ends in a row before the first "ready" mean that it will never start.
 FAILURES_MAX: Final = 5
 KILL_WAIT_S: Final = 5.0
-# From the start of a successor to its word.
+# From the start of a successor until it says READY=1.
 READY_WITHIN_S: Final = 30.0
 
 log = logs.get_logger(__name__)
@@ -181,7 +181,7 @@ class Supervisor:
         self._retired[service.name].add(task)
         task.add_done_callback(self._retired[service.name].discard)
         wish = self._wishes[service.name]
-        # Who wished may be gone: a stop in the middle cancels it.
+        # Whoever asked for the replacement may be gone: a stop in the middle cancels the wish.
         if not wish.done():
             wish.set_result(is_ready)
 

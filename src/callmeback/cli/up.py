@@ -145,7 +145,9 @@ async def supervise(settings: Settings, running: server.Server | None, kept: Seq
         stopping.set()
 
     def rest() -> None:
-        rested.set()
+        # Whoever was told to end ends, though a restore asks for room meanwhile.
+        if not stopping.is_set():
+            rested.set()
         stopping.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -191,7 +193,7 @@ async def supervise(settings: Settings, running: server.Server | None, kept: Seq
 
 
 async def reload(settings: Settings, supervisor: Supervisor, wished: asyncio.Event) -> None:
-    """At each wish: the migrations of the code as it is now, then every service anew, without a gap. Forever."""
+    """At each wish apply the migrations of today's code, then replace every service without a gap. Never returns."""
     reloads = 0
     while True:
         await wished.wait()
@@ -246,7 +248,8 @@ def banner(settings: Settings, running: server.Server | None) -> list[str]:
     simulated = [vendor for vendor in VENDORS if settings.simulated(vendor)]
     lines = ["", f"[bold]Call Me Back is ready: [link={settings.base_url}]{settings.base_url}[/link][/bold]"]
     if simulated:
-        lines.append(f"Simulated, for want of keys: {', '.join(simulated)}. No real phone will ring for that.")
+        rings = "No real phone rings" if "carrier" in simulated else "Calls reach real phones and cost money"
+        lines.append(f"Simulated, for want of keys: {', '.join(simulated)}. {rings}.")
     else:
         lines.append("All vendors are real: calls reach phones and cost money.")
     lines.append(

@@ -10,13 +10,12 @@ from typing import Final, TypeVar
 import click
 
 from callmeback import errors
-from callmeback.cli.installation import owner_dsn
-from callmeback.cli.keys import Duration
+from callmeback.cli.installation import in_transaction
 from callmeback.cli.output import json_option, show, show_json
+from callmeback.cli.parameters import Duration
 from callmeback.domain import operators
 from callmeback.domain.operators import AccountLine
-from callmeback.pg.pool import Database, Session
-from callmeback.settings import Settings
+from callmeback.pg.pool import Session
 
 COLUMNS: Final = {
     "id": "Id",
@@ -49,7 +48,7 @@ def command() -> None:
 @json_option
 def list_(limit: int, before: str | None, as_json: bool) -> None:
     """The newest accounts with their balances."""
-    found = asyncio.run(_transact(lambda tx: operators.accounts(tx, limit=limit, before=before)))
+    found = asyncio.run(in_transaction(lambda tx: operators.accounts(tx, limit=limit, before=before)))
     show(found, COLUMNS, as_json=as_json)
 
 
@@ -58,7 +57,7 @@ def list_(limit: int, before: str | None, as_json: bool) -> None:
 @json_option
 def show_(who: str, as_json: bool) -> None:
     """One account."""
-    found = asyncio.run(_transact(lambda tx: operators.account(tx, who)))
+    found = asyncio.run(in_transaction(lambda tx: operators.account(tx, who)))
     if as_json:
         show_json(found)
     else:
@@ -200,12 +199,4 @@ def _on_account(who: str, work: Work[ResultT]) -> ResultT:
 
         return await work(tx, account)
 
-    return asyncio.run(_transact(both))
-
-
-async def _transact(work: Callable[[Session], Awaitable[ResultT]]) -> ResultT:
-    async with (
-        Database.open(owner_dsn(Settings.from_env()), name="cli", max_size=1) as db,
-        db.transaction() as tx,
-    ):
-        return await work(tx)
+    return asyncio.run(in_transaction(both))

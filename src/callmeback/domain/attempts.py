@@ -27,8 +27,8 @@ class Limit(msgspec.Struct, frozen=True):
 
 REGISTER_BY_ADDRESS: Final = Limit("register", 20, timedelta(hours=1))
 LOGIN_BY_ACCOUNT: Final = Limit("login_account", 10, timedelta(minutes=15))
-"""Failures only: whoever knows the password may be in a hurry. With `Turns`, so that none is judged before those before
-it have ended."""
+"""Failures only: whoever knows the password may be in a hurry. Attempts take `Turns`, so that each is judged after
+those before it have ended."""
 
 LOGIN_BY_ADDRESS: Final = Limit("login_address", 100, timedelta(minutes=15))
 """Failures only: many people may share an address."""
@@ -46,7 +46,7 @@ RETRY_AFTER_S: Final = 2
 class Turns:
     """One attempt of an account at a time: each sees how those before it ended, so that a right one never counts.
 
-    In this process. Each further one may let one more wrong attempt past a counter that just became full.
+    In this process alone: each further process may let one more wrong attempt past a counter that has just become full.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Turns:
 
     @asynccontextmanager
     async def of(self, account: str) -> AsyncIterator[None]:
-        """Wait for one's turn; raises Overloaded when too many do already."""
+        """Wait for the account's turn; raises Overloaded when too many wait already."""
         if self._there[account] > WAITING_MAX:
             raise errors.Overloaded(retry_after=RETRY_AFTER_S)
         lock = self._locks.setdefault(account, asyncio.Lock())

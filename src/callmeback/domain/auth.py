@@ -34,7 +34,7 @@ Purpose = Literal["email_verification", "password_reset"]
 
 
 class Person(msgspec.Struct, frozen=True):
-    """A session as the database judges it. Where it isn't valid the other fields may be None."""
+    """Whose session it is, as the database judges it; where it isn't valid the other fields may be None."""
 
     is_valid: bool
     is_admin: bool

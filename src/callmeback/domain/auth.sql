@@ -60,7 +60,7 @@ FROM users AS u
 WHERE u.id = %(user_id)s;
 
 -- name: update_profile
--- Change what was given of one's own profile.
+-- Change what was given of the person's profile.
 UPDATE users AS u
 SET
     name = CASE WHEN %(set_name)s::boolean THEN %(name)s ELSE u.name END,

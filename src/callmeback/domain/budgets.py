@@ -53,7 +53,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BudgetChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What is given is changed; amounts as decimal strings or numbers, in cents with at most two decimals."""
+    """Only what is given is changed; amounts as decimal strings or numbers, in cents with at most two decimals."""
 
     max_cost_per_call_cents: Decimal | UnsetType = UNSET
     max_monthly_spend_cents: Decimal | UnsetType = UNSET

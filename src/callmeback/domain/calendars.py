@@ -92,7 +92,7 @@ class FeedLink(msgspec.Struct, frozen=True):
 
 
 async def coming(tx: Session, user_id: str, until: datetime | None = None) -> list[Coming]:
-    """What rings until then, in order; SHOWN_AHEAD of now at the most, but for single calls, which are all there."""
+    """What rings until then, in order: all single calls, and what repeats up to SHOWN_AHEAD from now."""
     now = datetime.now(UTC)
     last = now + SHOWN_AHEAD if until is None else min(until, now + SHOWN_AHEAD)
     since = now - JUST_NOW

@@ -30,7 +30,7 @@ Id = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class CallOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """A call to be placed. Without a number the primary one is called; `context` says why one wants to be called."""
+    """A call to be placed. Without a number the primary one is called; `context` says what the call is about."""
 
     persona_id: Id
     phone_number: Annotated[str, Meta(min_length=1, max_length=40)] | None = None

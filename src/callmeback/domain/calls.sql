@@ -81,7 +81,7 @@ SELECT
         c.turn_count,
         (
             SELECT count(*) FROM transcripts AS t
-            WHERE t.user_id = c.user_id AND t.call_id = c.id
+            WHERE t.user_id = c.user_id AND t.call_id = c.id AND t.speaker = 'user'
         )
     )::integer AS turn_count,
     coalesce(c.interrupt_count, 0) AS interrupt_count,
@@ -138,7 +138,7 @@ SELECT
         c.turn_count,
         (
             SELECT count(*) FROM transcripts AS t
-            WHERE t.user_id = c.user_id AND t.call_id = c.id
+            WHERE t.user_id = c.user_id AND t.call_id = c.id AND t.speaker = 'user'
         )
     )::integer AS turn_count,
     coalesce(c.interrupt_count, 0) AS interrupt_count,

@@ -122,7 +122,7 @@ def day_asked(text: str | None, timezone: str, field: str) -> date | None:
     try:
         if len(text) == len("2025-01-01"):
             return date.fromisoformat(text)
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text.upper())
         if moment.tzinfo is not None:
             return moment.astimezone(zones.zone_or_utc(timezone)).date()
     except (ValueError, OverflowError):

@@ -188,7 +188,7 @@ def after_quiet_hours(at: datetime, begin: time, end: time, zone: ZoneInfo) -> d
 
 
 async def materialise(tx: Session, most: int) -> int:
-    """Give at most so many schedules their next occurrence; answers how many schedules it were.
+    """Give at most so many schedules their next occurrence; answers how many got one.
 
     What rang while no worker ran is shown as missed, and not rung. One whose rule can't be read is paused, with the
     reason, and stops no other.

@@ -1,5 +1,7 @@
-"""Personas: the house's, which everybody may be called by, and those that a person made. What one makes of a persona
-for oneself is in `relationships.py`."""
+"""Personas: the house's, which may call everybody, and those that a person made for themselves.
+
+How a person and a persona stand to one another is in `relationships.py`.
+"""
 
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -45,7 +47,7 @@ class Card(msgspec.Struct, frozen=True):
 
 
 class Persona(msgspec.Struct, frozen=True, kw_only=True):
-    """A persona of one's own, whole."""
+    """A persona that its person made, whole."""
 
     id: str
     name: str
@@ -78,7 +80,7 @@ class PersonaDraft(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PersonaChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What is given is changed; null takes away what may be absent."""
+    """Only what is given is changed; null takes away what may be absent."""
 
     name: Annotated[str, Meta(min_length=1, max_length=100)] | UnsetType = UNSET
     core_system_prompt: Prompt | UnsetType = UNSET
@@ -124,7 +126,7 @@ async def create(tx: Session, user_id: str, draft: PersonaDraft) -> Persona:
 
 
 async def change(tx: Session, user_id: str, persona_id: str, wanted: PersonaChange) -> Persona:
-    """Change a persona of one's own; raises NotFound, ValidationFailed."""
+    """Change a persona of this person; raises NotFound, ValidationFailed."""
     now = await tx.one(SQL.own, Persona, user_id=user_id, persona_id=persona_id)
     values: dict[str, Any] = {}
     for name in wanted.__struct_fields__:
@@ -140,7 +142,7 @@ async def change(tx: Session, user_id: str, persona_id: str, wanted: PersonaChan
 
 
 async def retire(tx: Session, user_id: str, persona_id: str) -> None:
-    """Take a persona of one's own out of the catalogue; raises NotFound."""
+    """Take a persona of this person out of the catalogue; raises NotFound."""
     if not await tx.run(SQL.retire, user_id=user_id, persona_id=persona_id):
         raise errors.NotFound()
 

@@ -26,7 +26,7 @@ class Preferences(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PreferencesChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What is given is changed."""
+    """Only what is given is changed."""
 
     email_notifications: bool | UnsetType = UNSET
     sms_notifications: bool | UnsetType = UNSET

@@ -1,4 +1,4 @@
-"""What one person made of a persona: how they stand to one another, words of one's own for it, and its voice.
+"""What a person has made of a persona: how they stand to one another, a prompt and a voice of its own.
 
 For prompt and voice, null means: as the persona has it. The voice in force comes from the view `effective_voices`.
 """
@@ -66,7 +66,7 @@ class Relationship(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RelationshipChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What is given is changed; null for prompt and voice means: as the persona has it."""
+    """Only what is given is changed; null for prompt and voice means: as the persona has it."""
 
     relationship_type: Annotated[str, Meta(min_length=1, max_length=100)] | UnsetType = UNSET
     custom_system_prompt: Annotated[str, Meta(max_length=4_000)] | UnsetType | None = UNSET

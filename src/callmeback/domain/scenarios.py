@@ -43,7 +43,7 @@ class ScenarioDraft(msgspec.Struct, frozen=True):
 
 
 class ScenarioChange(msgspec.Struct, frozen=True):
-    """What is given is changed."""
+    """Only what is given is changed."""
 
     name: Name | UnsetType = UNSET
     scenario_text: Text | UnsetType = UNSET
@@ -56,12 +56,12 @@ async def scenarios(tx: Session) -> list[Scenario]:
 
 
 async def scenario(tx: Session, scenario_id: str) -> Scenario:
-    """One; raises NotFound."""
+    """One scenario; raises NotFound."""
     return await tx.one(SQL.scenario, Scenario, scenario_id=scenario_id)
 
 
 async def create(tx: Session, user_id: str, draft: ScenarioDraft) -> Scenario:
-    """Make one; raises ValidationFailed for one too many."""
+    """Make a scenario; raises ValidationFailed where there are too many."""
     if await tx.value(SQL.count_own, user_id=user_id) >= OWN_MAX:
         raise errors.ValidationFailed(f"A person has at most {OWN_MAX} scenarios.")
     scenario_id = ids.new("scn")
@@ -78,7 +78,7 @@ async def create(tx: Session, user_id: str, draft: ScenarioDraft) -> Scenario:
 
 
 async def change(tx: Session, user_id: str, scenario_id: str, wanted: ScenarioChange) -> Scenario:
-    """Change one's own; raises NotFound, also for a preset."""
+    """Change a scenario of this person; raises NotFound, also for a preset."""
     changed = await tx.run(
         SQL.change,
         user_id=user_id,
@@ -95,13 +95,13 @@ async def change(tx: Session, user_id: str, scenario_id: str, wanted: ScenarioCh
 
 
 async def remove(tx: Session, user_id: str, scenario_id: str) -> None:
-    """Take one's own away; raises NotFound, also for a preset."""
+    """Remove a scenario of this person; raises NotFound, also for a preset."""
     if not await tx.run(SQL.remove, user_id=user_id, scenario_id=scenario_id):
         raise errors.NotFound()
 
 
 async def note_use(tx: Session, user_id: str, scenario_id: str) -> None:
-    """Count a use of one's own; presets aren't counted."""
+    """Count a use of a scenario of this person; presets aren't counted."""
     await tx.run(SQL.note_use, user_id=user_id, scenario_id=scenario_id)
 
 

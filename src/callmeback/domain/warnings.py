@@ -1,4 +1,4 @@
-"""Warnings that a month's budget is being used up: once for each month and percent, as the person wants to be told."""
+"""Warnings that a month's budget is being used up: once for each month and percentage, as the person chose."""
 
 from datetime import date, datetime
 from decimal import Decimal
@@ -33,7 +33,7 @@ class Recipient(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def notice(tx: Session, limit: int) -> int:
-    """Note who has reached their percent; answers how many were new."""
+    """Note who has reached the percentage that they set; answers how many are new."""
     found: int = await tx.value(SQL.notice, limit=limit)
 
     return found

@@ -80,7 +80,7 @@ class ScheduleOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScheduleChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What is given is changed; null takes away what may be absent.
+    """Only what is given is changed; null takes away what may be absent.
 
     `at` moves a single call, or the next one of a schedule. `timezone: null` follows the person's own zone.
     """

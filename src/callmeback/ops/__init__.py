@@ -1,1 +1,4 @@
-"""Looking after a running house: finding what is wrong with it. What a person or a carrier may ask for is not here."""
+"""Looking after a running house: backups and restores, books that are checked, the doctor, logs, upgrades.
+
+What a person or a carrier may ask for is not here.
+"""

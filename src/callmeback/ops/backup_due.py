@@ -1,4 +1,4 @@
-"""When what is due, by the clock on the wall of this machine."""
+"""What is due and when, by this machine's local time."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import os
 import signal
+import subprocess
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -185,22 +186,11 @@ def _exchange(site: Site, found: Unpacked) -> Path | None:
 
 
 def _archive_finished(site: Site) -> None:
-    """Archive what the server in the data folder finished and didn't archive, as it will itself when it next runs.
+    """Archive and ship what the server in the data folder finished and didn't archive.
 
     Of the old one: a later restore begins before it, and may need each segment. Of the new one: the history of its
     timeline, without which that would not find its way. A disk that is broken or full stops no restore.
     """
-    log_folder = site.place.data / "pg_wal"
-    with contextlib.suppress(OSError, errors.BackupFailed):
-        site.place.make_folder(site.place.archive)
-        for mark in sorted(log_folder.glob("archive_status/*.ready")):
-            draft = site.place.archive / f".{mark.stem}.draft"
-            with contextlib.suppress(FileNotFoundError):
-                packed = gzip.compress((log_folder / mark.stem).read_bytes(), 1)
-                with draft.open("wb") as file:
-                    file.write(packed)
-                    file.flush()
-                    os.fsync(file.fileno())
-                site.place.own(draft)
-                draft.rename(site.place.archive / f"{mark.stem}.gz")
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired, errors.BackupFailed):
+        segments.archive_finished(site.place)
         backup_wal.ship(site)

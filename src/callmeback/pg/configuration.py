@@ -53,12 +53,20 @@ def write(place: Place, binaries: Binaries, *, port: int, durable: bool, archive
     lines = [f"{name} = {_quoted(value)}\n" for name, value in sorted(settings.items())]
     _put(place, place.data / INCLUDED, "# Written by callmeback at every start.\n" + "".join(lines))
     _put(place, place.data / "pg_hba.conf", HOST_BASED_ACCESS)
-    _put(place, place.state / "archive.sh", ARCHIVE_SCRIPT.format(folder=shlex.quote(str(place.archive))))
+    archive_script(place)
     main = place.data / "postgresql.conf"
     text = main.read_text("utf-8")
     include = f"include_if_exists '{INCLUDED}'\n"
     if include not in text:
         _put(place, main, f"{text}\n{include}")
+
+
+def archive_script(place: Place) -> Path:
+    """Write the archive script anew; where it is."""
+    path = place.state / "archive.sh"
+    _put(place, path, ARCHIVE_SCRIPT.format(folder=shlex.quote(str(place.archive))))
+
+    return path
 
 
 def socket_folder(place: Place) -> Path | None:

@@ -68,7 +68,7 @@ def complete(settings: Settings) -> Settings:
 
 
 def with_secrets(settings: Settings) -> Settings:
-    """The same without the check: for who only looks."""
+    """The same without the check, for whoever only looks."""
     if settings.jwt_secret is None:
         kept = generated_secrets(prepare(settings.home))
         settings = msgspec.structs.replace(

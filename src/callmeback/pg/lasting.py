@@ -1,4 +1,4 @@
-"""Making what was written last, through a loss of power: files and names of a whole folder at once."""
+"""Making what was written survive a loss of power: files and names of a whole folder at once."""
 
 import os
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 -- What must not be in our schema. Each statement named check_… gives one row per finding: where, and what is wrong.
 
 -- name: check_set_null_on_not_null
--- A foreign key that empties a column which can't be empty: the delete would always fail (faults.md, d02).
+-- A foreign key that empties a column which can't be empty: the delete would always fail (docs/differences.md, d02).
 -- returns: Found
 SELECT
     format('%%s.%%s', c.conrelid::regclass, c.conname) AS place,
@@ -91,7 +91,7 @@ WHERE
 ORDER BY place;
 
 -- name: check_duplicate_index_name
--- One index name in several schemas: IF NOT EXISTS takes one for the other (faults.md, d01).
+-- One index name in several schemas: IF NOT EXISTS takes one for the other (docs/differences.md, d01).
 -- returns: Found
 SELECT
     c.relname::text AS place,
@@ -133,7 +133,7 @@ WHERE
 ORDER BY place;
 
 -- name: check_time_without_zone
--- A moment without its zone means another moment elsewhere (faults.md, c07).
+-- A moment without its zone means another moment elsewhere (docs/differences.md, c07).
 -- returns: Found
 SELECT
     format('%%s.%%s', a.attrelid::regclass, a.attname) AS place,

@@ -157,7 +157,7 @@ def _read(path: Path, file: str) -> tuple[str, tuple[lexer.Piece, ...]]:
 
 
 def _refuse_control(piece: lexer.Piece, file: str) -> None:
-    """The runner owns the transaction and the limits (faults.md, d11)."""
+    """The runner owns the transaction and the limits (docs/differences.md, d11)."""
     if piece.words[:1] and (piece.words[0] in _CONTROL or piece.words[:2] in _CONTROL_PAIRS):
         raise errors.MigrationFailed(
             f"{file}:{piece.line}: {piece.words[0]} is refused. The runner opens and commits the transaction; "

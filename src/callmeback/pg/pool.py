@@ -32,7 +32,7 @@ CONNECT_TIMEOUT_S: Final = 5
 RECONNECT_TIMEOUT_S: Final = 2.0
 CLOSE_TIMEOUT_S: Final = 5.0
 DEADLINE_S: Final = 10.0
-# A queue longer than this waits longer than anybody does: shed at once instead (ops.md, measured).
+# A queue longer than this waits longer than anybody does: shed at once instead.
 WAITING_PER_CONNECTION: Final = 4
 MAX_LIFETIME_S: Final = 3_600.0
 # Between two looks of a task for a connection that the pool makes.

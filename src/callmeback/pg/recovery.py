@@ -30,8 +30,8 @@ PORT: Final = 5432
 DATABASE: Final = "callmeback"
 TARGET_MISSED: Final = "recovery ended before configured recovery target"
 
-# Its socket lies in a folder of mode 0700 and nothing listens on the network, so the system says who asks; peer is no
-# trust. The password of the superuser may be unknown, as on another machine.
+# Its socket lies in a folder of mode 0700 and nothing listens on the network, so the operating system says who asks:
+# `peer` believes it and no client, unlike `trust`. The superuser's password may be unknown, as on another machine.
 HOST_BASED_ACCESS: Final = "local all all peer map=restore\n"
 FETCH_SCRIPT: Final = """\
 #!/bin/sh

@@ -82,7 +82,7 @@ KEY_SETTINGS: Final[Mapping[str, str]] = {
     "lock_timeout": "2s",
     "idle_in_transaction_session_timeout": "10s",
     "work_mem": "16MB",
-    # Of what doesn't fit into that, on the disk that the whole database lives on. A core fills 250 MB a second, so that
+    # For what doesn't fit into work_mem, on the disk that the whole database lives on. A core fills 250 MB a second, so
     # a statement without an end meets its deadline first; the limit is for machines on which it would not.
     "temp_file_limit": "3GB",
 }

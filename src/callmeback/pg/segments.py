@@ -10,11 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from callmeback import logs
+from callmeback.pg import configuration
 from callmeback.pg.place import Place
 
 # Of 16 MB, as initdb makes them.
 SEGMENTS_PER_LOG: Final = 256
 DUMP_TIMEOUT_S: Final = 120
+ARCHIVE_TIMEOUT_S: Final = 120
 # Where the id of the cluster stands: in pg_control, and in a segment's first page (XLogLongPageHeaderData).
 SYSTEM_BYTES: Final = 8
 SYSTEM_OFFSET: Final = 24
@@ -22,6 +25,8 @@ SYSTEM_OFFSET: Final = 24
 _SEGMENT: Final = re.compile(r"[0-9A-F]{24}\Z")
 _HISTORY: Final = re.compile(r"[0-9A-F]{8}\.history\Z")
 _COMMIT: Final = re.compile(r"desc: COMMIT (?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) UTC")
+
+log = logs.get_logger(__name__)
 
 
 def is_segment(name: str) -> bool:
@@ -101,3 +106,29 @@ def last_commit(place: Place, programs: Path, segment: Path) -> datetime | None:
     found = [match["at"] for match in _COMMIT.finditer(done.stdout)]
 
     return datetime.fromisoformat(max(found)).replace(tzinfo=UTC) if found else None
+
+
+def archive_finished(place: Place) -> None:
+    """Archive what the server of the data folder finished and didn't archive, as it will itself when it next runs.
+
+    Nobody may run on the folder. What is refused or can't be read is logged and left to that server. Raises OSError
+    where nothing can be archived at all.
+    """
+    written = place.data / "pg_wal"
+    marks = sorted(written.glob("archive_status/*.ready"))
+    if not marks:
+        return
+    place.make_folder(place.archive)
+    script = configuration.archive_script(place)
+    for mark in marks:
+        done = subprocess.run(
+            ["sh", script, written / mark.stem, mark.stem],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=ARCHIVE_TIMEOUT_S,
+            check=False,
+            **place.as_account(),
+        )
+        if done.returncode != 0:
+            log.warning("WAL wasn't archived", file=mark.stem, reason=done.stderr.strip()[-200:])

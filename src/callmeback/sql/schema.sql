@@ -2148,11 +2148,12 @@ BEGIN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
     -- In the order in which everybody else takes them, who may be at work for this person: an event of the provider before
-    -- the account, a schedule before its calls to come, a number before its person.
+    -- the account, a number before its person, who is before a schedule, and that before its calls to come.
     PERFORM FROM payment_events AS x WHERE x.user_id = p_user_id ORDER BY x.id FOR NO KEY UPDATE;
     PERFORM FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
-    PERFORM FROM call_schedules AS x WHERE x.user_id = p_user_id ORDER BY x.id FOR UPDATE;
     PERFORM FROM phones AS x WHERE x.user_id = p_user_id ORDER BY x.number FOR UPDATE;
+    PERFORM FROM users AS u WHERE u.id = p_user_id FOR NO KEY UPDATE;
+    PERFORM FROM call_schedules AS x WHERE x.user_id = p_user_id ORDER BY x.id FOR UPDATE;
     IF EXISTS (SELECT FROM open_calls AS o WHERE o.user_id = p_user_id) THEN
         RAISE EXCEPTION 'a call is open' USING ERRCODE = 'CM004';
     END IF;
@@ -4340,10 +4341,14 @@ DECLARE
     c_give_up_after CONSTANT interval := '4 days';
     v_now timestamptz := clock_timestamp();
     v payment_outcome := payment_effect(p_event.type, p_event.created_at, p_event.facts);
+    v_is_erased boolean := EXISTS (SELECT FROM users AS u WHERE u.id = v.user_id AND u.erased_at IS NOT NULL);
 BEGIN
     UPDATE payment_events AS e
     SET
         state = v.state, effect = v.effect, user_id = coalesce(v.user_id, e.user_id), attempts = e.attempts + 1,
+        -- Whose it is wasn't known when the person was erased.
+        payload = CASE WHEN NOT v_is_erased THEN e.payload END,
+        facts = CASE WHEN NOT v_is_erased OR v.state = 'unmatched' THEN e.facts END,
         retry_at = CASE
             WHEN v.state = 'unmatched' AND e.received_at > v_now - c_give_up_after
                 THEN v_now + least(c_longest_pause, interval '5 seconds' * power(2, least(e.attempts, 12)))
@@ -5260,6 +5265,11 @@ DECLARE
     v_now timestamptz := clock_timestamp();
     v_user_id text;
 BEGIN
+    -- The person before the link, as whoever changes the password or erases the person has them.
+    PERFORM
+    FROM users AS u
+    WHERE u.id = (SELECT t.user_id FROM one_time_tokens AS t WHERE t.token_hash = p_token_hash)
+    FOR NO KEY UPDATE;
     UPDATE one_time_tokens AS t
     SET used_at = v_now
     WHERE t.token_hash = p_token_hash AND t.purpose = p_purpose AND t.used_at IS NULL AND t.expires_at > v_now
@@ -5576,6 +5586,8 @@ COMMENT ON COLUMN public.calls.answered_by IS 'Who picked up, by the carrier''s 
 COMMENT ON COLUMN public.calls.end_reason IS 'Why it ended, a stable word.';
 
 COMMENT ON COLUMN public.calls.carrier_duration_seconds IS 'The carrier''s own count, for reconciliation.';
+
+COMMENT ON COLUMN public.calls.turn_count IS 'Exchanges: how often the person spoke.';
 
 COMMENT ON COLUMN public.calls.avg_response_time_ms IS 'From the end of the person''s speech to the first audio of the answer.';
 

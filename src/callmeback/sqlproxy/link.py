@@ -308,7 +308,7 @@ class Link:
         try:
             await future
         finally:
-            # Who was cancelled after its answer came has no say in what the link does now.
+            # Whoever was cancelled after the answer came has no say in what the link does now.
             if self._on_done is on_done:
                 self.drop()
 

@@ -16,12 +16,12 @@ import msgspec
 import psycopg
 
 from callmeback import errors, logs
+from callmeback.pg.errors import overloaded
 from callmeback.sqlproxy.deadlines import Deadlines
 from callmeback.sqlproxy.link import Link
 
 # A queue longer than this waits longer than anybody does: shed at once instead.
 WAITING_PER_CONNECTION: Final = 4
-RETRY_AFTER_S: Final = 1
 # A login takes milliseconds of this process, in which nobody hears anything, and gives the cores one more statement to
 # run. A crowd (more wait than there are connections) isn't to wait for ten of them: there they come one by one, with a
 # pause in which those are told who can't be let in.
@@ -411,11 +411,6 @@ class Pools:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def overloaded() -> errors.Overloaded:
-    """Too busy, with the seconds after which it is worth trying again."""
-    return errors.Overloaded(retry_after=RETRY_AFTER_S)
 
 
 def _used_at(link: Link) -> float:

@@ -13,6 +13,7 @@ from psycopg.pq import DiagnosticField
 from psycopg.pq.abc import PGresult
 
 from callmeback import errors
+from callmeback.pg.errors import RETRY_AFTER_S
 from callmeback.sqlproxy.policy import Verdict, original_position
 
 STATUSES: Final[dict[type[errors.CallMeBackError], int]] = {
@@ -76,7 +77,6 @@ NEON_STATES: Final[dict[type[errors.CallMeBackError], str]] = {
 NEON_KEEPS: Final = frozenset({429, 503, 408, 405, 404})
 NEON_BODY_TOO_LARGE: Final = 413
 
-RETRY_AFTER_S: Final = 1
 PROBLEM_TYPES: Final = "/docs#"
 
 

@@ -85,7 +85,7 @@ class BatchBody(msgspec.Struct):
 
     queries: list[QueryBody]
     isolation: str | None = None
-    readOnly: bool | None = None  # noqa: N815 - the page's name
+    readOnly: bool | None = None  # noqa: N815 - the wire's name
     deferrable: bool | None = None
 
 

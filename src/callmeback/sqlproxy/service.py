@@ -9,11 +9,11 @@ from typing import Final
 from prometheus_client import generate_latest
 
 from callmeback import errors, logs
+from callmeback.pg.errors import overloaded
 from callmeback.sqlproxy import batch, errand, gate, neon, problems, query, readiness
 from callmeback.sqlproxy.audit import milliseconds
 from callmeback.sqlproxy.errand import Errand, OnAnswer
 from callmeback.sqlproxy.keyring import Key
-from callmeback.sqlproxy.pools import overloaded
 from callmeback.sqlproxy.requests import METRICS, PROBLEM, Answer, Request
 from callmeback.sqlproxy.services import Services
 

@@ -33,7 +33,7 @@ STARTUP_S: Final = 5.0
 # Sockets that have not shown a key yet, of all and of one address; those without an address of their own share one.
 STRANGERS_MAX: Final = 200
 STRANGERS_PER_ADDRESS_MAX: Final = 20
-# Who has one address of IPv6 has a whole network of that size (RFC 6177).
+# Whoever has one IPv6 address has a whole network of this size (RFC 6177).
 NETWORK_BITS: Final = 64
 PASSWORD_BYTES_MAX: Final = 1_024
 # Requests for encryption that are declined before the start-up: TLS and GSSAPI, once each.

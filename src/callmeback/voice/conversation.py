@@ -7,7 +7,7 @@ without locks: a method that awaits looks again at what may have changed. `sessi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -29,6 +29,10 @@ WARNINGS_MAX = 3
 Work = Callable[[], Coroutine[None, None, None]]
 
 _log = logs.get_logger(__name__)
+
+
+def _nothing_left() -> tuple[list[str], bool]:
+    return [], False
 
 
 class Conversation:
@@ -69,9 +73,11 @@ class Conversation:
         self._write_down = write
         self._thought: Thought | None = None
         self._reply: asyncio.Task[None] | None = None
-        self._unsaid: Callable[[], list[str]] = list
-        """The sentences of the reply that are ready and were not given to a voice yet."""
+        self._left: Callable[[], tuple[list[str], bool]] = _nothing_left
+        """The sentences of the reply that are ready and were not given to a voice yet, and whether there is none at all
+        of the answer."""
         self._unheard: list[str] = []
+        self._is_unanswered = False
         self._interrupted_leaving: EndReason | None = None
         self._cut_in = False
         self._warned_in: Utterance | None = None
@@ -131,22 +137,21 @@ class Conversation:
             elif event not in (Event.SAY, Event.LEAVE):
                 thought, self._thought = self._thought, None
                 assert thought is not None, "the table thinks before it speaks"
-                self._answer(partial(self._speak, thought, self.speaker.begin()))
+                self._speak(thought)
 
     async def greet(self) -> None:
         """The persona speaks first."""
         self.turn_ended_at = self.clock()
         await self.happens(Event.SAY)
         if self.state is State.SPEAKING:
-            greeting = prompts.greeting(self.call)
-            self._answer(partial(self._speak, self._think(None), self.speaker.begin(), instead=greeting))
+            self._speak(self._think(None), instead=prompts.greeting(self.call))
 
     async def say(self, text: str) -> None:
         """The persona speaks unasked, unless somebody speaks. Empty text says only the warning."""
         if self.state is not State.LISTENING or self.person_speaks_since is not None:
             return
         await self.happens(Event.SAY)
-        self._answer(partial(self._say_texts, self.speaker.begin(), [text] if text else []))
+        self._speak(None, [text] if text else [])
 
     async def leave(self, reason: EndReason, words: str | None = None) -> None:
         """Say the reserved goodbye, or these words, and end; the first reason counts. Not to be called by a reply."""
@@ -183,14 +188,11 @@ class Conversation:
         return Thought(self._thinking, prompts.conversation(self._system, self.transcript, text), text)
 
     def _resume(self) -> None:
-        """Go on after a noise: with what was left unheard, or, if nothing was ready yet, by thinking again."""
+        """Go on after a noise with what was left unheard, and, if nothing of the answer was ready yet, think again."""
         self._cut_in = False
         self.leaving = self._interrupted_leaving
-        utterance = self.speaker.begin()
-        if self._unheard:
-            self._answer(partial(self._say_texts, utterance, self._unheard))
-        else:
-            self._answer(partial(self._speak, self._think(None), utterance, instead=prompts.LOST_WORDS))
+        thought = self._think(None) if self._is_unanswered else None
+        self._speak(thought, self._unheard, instead=prompts.LOST_WORDS)
 
     def _hear(self, text: str) -> None:
         self._write("user", text)
@@ -207,7 +209,8 @@ class Conversation:
         """The clear goes out first; whatever it takes to stop paying comes after."""
         reply, self._reply = self._reply, None
         self._unheard = []
-        unsaid, self._unsaid = self._unsaid(), list
+        unsaid, self._is_unanswered = self._left()
+        self._left = _nothing_left
         utterance = await self.speaker.cut()
         if reply is not None:
             reply.cancel()
@@ -217,8 +220,9 @@ class Conversation:
             self._interrupted_leaving, self.leaving = self.leaving, None
         if utterance is None:
             return
-        self._look_whether_warned(utterance)
-        self._unheard = [text for text in (utterance.unheard_text(), *unsaid) if text]
+        warned = self._look_whether_warned(utterance)
+        unheard = utterance.unheard_text() if warned else utterance.text[len(prompts.warning(self.call)) :].strip()
+        self._unheard = [text for text in (unheard, *unsaid) if text]
         self._cut_in = by_person and utterance.bytes_sent > 0
         if heard := utterance.heard_text():
             self._write("persona", heard)
@@ -231,37 +235,50 @@ class Conversation:
 
     # What is said.
 
-    async def _speak(self, thought: Thought, utterance: Utterance, *, instead: str | None = None) -> None:
-        """Speak a thought as it comes; `instead` stands in when no brain gave a word."""
+    def _speak(self, thought: Thought | None, texts: Sequence[str] = (), *, instead: str | None = None) -> None:
+        """Say these texts and then a thought as it comes; `instead` stands in when no brain gave a word."""
+        utterance = self.speaker.begin()
+        self._left = partial(self._left_of, utterance, thought, texts)
+        self._answer(partial(self._say_all, utterance, thought, texts, instead))
+
+    def _left_of(self, utterance: Utterance, thought: Thought | None, texts: Sequence[str]) -> tuple[list[str], bool]:
+        said = utterance.pieces - int(utterance is self._warned_in)
+        ready = [] if thought is None else thought.ready
+
+        return [*texts, *ready][max(said, 0) :], thought is not None and not ready and said <= len(texts)
+
+    async def _say_all(
+        self, utterance: Utterance, thought: Thought | None, texts: Sequence[str], instead: str | None
+    ) -> None:
         try:
             await self._say_warning(utterance)
-            before = utterance.pieces
-            self._unsaid = lambda: thought.ready[utterance.pieces - before :]
-            async for sentence in thought.sentences():
-                if not await self.speaker.say(utterance, sentence):
-                    break
+            for text in texts:
+                await self.speaker.say(utterance, text)
+            if thought is not None and not await self._say_thought(utterance, thought, instead):
+                return
         finally:
-            thought.drop()
+            if thought is not None:
+                thought.drop()
+        await self.speaker.close(utterance)
+        await self.look_whether_played()
+
+    async def _say_thought(self, utterance: Utterance, thought: Thought, instead: str | None) -> bool:
+        """Whether the call goes on."""
+        async for sentence in thought.sentences():
+            if not await self.speaker.say(utterance, sentence):
+                break
+        thought.drop()
         if thought.failed and instead is None:
             await self._leave_from_reply("vendor_failure")
-            return
+            return False
         if thought.failed and instead is not None:
             await self.speaker.say(utterance, instead)
         if thought.refused or utterance.refused:
             self.leaving = "budget_reached"
         elif thought.ends_call:
             self.leaving = "persona_ended"
-        await self.speaker.close(utterance)
-        await self.look_whether_played()
 
-    async def _say_texts(self, utterance: Utterance, texts: list[str]) -> None:
-        await self._say_warning(utterance)
-        before = utterance.pieces
-        self._unsaid = lambda: texts[utterance.pieces - before :]
-        for text in texts:
-            await self.speaker.say(utterance, text)
-        await self.speaker.close(utterance)
-        await self.look_whether_played()
+        return True
 
     async def _say_warning(self, utterance: Utterance) -> None:
         """The warning comes first in what is said next; once it is sent, nothing is set aside for it any more."""
@@ -272,12 +289,14 @@ class Conversation:
             self.gate.warned()
             await self.speaker.say(utterance, prompts.warning(self.call))
 
-    def _look_whether_warned(self, utterance: Utterance) -> None:
-        """A warning that was cut before half of it was heard comes again."""
-        warning = prompts.warning(self.call)
-        if utterance is self._warned_in and len(utterance.heard_text()) < len(warning) / 2:
+    def _look_whether_warned(self, utterance: Utterance) -> bool:
+        """Whether this utterance goes on where it was cut: a warning that wasn't half heard comes again."""
+        is_cut = utterance is self._warned_in and len(utterance.heard_text()) < len(prompts.warning(self.call)) / 2
+        if is_cut:
             self.warning_wanted = self._warnings_sent < WARNINGS_MAX
         self._warned_in = None
+
+        return not (is_cut and self.warning_wanted)
 
     async def _farewell(self, reason: EndReason, words: str) -> None:
         utterance = self.speaker.begin(reserved=True)
@@ -297,7 +316,7 @@ class Conversation:
         if utterance is None or not utterance.played.is_set() or self.state is not State.SPEAKING:
             return
         self.speaker.current = None
-        self._unsaid = list
+        self._left = _nothing_left
         if said := utterance.heard_text():
             self._write("persona", said)
         self.quiet_since = self.clock()

@@ -222,7 +222,7 @@ class Session:
             usage=usage,
             costs=costs,
             transcript=tuple(self._talk.transcript),
-            turn_count=len(self._talk.transcript),
+            turn_count=sum(turn.speaker == "user" for turn in self._talk.transcript),
             interrupt_count=self._talk.interrupt_count,
             avg_response_time_ms=round(sum(times) / len(times)) if times else None,
             response_times_ms=tuple(times),

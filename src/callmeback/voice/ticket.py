@@ -95,6 +95,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     costs: Costs
     transcript: tuple[Turn, ...]
     turn_count: int
+    """Exchanges: how often the person spoke."""
     interrupt_count: int
     avg_response_time_ms: int | None
     response_times_ms: tuple[int, ...]

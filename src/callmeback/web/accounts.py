@@ -1,4 +1,4 @@
-"""What registration and login do in all, for the API and the pages: limits, account, session, mails and texts."""
+"""Registration and login as a whole, for the API and the pages alike: limits, account, session, mails and texts."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar

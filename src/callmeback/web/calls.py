@@ -1,4 +1,4 @@
-"""What placing and ending a call does in all, for the API and the pages alike."""
+"""Placing and ending a call as a whole, for the API and the pages alike."""
 
 from callmeback import errors, logs
 from callmeback.domain import calls, costs, credits, dials, phones

@@ -12,7 +12,7 @@ from callmeback.settings import Settings
 
 # The proofs of the books read whole tables: from a page they are tried only as long as a page may take.
 CHECK_SECONDS_MAX: Final = 5.0
-# Whoever reloads sees the same for so long.
+# Whoever reloads within this time sees the same answer.
 KEPT_S: Final = 5.0
 
 

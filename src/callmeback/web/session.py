@@ -64,7 +64,7 @@ class Caller:
 
     @asynccontextmanager
     async def admin_transaction(self) -> AsyncIterator[Session]:
-        """A transaction that sees everybody and changes nothing; raises Forbidden for who isn't an admin.
+        """A transaction that sees everybody and changes nothing; raises Forbidden for anybody but an admin.
 
         What it sees may be some seconds old (DATABASE_READ_URL); whether this is an admin may not.
         """

@@ -16,7 +16,7 @@ from tests.ops.backups import bucket
 from tests.ops.backups.house import House, built
 
 from callmeback import errors
-from callmeback.cli.restore import Moment
+from callmeback.cli.parameters import Moment
 from callmeback.ops import backup, backup_record, backup_wal, restore, restore_rows
 from callmeback.ops.backup_mirror import mirror_of
 from callmeback.ops.backup_repository import Manifest

@@ -14,7 +14,6 @@ from tests.ops.doctor.patients import look, run
 
 from callmeback.ops import doctor
 from callmeback.ops.doctor import Verdict
-from callmeback.pg.pool import Database
 
 Connection = psycopg.Connection[Any]
 
@@ -206,17 +205,6 @@ def test_check_without_privilege_is_skipped(books: Connection, cluster: Cluster,
 
     assert verdict.verdict == "skipped"
     assert verdict.what_to_do
-
-
-@pytest.mark.anyio
-async def test_unproved_accounts_are_counted(books: Connection, owner: Database) -> None:
-    async with owner.transaction(read_only=True) as tx:
-        before = await doctor.unproved_accounts(tx)
-    books.execute("UPDATE user_credits SET available_credits = available_credits + 1")
-    async with owner.transaction(read_only=True) as tx:
-        after = await doctor.unproved_accounts(tx)
-
-    assert (before, after) == (0, 1)
 
 
 def test_command_ends_with_0_when_all_is_green(books: Connection, database_url: str) -> None:

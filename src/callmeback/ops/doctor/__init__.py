@@ -6,7 +6,6 @@ is safe to mend. A check changes nothing. Whatever it finds it names.
 
 from callmeback.ops.doctor.areas import AREAS
 from callmeback.ops.doctor.examination import acquainted, consult, examine, prove, visit
-from callmeback.ops.doctor.money import unproved_accounts
 from callmeback.ops.doctor.repair import Mended, mend
 from callmeback.ops.doctor.verdicts import OBJECTS_MAX, Patient, Verdict
 
@@ -21,6 +20,5 @@ __all__ = [
     "examine",
     "mend",
     "prove",
-    "unproved_accounts",
     "visit",
 ]

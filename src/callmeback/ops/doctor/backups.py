@@ -15,7 +15,7 @@ DRILL_AGE_MAX: Final = timedelta(days=8)
 
 
 async def second_place(patient: Patient) -> Sequence[Finding]:
-    """Nothing of its own: the question makes sense only where there is a second place."""
+    """No finding of its own: the question makes sense only where there is a second place."""
     if patient.settings.backup_mirror is None:
         raise Skip("No second place is set: CALLMEBACK_BACKUP_MIRROR. What burns with the machine is gone.")
 

@@ -74,7 +74,7 @@ def _state(pid: int) -> str | None:
 
 
 async def counted(patient: Patient) -> Sequence[Finding]:
-    """Nothing; a Skip where nobody counts statements."""
+    """No finding; a Skip where statements aren't counted."""
     async with patient.db.transaction(read_only=True) as tx:
         if not await tx.value(SQL.has_statement_statistics):
             raise Skip("pg_stat_statements isn't installed in this database.")

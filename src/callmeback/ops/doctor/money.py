@@ -6,7 +6,6 @@ from typing import Final
 
 from callmeback.ops.doctor.verdicts import Check, Symptom
 from callmeback.pg import statements
-from callmeback.pg.pool import Session
 from callmeback.pg.statements import Statement
 
 SQL: Final = statements.load("callmeback.ops.doctor", "money.sql")
@@ -89,11 +88,3 @@ CHECKS: Final = (
         "Settle an ended call by `SELECT finish_call(…)`; only that function may end a call.",
     ),
 )
-
-
-async def unproved_accounts(tx: Session) -> int:
-    """Accounts whose ledger or hold doesn't add up: 0, or something is badly wrong. Reads the whole ledger."""
-    number = await tx.value(SQL.unproved_accounts)
-    assert isinstance(number, int), "count(*) is a number"
-
-    return number

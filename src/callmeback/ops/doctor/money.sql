@@ -261,9 +261,3 @@ WHERE
     END
 ORDER BY c.id
 LIMIT %(most)s;
-
--- name: unproved_accounts
--- How many accounts have a ledger or a hold that doesn't add up.
-SELECT count(*)
-FROM ledger_proof AS p
-WHERE NOT p.is_proved;

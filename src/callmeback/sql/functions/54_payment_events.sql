@@ -77,10 +77,14 @@ DECLARE
     c_give_up_after CONSTANT interval := '4 days';
     v_now timestamptz := clock_timestamp();
     v payment_outcome := payment_effect(p_event.type, p_event.created_at, p_event.facts);
+    v_is_erased boolean := EXISTS (SELECT FROM users AS u WHERE u.id = v.user_id AND u.erased_at IS NOT NULL);
 BEGIN
     UPDATE payment_events AS e
     SET
         state = v.state, effect = v.effect, user_id = coalesce(v.user_id, e.user_id), attempts = e.attempts + 1,
+        -- Whose it is wasn't known when the person was erased.
+        payload = CASE WHEN NOT v_is_erased THEN e.payload END,
+        facts = CASE WHEN NOT v_is_erased OR v.state = 'unmatched' THEN e.facts END,
         retry_at = CASE
             WHEN v.state = 'unmatched' AND e.received_at > v_now - c_give_up_after
                 THEN v_now + least(c_longest_pause, interval '5 seconds' * power(2, least(e.attempts, 12)))

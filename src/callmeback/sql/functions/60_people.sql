@@ -170,6 +170,11 @@ DECLARE
     v_now timestamptz := clock_timestamp();
     v_user_id text;
 BEGIN
+    -- The person before the link, as whoever changes the password or erases the person has them.
+    PERFORM
+    FROM users AS u
+    WHERE u.id = (SELECT t.user_id FROM one_time_tokens AS t WHERE t.token_hash = p_token_hash)
+    FOR NO KEY UPDATE;
     UPDATE one_time_tokens AS t
     SET used_at = v_now
     WHERE t.token_hash = p_token_hash AND t.purpose = p_purpose AND t.used_at IS NULL AND t.expires_at > v_now
@@ -354,11 +359,12 @@ BEGIN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
     -- In the order in which everybody else takes them, who may be at work for this person: an event of the provider before
-    -- the account, a schedule before its calls to come, a number before its person.
+    -- the account, a number before its person, who is before a schedule, and that before its calls to come.
     PERFORM FROM payment_events AS x WHERE x.user_id = p_user_id ORDER BY x.id FOR NO KEY UPDATE;
     PERFORM FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
-    PERFORM FROM call_schedules AS x WHERE x.user_id = p_user_id ORDER BY x.id FOR UPDATE;
     PERFORM FROM phones AS x WHERE x.user_id = p_user_id ORDER BY x.number FOR UPDATE;
+    PERFORM FROM users AS u WHERE u.id = p_user_id FOR NO KEY UPDATE;
+    PERFORM FROM call_schedules AS x WHERE x.user_id = p_user_id ORDER BY x.id FOR UPDATE;
     IF EXISTS (SELECT FROM open_calls AS o WHERE o.user_id = p_user_id) THEN
         RAISE EXCEPTION 'a call is open' USING ERRCODE = 'CM004';
     END IF;

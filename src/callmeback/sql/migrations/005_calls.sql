@@ -88,6 +88,7 @@ COMMENT ON COLUMN calls.limited_by IS 'Which limit set granted_seconds.';
 COMMENT ON COLUMN calls.answered_by IS 'Who picked up, by the carrier''s detection and our own ears.';
 COMMENT ON COLUMN calls.end_reason IS 'Why it ended, a stable word.';
 COMMENT ON COLUMN calls.carrier_duration_seconds IS 'The carrier''s own count, for reconciliation.';
+COMMENT ON COLUMN calls.turn_count IS 'Exchanges: how often the person spoke.';
 COMMENT ON COLUMN calls.avg_response_time_ms IS 'From the end of the person''s speech to the first audio of the answer.';
 COMMENT ON COLUMN calls.call_pretext IS 'pii:content. Why the person wants to be called; context layer of the prompt.';
 COMMENT ON COLUMN calls.call_scenario IS 'pii:content. Text of the scenario at the time.';

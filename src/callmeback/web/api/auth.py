@@ -55,7 +55,7 @@ class VerifyBody(msgspec.Struct, frozen=True):
 
 
 class ProfileBody(msgspec.Struct, frozen=True):
-    """What is given is changed."""
+    """Only what is given is changed."""
 
     name: Name | UnsetType | None = UNSET
     timezone: Zone | UnsetType = UNSET
@@ -73,7 +73,7 @@ class Entry(msgspec.Struct, frozen=True):
 async def register(
     request: Request[Any, Any, State], services: NamedDependency[Services], data: JSONBody[RegisterBody]
 ) -> Entry:
-    """Make an account; it is on the free plan and may be called as soon as a number is verified."""
+    """Make an account. It is on the free plan, and can be called as soon as a number is verified."""
     regions = services.settings.allowed_regions
     order = Registration(
         email=auth.check_email(data.email),
@@ -117,7 +117,7 @@ async def logout_everywhere(caller: NamedDependency[Caller], services: NamedDepe
 
 @get("/api/auth/me", tags=TAG, responses=documented(401))
 async def show_me(caller: NamedDependency[Caller]) -> User:
-    """Who one is."""
+    """Your profile."""
     async with caller.transaction(read_only=True):
         return caller.user
 
@@ -126,7 +126,7 @@ async def show_me(caller: NamedDependency[Caller]) -> User:
 async def change_me(caller: NamedDependency[Caller], data: JSONBody[ProfileBody]) -> User:
     """Change name, zone or locale. The zone decides which day and month the next call belongs to.
 
-    Schedules without a zone of their own move along.
+    Schedules without a zone of their own follow.
     """
     name = None if data.name is UNSET else auth.check_name(data.name)
     timezone = None if data.timezone is UNSET else auth.check_timezone(data.timezone)
@@ -144,7 +144,7 @@ async def change_me(caller: NamedDependency[Caller], data: JSONBody[ProfileBody]
 
 @delete("/api/auth/me", status_code=204, tags=TAG, responses=documented(401, 403))
 async def erase_me(caller: NamedDependency[Caller], services: NamedDependency[Services]) -> Response[None]:
-    """Erase one's own person for good; refused while a call is open. The ledger stays, without the person."""
+    """Erase your account for good; refused while a call is open. The ledger stays, without the person."""
     async with caller.transaction() as tx:
         await auth.erase(tx, caller.user_id, "person")
 
@@ -177,7 +177,7 @@ async def verify_email(
 
 @post("/api/auth/email/resend", status_code=204, tags=TAG, responses=documented(401, 403))
 async def resend_verification(caller: NamedDependency[Caller], services: NamedDependency[Services]) -> None:
-    """Mail another verification link to one's own address."""
+    """Mail another verification link to your address."""
     async with caller.transaction(read_only=True):
         email, verified = caller.user.email, caller.user.email_verified
     if not verified:

@@ -44,7 +44,7 @@ async def buy_pack(
 
 @get("/api/subscription", tags=TAG, responses=documented(401, 404))
 async def show_subscription(caller: NamedDependency[Caller]) -> Subscription:
-    """One's plan, also one that has ended; 404 before the first."""
+    """Your newest plan, also one that has ended; 404 before the first."""
     async with caller.transaction(read_only=True) as tx:
         found = await plans.subscription(tx, caller.user_id)
     if found is None:
@@ -63,13 +63,13 @@ async def choose_plan(
 
 @delete("/api/subscription", tags=TAG, status_code=200, responses=documented(401, 403, 404, 502))
 async def end_plan(caller: NamedDependency[Caller], services: NamedDependency[Services]) -> Subscription:
-    """Let one's plan end with the period that is paid."""
+    """End your plan with the period that is paid for."""
     return await checkout.cancel_plan(desk_of(services, caller))
 
 
 @post("/api/subscription/portal", tags=TAG, status_code=201, responses=documented(401, 403, 502))
 async def open_portal(caller: NamedDependency[Caller], services: NamedDependency[Services]) -> Payment:
-    """The payment provider's page for one's cards and invoices."""
+    """The payment provider's page for your cards and invoices."""
     return await checkout.portal(desk_of(services, caller))
 
 
@@ -77,7 +77,7 @@ async def open_portal(caller: NamedDependency[Caller], services: NamedDependency
 async def list_receipts(
     caller: NamedDependency[Caller], limit: Limit = LIMIT_DEFAULT, cursor_: Cursor = None
 ) -> Page[Receipt]:
-    """What one paid for, newest first, with what was given back of it."""
+    """What you paid for, newest first, with what was given back of it."""
     key = key_of(cursor_, _ReceiptKey)
     async with caller.transaction(read_only=True) as tx:
         found = await payments.receipts(

@@ -1,4 +1,4 @@
-"""Routes of calendars: the secret link of one's own, what calendar programs read under it, and an event taken over."""
+"""Routes of calendars: a person's secret link, what calendar programs read under it, and an event taken over."""
 
 import hashlib
 from typing import Annotated, Any, Final
@@ -35,7 +35,7 @@ IcsText = Annotated[
 
 
 class EventBody(msgspec.Struct, frozen=True, kw_only=True):
-    """An event to be called by; its summary says what about."""
+    """A calendar's event that becomes a planned call; its summary says what the call is about."""
 
     ics: IcsText
     persona_id: Id
@@ -46,7 +46,7 @@ class EventBody(msgspec.Struct, frozen=True, kw_only=True):
 async def import_event(
     caller: NamedDependency[Caller], services: NamedDependency[Services], data: JSONBody[EventBody]
 ) -> Schedule:
-    """Plan what a calendar's event says: DTSTART with its zone, and RRULE. SUMMARY becomes the context."""
+    """Plan what a calendar's event describes: DTSTART with its zone, and RRULE. SUMMARY becomes the context."""
     wanted = icalendar_text.read(data.ics)
     regions = services.settings.allowed_regions
     number = None if data.phone_number is None else phones.normalise(data.phone_number, regions, field="phone_number")
@@ -60,7 +60,7 @@ async def import_event(
 
 @get("/api/calendar-feed", tags=TAG, responses=documented(401, 404))
 async def show_feed(caller: NamedDependency[Caller]) -> Feed:
-    """Since when there is a secret link to one's calls to come; the link itself isn't kept."""
+    """When the secret link to your planned calls was made; the link itself isn't kept."""
     async with caller.transaction(read_only=True) as tx:
         found = await calendars.feed(tx, caller.user_id)
     if found is None:
@@ -71,7 +71,7 @@ async def show_feed(caller: NamedDependency[Caller]) -> Feed:
 
 @post("/api/calendar-feed", status_code=201, tags=TAG, responses=documented(401, 403))
 async def renew_feed(caller: NamedDependency[Caller], services: NamedDependency[Services]) -> FeedLink:
-    """Make the link, or a new one: the one before is no longer good. It is shown this once."""
+    """Make a secret link; an earlier one stops working. It is shown this once."""
     async with caller.transaction() as tx:
         token = await calendars.renew_feed(tx, caller.user_id)
 
@@ -80,7 +80,7 @@ async def renew_feed(caller: NamedDependency[Caller], services: NamedDependency[
 
 @delete("/api/calendar-feed", status_code=204, tags=TAG, responses=documented(401, 403))
 async def remove_feed(caller: NamedDependency[Caller]) -> None:
-    """Take the link away."""
+    """Remove the link."""
     async with caller.transaction() as tx:
         await calendars.remove_feed(tx, caller.user_id)
 

@@ -48,7 +48,7 @@ async def place_call(
     data: JSONBody[CallOrder],
     idempotency_key: IdempotencyKey = None,
 ) -> Call:
-    """Have oneself called. The longest talk follows from plan, credits, budgets and `max_minutes`; it is held whole."""
+    """Have a persona call you. Plan, credits, budgets and `max_minutes` limit its length, and all of that is held."""
     return await desk.place(services, caller, data, idempotency_key)
 
 
@@ -56,7 +56,7 @@ async def place_call(
 async def list_calls(
     caller: NamedDependency[Caller], limit: Limit = LIMIT_DEFAULT, cursor_: Cursor = None
 ) -> Page[Call]:
-    """One's calls, newest first."""
+    """Your calls, newest first."""
     key = key_of(cursor_, _CallKey)
     before_at, before_id = (None, None) if key is None else (key.at, key.id)
     async with caller.transaction(read_only=True) as tx:
@@ -68,7 +68,7 @@ async def list_calls(
 
 @get("/api/calls/{call_id:str}", tags=TAG, responses=documented(401, 404))
 async def show_call(caller: NamedDependency[Caller], call_id: FromPath[str]) -> Call:
-    """One call; until it is terminal with what it has used so far."""
+    """One call; while it goes on, with what it has used so far."""
     async with caller.transaction(read_only=True) as tx:
         return await calls.call(tx, caller.user_id, call_id)
 
@@ -77,7 +77,7 @@ async def show_call(caller: NamedDependency[Caller], call_id: FromPath[str]) -> 
 async def hang_up_call(
     caller: NamedDependency[Caller], services: NamedDependency[Services], call_id: FromPath[str]
 ) -> Call:
-    """End a call, or take it back while it waits; one that has ended is no error."""
+    """End a call, or cancel it before it is dialled; one that has ended already is no error."""
     return await desk.hang_up(services, caller, call_id)
 
 

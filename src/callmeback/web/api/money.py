@@ -43,7 +43,7 @@ class _LedgerKey(msgspec.Struct, frozen=True):
 
 @get("/api/credits", tags=TAG, responses=documented(401))
 async def show_credits(caller: NamedDependency[Caller]) -> Account:
-    """What one has, and the limits that hold."""
+    """Your credits, and the limits of your plan."""
     async with caller.transaction(read_only=True) as tx:
         return await credits.account(tx, caller.user_id, caller.user.timezone)
 
@@ -63,14 +63,14 @@ async def list_transactions(
 
 @get("/api/budget", tags=TAG, responses=documented(401))
 async def show_budget(caller: NamedDependency[Caller]) -> Budget:
-    """One's limits and this month's spending; the defaults where none were set."""
+    """Your limits and this month's spending; the defaults where none were set."""
     async with caller.transaction(read_only=True) as tx:
         return await budgets.budget(tx, caller.user_id, caller.user.timezone)
 
 
 @put("/api/budget", tags=TAG, responses=documented(401, 403))
 async def change_budget(caller: NamedDependency[Caller], data: JSONBody[BudgetChange]) -> Budget:
-    """Change limits; a lowered one cuts a call that goes on, a raised one waits for the next."""
+    """Change limits; a lowered one cuts a call in progress short, a raised one holds from the next call on."""
     async with caller.transaction() as tx:
         await budgets.change(tx, caller.user_id, data)
         return await budgets.budget(tx, caller.user_id, caller.user.timezone)
@@ -88,7 +88,7 @@ async def show_costs(
     ] = None,
     group_by: Annotated[GroupBy, QueryParameter(description="What a line stands for.")] = "day",
 ) -> Costs:
-    """What one's calls cost, by day, persona or vendor; by default of the last 30 days."""
+    """What your calls cost, by day, persona or vendor; by default over the last 30 days."""
     async with caller.transaction(read_only=True) as tx:
         timezone = caller.user.timezone
         days = costs.period(timezone, costs.day_asked(first, timezone, "from"), costs.day_asked(last, timezone, "to"))
@@ -108,7 +108,7 @@ async def show_analytics(
     caller: NamedDependency[Caller],
     days: Annotated[int, QueryParameter(ge=1, le=DAYS_MAX, description="Local days, today included.")] = DAYS_DEFAULT,
 ) -> Analytics:
-    """Figures over one's calls: how many, how long, with whom, how they ended, at what cost."""
+    """Figures over your calls: how many, how long, with whom, how they ended, at what cost."""
     async with caller.transaction(read_only=True) as tx:
         return await analytics.analytics(tx, caller.user_id, caller.user.timezone, days)
 

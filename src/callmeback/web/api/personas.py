@@ -1,4 +1,4 @@
-"""Routes of personas and of what a person makes of them."""
+"""Routes of personas and of people's relationships with them."""
 
 from typing import Annotated
 
@@ -25,15 +25,17 @@ Category = Annotated[str | None, QueryParameter(max_length=50, description="Only
 async def list_personas(
     services: NamedDependency[Services], visitor: NamedDependency[Caller | None], category: Category = None
 ) -> Page[Card]:
-    """The catalogue: cards of the house's personas, and of one's own when logged in."""
+    """The catalogue: cards of the house's personas, and of your own when logged in."""
     user_id = None if visitor is None else visitor.user_id
     async with services.api.transaction(user_id, read_only=True, single=True) as tx:
         return Page(await personas.catalogue(tx, category))
 
 
-# A persona of one's own is a card with more on it, so one shape describes both.
+# A persona of your own is a card with more on it, so one shape describes both.
 CARD_OR_MORE = {
-    200: ResponseSpec(Card, description="A card; of one's own persona everything.", generate_examples=False)
+    200: ResponseSpec(
+        Card, description="A persona's card, or all of it where the persona is your own.", generate_examples=False
+    )
 }
 
 
@@ -41,7 +43,7 @@ CARD_OR_MORE = {
 async def show_persona(
     services: NamedDependency[Services], visitor: NamedDependency[Caller | None], persona_id: FromPath[str]
 ) -> Card | Persona:
-    """A card; of one's own persona everything."""
+    """A persona's card, or all of it where the persona is your own."""
     user_id = None if visitor is None else visitor.user_id
     async with services.api.transaction(user_id, read_only=True) as tx:
         own = None if user_id is None else await personas.own(tx, user_id, persona_id)
@@ -50,7 +52,7 @@ async def show_persona(
 
 @post("/api/personas", tags=TAG, responses=documented(401, 403))
 async def create_persona(caller: NamedDependency[Caller], data: JSONBody[PersonaDraft]) -> Persona:
-    """Make a persona of one's own; nobody else sees it."""
+    """Make a persona of your own; nobody else sees it."""
     async with caller.transaction() as tx:
         return await personas.create(tx, caller.user_id, data)
 
@@ -59,28 +61,28 @@ async def create_persona(caller: NamedDependency[Caller], data: JSONBody[Persona
 async def change_persona(
     caller: NamedDependency[Caller], persona_id: FromPath[str], data: JSONBody[PersonaChange]
 ) -> Persona:
-    """Change a persona of one's own."""
+    """Change a persona of your own."""
     async with caller.transaction() as tx:
         return await personas.change(tx, caller.user_id, persona_id, data)
 
 
 @delete("/api/personas/{persona_id:str}", status_code=204, tags=TAG, responses=documented(401, 403, 404))
 async def retire_persona(caller: NamedDependency[Caller], persona_id: FromPath[str]) -> None:
-    """Take a persona of one's own away; calls with it stay."""
+    """Take a persona of your own out of the catalogue; calls with it stay."""
     async with caller.transaction() as tx:
         await personas.retire(tx, caller.user_id, persona_id)
 
 
 @get("/api/relationships", tags=TAG, responses=documented(401))
 async def list_relationships(caller: NamedDependency[Caller], favorite: FromQuery[bool] = False) -> Page[Relationship]:
-    """What one made of personas, favourites and the latest first."""
+    """Your relationships with personas, favourites first, then the latest."""
     async with caller.transaction(read_only=True) as tx:
         return Page(await relationships.relationships(tx, caller.user_id, favorite=favorite))
 
 
 @get("/api/relationships/{persona_id:str}", tags=TAG, responses=documented(401, 404))
 async def show_relationship(caller: NamedDependency[Caller], persona_id: FromPath[str]) -> Relationship:
-    """What one made of one persona."""
+    """Your relationship with one persona."""
     async with caller.transaction(read_only=True) as tx:
         found = await relationships.relationship(tx, caller.user_id, persona_id)
     if found is None:
@@ -93,7 +95,7 @@ async def show_relationship(caller: NamedDependency[Caller], persona_id: FromPat
 async def change_relationship(
     caller: NamedDependency[Caller], persona_id: FromPath[str], data: JSONBody[RelationshipChange]
 ) -> Relationship:
-    """Make a persona one's own: what is given is changed, null falls back to the persona's own prompt or voice."""
+    """Change your relationship with a persona: only what is given; null falls back to its own prompt or voice."""
     async with caller.transaction() as tx:
         return await relationships.change(tx, caller.user_id, persona_id, data)
 

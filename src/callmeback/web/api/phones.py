@@ -53,7 +53,7 @@ async def add_phone(
 async def verify_phone(
     caller: NamedDependency[Caller], services: NamedDependency[Services], data: JSONBody[CodeBody]
 ) -> Phone:
-    """Prove a number by its code. A number belongs to the first who proves it."""
+    """Verify a number by its code. It belongs to whoever verifies it first."""
     number = phones.normalise(data.number, services.settings.allowed_regions)
     async with caller.transaction() as tx:
         verdict = await phones.verify(tx, services.keys, caller.user_id, number, data.code.strip())
@@ -68,7 +68,7 @@ async def verify_phone(
 
 @get("/api/phones", tags=TAG, responses=documented(401))
 async def list_phones(caller: NamedDependency[Caller]) -> Page[Phone]:
-    """One's numbers, the primary one first."""
+    """Your numbers, the primary one first."""
     async with caller.transaction(read_only=True) as tx:
         return Page(await phones.numbers(tx, caller.user_id))
 
@@ -77,7 +77,7 @@ async def list_phones(caller: NamedDependency[Caller]) -> Page[Phone]:
 async def remove_phone(
     caller: NamedDependency[Caller], services: NamedDependency[Services], number: FromPath[str]
 ) -> None:
-    """Take a number away."""
+    """Remove a number."""
     try:
         known = phones.normalise(number, services.settings.allowed_regions)
     except (errors.PhoneInvalid, errors.PremiumNumber, errors.RegionNotAllowed):

@@ -16,7 +16,7 @@ TAG = ["scenarios"]
 
 @get("/api/scenarios", tags=TAG, responses=documented(401))
 async def list_scenarios(caller: NamedDependency[Caller]) -> Page[Scenario]:
-    """One's own scenarios, then the presets."""
+    """Your own scenarios, then the presets."""
     async with caller.transaction(read_only=True) as tx:
         return Page(await scenarios.scenarios(tx))
 
@@ -39,28 +39,28 @@ async def show_scenario(caller: NamedDependency[Caller], scenario_id: FromPath[s
 async def change_scenario(
     caller: NamedDependency[Caller], scenario_id: FromPath[str], data: JSONBody[ScenarioChange]
 ) -> Scenario:
-    """Change a scenario of one's own; what is given is changed."""
+    """Change a scenario of your own; only what is given is changed."""
     async with caller.transaction() as tx:
         return await scenarios.change(tx, caller.user_id, scenario_id, data)
 
 
 @delete("/api/scenarios/{scenario_id:str}", status_code=204, tags=TAG, responses=documented(401, 403, 404))
 async def remove_scenario(caller: NamedDependency[Caller], scenario_id: FromPath[str]) -> None:
-    """Take a scenario of one's own away; calls keep its text."""
+    """Remove a scenario of your own; calls keep its text."""
     async with caller.transaction() as tx:
         await scenarios.remove(tx, caller.user_id, scenario_id)
 
 
 @get("/api/preferences", tags=["account"], responses=documented(401))
 async def show_preferences(caller: NamedDependency[Caller]) -> Preferences:
-    """How one wants to be reached."""
+    """How you want to be reached."""
     async with caller.transaction(read_only=True) as tx:
         return await preferences.preferences(tx, caller.user_id)
 
 
 @put("/api/preferences", tags=["account"], responses=documented(401, 403))
 async def change_preferences(caller: NamedDependency[Caller], data: JSONBody[PreferencesChange]) -> Preferences:
-    """Change how one wants to be reached; what is given is changed."""
+    """Change how you want to be reached; only what is given is changed."""
     async with caller.transaction() as tx:
         return await preferences.change(tx, caller.user_id, data)
 

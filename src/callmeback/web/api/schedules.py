@@ -45,7 +45,7 @@ class _ScheduleKey(msgspec.Struct, frozen=True):
 async def create_schedule(
     caller: NamedDependency[Caller], services: NamedDependency[Services], data: JSONBody[ScheduleOrder]
 ) -> Schedule:
-    """Plan a call, by `at`, or what repeats, by `rrule` and a local `starts_at`."""
+    """Plan one call, by `at`, or recurring ones, by `rrule` and a local `starts_at`."""
     regions = services.settings.allowed_regions
     number = None if data.phone_number is None else phones.normalise(data.phone_number, regions, field="phone_number")
     async with caller.transaction() as tx:
@@ -58,7 +58,7 @@ async def create_schedule(
 async def list_schedules(
     caller: NamedDependency[Caller], limit: Limit = LIMIT_DEFAULT, cursor_: Cursor = None
 ) -> Page[Schedule]:
-    """What one has planned, the newest first, with what is to come and what was missed and why."""
+    """What you have planned, the newest first, with what is to come, what was missed and why."""
     key = key_of(cursor_, _ScheduleKey)
     before_at, before_id = (None, None) if key is None else (key.at, key.id)
     async with caller.transaction(read_only=True) as tx:
@@ -93,7 +93,7 @@ async def change_schedule(
     schedule_id: FromPath[str],
     data: JSONBody[ScheduleChange],
 ) -> Schedule:
-    """Change, move, pause or resume what was planned; what is given is changed."""
+    """Change, move, pause or resume what was planned; only what is given is changed."""
     regions = services.settings.allowed_regions
     number = None if data.phone_number is UNSET else phones.normalise(data.phone_number, regions, field="phone_number")
     async with caller.transaction() as tx:
@@ -104,7 +104,7 @@ async def change_schedule(
 
 @delete("/api/schedules/{schedule_id:str}", status_code=200, tags=TAG, responses=documented(401, 403, 404, 409))
 async def cancel_schedule(caller: NamedDependency[Caller], schedule_id: FromPath[str]) -> Schedule:
-    """Take back what was planned. Where the call was placed first, 409 `not_waiting` says so."""
+    """Cancel what was planned. Where the call was placed first, the answer is 409 `not_waiting`."""
     async with caller.transaction() as tx:
         return await planning.cancel(tx, caller.user_id, schedule_id)
 

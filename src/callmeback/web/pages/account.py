@@ -1,4 +1,4 @@
-"""The account: name and time zone, wishes for calls, leaving for a while, leaving for good."""
+"""The account: name and time zone, wishes for calls, password, logging out everywhere, erasure."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -36,7 +36,7 @@ MESSAGES: Final = {
 async def show_account(
     request: Asked, caller: NamedDependency[Caller], services: NamedDependency[Services], done: FromQuery[str] = ""
 ) -> Response[Any]:
-    """Everything about oneself."""
+    """Profile, wishes, password, sessions, and the end of the account."""
     refused, cookies = refusals.taken(request, services, caller)
 
     return await _account(
@@ -139,7 +139,7 @@ async def logout_everywhere(caller: NamedDependency[Caller], services: NamedDepe
 
 @post("/account/erase")
 async def erase(request: Asked, caller: NamedDependency[Caller], services: NamedDependency[Services]) -> Response[Any]:
-    """Erase oneself, with one's e-mail typed as the proof that it is meant."""
+    """Erase the account; the e-mail is typed again as a proof that this is meant."""
     farewell = Form(await read_form(request))
     try:
         async with caller.transaction() as tx:

@@ -219,8 +219,7 @@ def _leg(leg: Leg, services: Services) -> BillLeg:
     lines = [
         BillLine(
             line.quantity,
-            _UNITS[line.unit]
-            + {"fallback": " by the second brain", "local": " by the local voice"}.get(line.service, ""),
+            _UNITS[line.unit] + _STAND_INS.get(line.service, ""),
             f"{money.format_cents(line.price_cents)} ¢ {_PER.get((line.unit, line.per), f'for {line.per:,}')}",
         )
         for line in leg.lines

@@ -1,4 +1,4 @@
-"""Between calendars: the secret link under which other programs read one's own, and an event that is taken over."""
+"""Between calendars: the secret link under which other programs read a person's, and an event that is taken over."""
 
 from typing import Any, Final
 

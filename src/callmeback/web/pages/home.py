@@ -29,7 +29,7 @@ MESSAGES: Final = {
     "kept": "Saved. It holds from the next call on.",
     "retired": "They won't be offered any more. Past calls stay.",
 }
-# The numbers that are fit for tests (interfaces: +1 202 555 0100 to 0199); the house itself calls from the last one.
+# The test numbers +1 202 555 0100 to 0199; the house itself calls from the last one.
 TEST_NUMBERS: Final = tuple(f"+1202555{last:04}" for last in range(100, 199))
 
 
@@ -41,7 +41,10 @@ async def show_home(
     done: FromQuery[str] = "",
     number: FromQuery[str] = "",
 ) -> Response[Any]:
-    """The front page, or one's personas. `number=another` shows the form for a number while a code is awaited."""
+    """The front page, or the person's personas.
+
+    `number=another` shows the form for a number while a code is awaited.
+    """
     if visitor is None:
         async with services.api.transaction(read_only=True) as tx:
             cards = await personas.catalogue(tx)

@@ -1,4 +1,4 @@
-"""How one pays: the saved card, which the payment provider keeps, and calls that are paid one by one."""
+"""How a person pays: the saved card, which the payment provider keeps, and calls that are paid one by one."""
 
 from decimal import Decimal
 from typing import Any, Final
@@ -25,7 +25,7 @@ Asked = Request[Any, Any, State]
 async def show_paying(
     request: Asked, caller: NamedDependency[Caller], services: NamedDependency[Services], done: FromQuery[str] = ""
 ) -> Response[Any]:
-    """The wish to pay call by call, and the way to one's cards."""
+    """The choice to pay call by call, and the way to the saved cards."""
     return await _paying(request, caller, services, Form(), message="Saved." if done == "kept" else None)
 
 

@@ -1,4 +1,4 @@
-"""Personas: what one makes of them for oneself, and those that one invents."""
+"""Personas: a person's relationship with each, and those that a person invents."""
 
 from typing import Any, Final
 
@@ -70,7 +70,7 @@ def is_own(persona_id: str) -> bool:
 async def show_new(
     request: Asked, caller: NamedDependency[Caller], services: NamedDependency[Services]
 ) -> Response[Any]:
-    """The form for a persona of one's own."""
+    """The form for a new persona."""
     return await _persona_form(request, caller, services, Form(), None)
 
 
@@ -97,7 +97,7 @@ async def create_persona(
 async def show_persona(
     request: Asked, caller: NamedDependency[Caller], services: NamedDependency[Services], persona_id: FromPath[str]
 ) -> Response[Any]:
-    """What one has made of a persona."""
+    """The person's relationship with a persona."""
     return await _persona(request, caller, services, persona_id, None)
 
 
@@ -136,7 +136,7 @@ async def favourite(request: Asked, caller: NamedDependency[Caller], persona_id:
 async def show_edit(
     request: Asked, caller: NamedDependency[Caller], services: NamedDependency[Services], persona_id: FromPath[str]
 ) -> Response[Any]:
-    """The form for one's own persona."""
+    """The form for a persona of this person."""
     async with caller.transaction(read_only=True) as tx:
         persona = await _own(tx, caller, persona_id)
 
@@ -147,7 +147,7 @@ async def show_edit(
 async def change_persona(
     request: Asked, caller: NamedDependency[Caller], services: NamedDependency[Services], persona_id: FromPath[str]
 ) -> Response[Any]:
-    """Write one's own persona."""
+    """Change a persona of this person."""
     form = Form(await read_form(request))
     async with caller.transaction(read_only=True) as tx:
         persona = await _own(tx, caller, persona_id)
@@ -166,7 +166,7 @@ async def change_persona(
 
 @post("/personas/{persona_id:str}/retire")
 async def retire_persona(caller: NamedDependency[Caller], persona_id: FromPath[str]) -> Response[Any]:
-    """Send one's own persona away; past calls stay."""
+    """Retire a persona of this person; past calls stay."""
     async with caller.transaction() as tx:
         await personas.retire(tx, caller.user_id, persona_id)
 

@@ -1,4 +1,4 @@
-"""The page of numbers, and the two steps by which a number becomes one's own."""
+"""The page of numbers, and the two steps by which a number is verified."""
 
 from typing import Any, Final
 

@@ -64,7 +64,7 @@ async def show_plans(
     done: FromQuery[str] = "",
     look: FromQuery[int] = 0,
 ) -> Response[Any]:
-    """All plans, and how one's own stands."""
+    """All plans, and how the person's own stands."""
     return await _plans(request, caller, services, Form(), message=MESSAGES.get(done), look=max(0, look))
 
 

@@ -1,4 +1,4 @@
-"""Situations for a call: the house's, and one's own."""
+"""Scenarios: the house's, and those that a person wrote."""
 
 from typing import Any, Final
 
@@ -80,7 +80,7 @@ async def change_scenario(
 
 @post("/scenarios/{scenario_id:str}/remove")
 async def remove_scenario(caller: NamedDependency[Caller], scenario_id: FromPath[str]) -> Response[Any]:
-    """Take one's own away; calls that used it keep its words."""
+    """Remove a person's own scenario; calls that used it keep its words."""
     async with caller.transaction() as tx:
         await scenarios.remove(tx, caller.user_id, _own(scenario_id))
 

@@ -1,0 +1,34 @@
+"""What a table shows: texts of people as they are, times to the second, money to the last digit that matters."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from callmeback.cli import output
+
+AT = datetime(2026, 11, 26, 10, 1, 17, 945600, UTC)
+
+
+class Line(msgspec.Struct):
+    name: str | None
+    at: datetime
+    cents: Decimal
+    is_on: bool
+
+
+def test_a_table_shows_texts_times_and_money_as_people_read_them(capsys: pytest.CaptureFixture[str]) -> None:
+    columns = {"name": "Name", "at": "At", "cents": "Cents", "is_on": "On"}
+    output.show([Line("[/] [red]", AT, Decimal("0.0694800000"), True)], columns, as_json=False)
+    row = capsys.readouterr().out.splitlines()[3]
+
+    assert [cell.strip() for cell in row.strip("│").split("│")] == [
+        "[/] [red]", "2026-11-26 10:01:17+00:00", "0.06948", "yes",
+    ]  # fmt: skip
+
+
+def test_rows_without_a_row_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    output.show_rows([], as_json=False)
+
+    assert capsys.readouterr().out == "Nothing.\n"
