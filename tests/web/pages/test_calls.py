@@ -94,6 +94,7 @@ async def test_call_me_leads_to_the_call_and_a_second_click_to_the_same(ready: B
     assert third.status_code == 429
     assert "Brad" in page.text
     assert 'id="live"' in page.text
+    assert '<noscript><meta http-equiv="refresh"' in page.text
 
 
 async def test_a_refused_call_says_why_where_to_go_and_keeps_what_was_typed(ready: Browser):

@@ -122,6 +122,18 @@ async def test_a_page_of_one_s_own_asks_a_stranger_to_log_in_and_comes_back(stra
     assert (swapped.status_code, swapped.headers["hx-redirect"]) == (401, "/login?next=%2Fbudget")
 
 
+async def test_a_form_sent_after_the_session_ended_leads_back_to_its_page(mia: Browser):
+    site = str(mia.client.base_url)
+    form = {"name": "Late", "scenario_text": "A text", "csrf": await mia.token("/scenarios")}
+    await mia.client.post("/api/auth/logout", headers={"X-CSRF-Token": mia.client.cookies["csrf"]})
+    led = []
+    for page in (f"{site}/scenarios?x=1", "http://elsewhere.example/scenarios", f"{site}//elsewhere.example", ""):
+        answer = await mia.client.post("/scenarios", data=form, headers={"Referer": page})
+        led.append((answer.status_code, answer.headers["location"]))
+
+    assert led == [(303, "/login?next=%2Fscenarios"), *[(303, "/login?next=%2F")] * 3]
+
+
 async def test_log_out_ends_the_session_and_everywhere_ends_all(mia: Browser):
     other = Browser(mia.house)
     form = {"email": "mia@example.org", "password": PASSWORD}

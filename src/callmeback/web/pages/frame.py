@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import jinja2
 from litestar import Request, Response
@@ -121,11 +121,20 @@ def services_of(request: Request[Any, Any, State]) -> Services:
     return services
 
 
+def _asked_from(request: Request[Any, Any, State]) -> str:
+    """The page to come back to: the one asked for, or the one whose form was sent; browsers name it."""
+    if request.method == "GET":
+        return request.url.path
+    page = urlsplit(request.headers.get("Referer", ""))
+
+    return own_path(page.path) if page.netloc == request.url.netloc else "/"
+
+
 def domain_error(request: Request[Any, Any, State], error: errors.CallMeBackError) -> Response[Any]:
     """An error as a page; who isn't logged in is asked to, and comes back."""
     if isinstance(error, errors.Unauthorized):
         services = services_of(request)
-        back = request.url.path if request.method == "GET" else "/"
+        back = _asked_from(request)
         if request.headers.get("HX-Request"):
             # A swap would put the door into the frame of somebody who is gone.
             headers = {"HX-Redirect": f"/login?{urlencode({'next': back})}", "Cache-Control": "no-store"}
