@@ -122,7 +122,7 @@ CONFIG: Final = OpenAPIConfig(
         "errors are problem+json with a stable code."
     ),
     path="/docs",
-    openapi_router=Router("/docs", route_handlers=[], response_headers=HEADERS),
+    openapi_router=Router("/docs", route_handlers=[], include_in_schema=False, response_headers=HEADERS),
     render_plugins=[PlainPage(), JsonRenderPlugin(path="/openapi.json")],
     components=Components(
         security_schemes={"session": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
