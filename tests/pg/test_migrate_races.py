@@ -163,3 +163,26 @@ def test_a_runner_killed_in_a_concurrent_index_is_followed_by_one_that_ends_it(
     assert (follower.returncode, out) == (0, "002_b.sql\n"), err
     assert observer.value("SELECT indisvalid FROM pg_index WHERE indexrelid = 'a_b'::regclass") is True
     assert observer.value("SELECT state FROM schema_migrations WHERE version = 2") == "applied"
+
+
+@pytest.mark.parametrize("file", ["002_second.sql", "access/second.sql"])
+def test_a_run_that_people_deadlock_with_gives_way_and_goes_on(
+    empty_database_url: str, folder: Folder, observer: Observer, file: str
+):
+    folder.write("001_first.sql", "CREATE TABLE a (b integer);\nCREATE TABLE c (d integer);\n")
+    migrate.apply(empty_database_url, directory=folder.path)
+    steps = ("ALTER TABLE c ADD COLUMN e integer;", "ALTER TABLE a ADD COLUMN e integer;")
+    folder.write(file, "\n".join(steps))
+
+    with psycopg.connect(empty_database_url) as person:
+        person.execute("SELECT FROM a")
+        runner = start(empty_database_url, folder)
+        until(lambda: observer.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == 1)
+        # PostgreSQL ends whoever has waited longest, which is the run.
+        time.sleep(0.3)
+        person.execute("SELECT FROM c")
+    said, complained = runner.communicate(timeout=LATE_S)
+
+    assert (runner.returncode, complained) == (0, "")
+    assert said.strip() in {file, "functions, views and access"}
+    assert observer.value("SELECT count(*) FROM pg_attribute WHERE attname = 'e' AND attnum > 0") == 2

@@ -3,11 +3,12 @@
 One runner at a time per database, by an advisory lock that is polled: a runner blocked in pg_advisory_lock would
 deadlock with CREATE INDEX CONCURRENTLY. Each migration is one transaction together with its record; one marked
 no-transaction is recorded `running` first and repeated until it ends. Then the repeatable set is applied, in one
-transaction, when anything changed. Synchronous: a service calls it in a thread.
+transaction, when anything changed. People use the tables meanwhile: what a deadlock with them ended is done anew.
+Synchronous: a service calls it in a thread.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -30,6 +31,8 @@ HISTORY: Final = statements.load("callmeback.pg", "history.sql")
 # Another runner may be building a large index.
 LOCK_WAIT_S: Final = 600.0
 LOCK_POLL_S: Final = 0.2
+# How often a transaction is done anew that PostgreSQL ended since it and somebody's waited for each other.
+DEADLOCKS_MAX: Final = 5
 CONNECT_TIMEOUT_S: Final = 10
 # Settings of the runner's session. A server process whose runner was killed notices within a second, also in the
 # middle of a statement, and so gives the lock back.
@@ -230,11 +233,23 @@ def _apply_one(connection: Runner, dsn: str, migration: Migration) -> Applied:
     started = time.monotonic()
     with Watch(dsn, connection.pgconn.backend_pid) as watch:
         if migration.in_transaction:
-            _in_transaction(connection, migration, started, watch)
+            _until_no_deadlock(lambda: _in_transaction(connection, migration, started, watch))
         else:
             _without_transaction(connection, migration, started, watch)
 
     return Applied(migration.file, _ms_since(started))
+
+
+def _until_no_deadlock(work: Callable[[], None]) -> None:
+    """Do a transaction, and anew where it was ended in a deadlock with people who use the tables: it left nothing."""
+    for _ in range(DEADLOCKS_MAX):
+        try:
+            return work()
+        except errors.MigrationFailed as exc:
+            if not isinstance(exc.__cause__, psycopg.errors.DeadlockDetected):
+                raise
+
+    return work()
 
 
 def _in_transaction(connection: Runner, migration: Migration, started: float, watch: Watch) -> None:
@@ -295,17 +310,21 @@ def _note_applied(connection: Runner, migration: Migration, started: float) -> N
 def _apply_repeatable(connection: Runner, dsn: str, files: Sequence[Repeatable]) -> Applied:
     started = time.monotonic()
     with Watch(dsn, connection.pgconn.backend_pid) as watch:
-        _execute(connection, SQL.begin)
-        _value(connection, SQL.set_limit, setting="lock_timeout", value=migration_files.LOCK_TIMEOUT, is_local=True)
-        _execute(connection, SQL.forget_repeatable)
-        for file in files:
-            _value(connection, SQL.set_limit, setting="statement_timeout", value=file.statement_timeout, is_local=True)
-            for piece in file.pieces:
-                _run(connection, file.file, piece, watch)
-            _execute(connection, SQL.note_repeatable, file=file.file, checksum=file.checksum)
-        _finish(connection, "functions, views and access", watch)
+        _until_no_deadlock(lambda: _replace_repeatable(connection, files, watch))
 
     return Applied("functions, views and access", _ms_since(started))
+
+
+def _replace_repeatable(connection: Runner, files: Sequence[Repeatable], watch: Watch) -> None:
+    _execute(connection, SQL.begin)
+    _value(connection, SQL.set_limit, setting="lock_timeout", value=migration_files.LOCK_TIMEOUT, is_local=True)
+    _execute(connection, SQL.forget_repeatable)
+    for file in files:
+        _value(connection, SQL.set_limit, setting="statement_timeout", value=file.statement_timeout, is_local=True)
+        for piece in file.pieces:
+            _run(connection, file.file, piece, watch)
+        _execute(connection, SQL.note_repeatable, file=file.file, checksum=file.checksum)
+    _finish(connection, "functions, views and access", watch)
 
 
 def _changed(connection: Runner, files: Sequence[Repeatable]) -> bool:
