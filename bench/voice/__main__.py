@@ -25,7 +25,7 @@ BENCH_SECONDS_MAX = 660
 ADDED_MS_MAX = 15.0
 CPU_PERCENT_MAX = 3.0
 CLEAR_MS_MAX = 50.0
-# Half a gigabyte, for nobody else.
+# Half a gigabyte, which this bench alone installs.
 PEERS = Peers("pipecat", "Pipecat", ("pipecat-ai==1.14.0", "websockets", "uvicorn", "fastapi"))
 
 

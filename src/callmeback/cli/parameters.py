@@ -29,7 +29,7 @@ class Duration(click.ParamType[timedelta]):
         if found is None or (int(found["number"]) == 0 and not self._can_be_zero):
             self.fail(f"{value!a} is not a time such as 90s, 15m, 12h, 30d or 4w.", param, ctx)
 
-        return timedelta(seconds=int(found["number"]) * _UNITS[found["unit"]])
+        return _length(found)
 
 
 class Ago(click.ParamType[datetime]):
@@ -40,15 +40,19 @@ class Ago(click.ParamType[datetime]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         """Raises click's BadParameter, exit code 2."""
         text = str(value)
-        match = re.fullmatch(r"(\d{1,6})([smhdw])", text)
-        if match is not None:
-            return datetime.now(UTC) - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+        found = _DURATION.fullmatch(text)
         try:
+            if found is not None:
+                return datetime.now(UTC) - _length(found)
             moment = datetime.fromisoformat(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             self.fail(f"{text!a} is not a time such as 90s, 10m, 2h, 1d (ago), or 2026-11-26T14:30.", param, ctx)
 
         return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _length(found: re.Match[str]) -> timedelta:
+    return timedelta(seconds=int(found["number"]) * _UNITS[found["unit"]])
 
 
 class Moment(click.ParamType[datetime]):

@@ -246,11 +246,11 @@ class Conversation:
         self._answer(partial(self._say_all, utterance, thought, texts, instead))
 
     def _left_of(self, utterance: Utterance, thought: Thought | None, texts: Sequence[str]) -> tuple[list[str], bool]:
+        """What `_left` answers."""
         ready = [] if thought is None else thought.ready
+        is_unanswered = thought is not None and not ready and utterance.pieces <= len(texts)
 
-        return [*texts, *ready][utterance.pieces :], thought is not None and not ready and utterance.pieces <= len(
-            texts
-        )
+        return [*texts, *ready][utterance.pieces :], is_unanswered
 
     async def _say_all(
         self, utterance: Utterance, thought: Thought | None, texts: Sequence[str], instead: str | None
@@ -275,7 +275,6 @@ class Conversation:
             await self._say_warning(utterance)
             if not await self.speaker.say(utterance, sentence):
                 break
-        thought.drop()
         if thought.failed and instead is None:
             await self._leave_from_reply("vendor_failure")
             return False
