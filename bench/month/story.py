@@ -312,7 +312,7 @@ class Month:
             "SELECT (SELECT count(*) FROM calls) AS calls, (SELECT count(*) FROM payments) AS payments,"
             " (SELECT count(*) FROM payments WHERE kind = 'subscription') AS periods,"
             " (SELECT count(*) FROM refunds) AS refunds, (SELECT count(*) FROM disputes) AS disputes,"
-            " (SELECT count(*) FROM payment_events WHERE effect = 'grace_began') AS failed_payments,"
+            " (SELECT count(*) FROM payment_events WHERE type = 'invoice.payment_failed') AS failed_payments,"
             " (SELECT count(*) FROM subscriptions WHERE status = 'canceled') AS ended_plans,"
             " (SELECT count(*) FROM payment_events) AS events,"
             " (SELECT count(*) FROM payment_events WHERE state IN ('refused', 'unmatched')) AS troubled_events,"

@@ -27,6 +27,7 @@ async def test_m01_m05_m07_a_month_ends_with_green_books_and_the_vendors_totals(
 
     assert [finding for finding in result.findings if finding.verdict != "green"] == []
     assert counts["troubled_events"] == 0
-    assert min(counts[name] for name in ("refunds", "disputes", "failed_payments", "ended_plans", "calls")) > 0
+    happened = ("refunds", "disputes", "failed_payments", "ended_plans", "calls")
+    assert [name for name in happened if not counts[name]] == []
     assert counts["periods"] > 18
     assert money.summary.count(f"{counts['cents']}.00 ¢") == 2
