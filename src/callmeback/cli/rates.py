@@ -1,7 +1,7 @@
 """`callmeback rates …`: what vendors charge, since when, and what a past period would have cost at other rates."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
@@ -9,8 +9,8 @@ import click
 
 from callmeback.cli.installation import in_transaction
 from callmeback.cli.output import json_option, show, show_json
-from callmeback.cli.parameters import DAY
-from callmeback.domain import books, rates
+from callmeback.cli.parameters import DAY, period
+from callmeback.domain import rates
 from callmeback.domain.rates import NewRate, RepriceBy
 
 COLUMNS: Final = {
@@ -118,8 +118,7 @@ def reprice(
     Ends with 1 where calls used something that has no rate at that time: they are counted, never priced at zero.
     """
     moment = datetime.now(UTC) if as_of is None else _utc(as_of)
-    end = last.date() if last else datetime.now(UTC).date()
-    days = books.period(first.date() if first else end - timedelta(days=REPRICE_DAYS - 1), end)
+    days = period(first, last, REPRICE_DAYS)
     found = asyncio.run(in_transaction(lambda tx: rates.reprice(tx, by, days, moment), deadline_s=READ_SECONDS_MAX))
     show(found, REPRICED | {"key": by.capitalize()}, as_json=as_json)
     if any(line.unpriced_calls for line in found):
@@ -127,4 +126,4 @@ def reprice(
 
 
 def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
