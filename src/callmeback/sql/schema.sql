@@ -2149,9 +2149,10 @@ BEGIN
     END IF;
     -- In the order in which everybody else takes them, who may be at work for this person: an event of the provider before
     -- the account, a number before its person, who is before a schedule, and that before its calls to come.
+    PERFORM FROM payment_events AS x WHERE x.user_id = p_user_id ORDER BY x.id FOR NO KEY UPDATE;
     PERFORM
     FROM payment_events AS x
-    WHERE x.user_id = p_user_id OR (x.state = 'unmatched' AND x.facts ->> 'user_id' = p_user_id)
+    WHERE x.state = 'unmatched' AND x.facts ->> 'user_id' = p_user_id
     ORDER BY x.id
     FOR NO KEY UPDATE;
     PERFORM FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
@@ -2204,7 +2205,8 @@ BEGIN
     -- What an event says is needed until it is settled: it may be money.
     UPDATE payment_events AS x
     SET payload = NULL, facts = CASE WHEN x.state = 'unmatched' THEN x.facts END
-    WHERE x.user_id = p_user_id OR (x.state = 'unmatched' AND x.facts ->> 'user_id' = p_user_id);
+    WHERE x.user_id = p_user_id;
+    UPDATE payment_events AS x SET payload = NULL WHERE x.state = 'unmatched' AND x.facts ->> 'user_id' = p_user_id;
     UPDATE api_keys AS x
     SET revoked_at = clock_timestamp()
     FROM sql_scopes AS s
@@ -4355,7 +4357,9 @@ DECLARE
     c_give_up_after CONSTANT interval := '4 days';
     v_now timestamptz := clock_timestamp();
     v payment_outcome := payment_effect(p_event.type, p_event.created_at, p_event.facts);
-    v_is_erased boolean := EXISTS (SELECT FROM users AS u WHERE u.id = v.user_id AND u.erased_at IS NOT NULL);
+    v_is_erased boolean := EXISTS (
+        SELECT FROM users AS u WHERE u.id IN (v.user_id, p_event.facts ->> 'user_id') AND u.erased_at IS NOT NULL
+    );
 BEGIN
     UPDATE payment_events AS e
     SET

@@ -360,9 +360,10 @@ BEGIN
     END IF;
     -- In the order in which everybody else takes them, who may be at work for this person: an event of the provider before
     -- the account, a number before its person, who is before a schedule, and that before its calls to come.
+    PERFORM FROM payment_events AS x WHERE x.user_id = p_user_id ORDER BY x.id FOR NO KEY UPDATE;
     PERFORM
     FROM payment_events AS x
-    WHERE x.user_id = p_user_id OR (x.state = 'unmatched' AND x.facts ->> 'user_id' = p_user_id)
+    WHERE x.state = 'unmatched' AND x.facts ->> 'user_id' = p_user_id
     ORDER BY x.id
     FOR NO KEY UPDATE;
     PERFORM FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
@@ -415,7 +416,8 @@ BEGIN
     -- What an event says is needed until it is settled: it may be money.
     UPDATE payment_events AS x
     SET payload = NULL, facts = CASE WHEN x.state = 'unmatched' THEN x.facts END
-    WHERE x.user_id = p_user_id OR (x.state = 'unmatched' AND x.facts ->> 'user_id' = p_user_id);
+    WHERE x.user_id = p_user_id;
+    UPDATE payment_events AS x SET payload = NULL WHERE x.state = 'unmatched' AND x.facts ->> 'user_id' = p_user_id;
     UPDATE api_keys AS x
     SET revoked_at = clock_timestamp()
     FROM sql_scopes AS s
