@@ -82,7 +82,11 @@ def add(
 
 @command.command()
 @click.argument("code")
-def end(code: str) -> None:
+@json_option
+def end(code: str, as_json: bool) -> None:
     """End CODE now. A checkout that has it already keeps its price."""
-    asyncio.run(in_transaction(lambda tx: coupons.expire(tx, code)))
-    click.echo(f"{code.upper()} has ended.")
+    ended = asyncio.run(in_transaction(lambda tx: coupons.expire(tx, code)))
+    if as_json:
+        show_json(ended)
+    else:
+        click.echo(f"{ended.code} has ended.")

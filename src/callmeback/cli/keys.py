@@ -207,10 +207,14 @@ def statements(key: str, as_json: bool) -> None:
 @command.command()
 @click.argument("key", metavar="KEY")
 @click.option("--name", "statement_id", required=True, metavar="ID", help="The statement's name.")
-def forget(key: str, statement_id: str) -> None:
+@json_option
+def forget(key: str, statement_id: str, as_json: bool) -> None:
     """Let a key run a statement no more."""
-    asyncio.run(in_transaction(lambda tx: keys.forget(tx, key, statement_id)))
-    click.echo(f"{statement_id} is forgotten.")
+    found = asyncio.run(in_transaction(lambda tx: keys.forget(tx, key, statement_id)))
+    if as_json:
+        show_json({"key": found.id, "name": statement_id})
+    else:
+        click.echo(f"{statement_id} is forgotten.")
 
 
 @command.command()

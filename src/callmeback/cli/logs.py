@@ -11,7 +11,6 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 
-from callmeback.cli.output import json_option
 from callmeback.cli.parameters import Ago
 from callmeback.ops import loglines
 from callmeback.ops.loglines import Entry, Follower, Wanted
@@ -46,7 +45,7 @@ _STYLES: Final = {"debug": "dim", "info": "", "warning": "yellow", "error": "bol
     help="The last so many.",
 )
 @click.option("--follow", "-f", is_flag=True, help="Go on with what is written from now on, until Ctrl-C.")
-@json_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(
     services: tuple[str, ...],
     level: str,

@@ -5,12 +5,30 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 DAY: Final = click.DateTime(["%Y-%m-%d"])
 NOW: Final = "now"
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _DURATION: Final = re.compile(r"(?P<number>[0-9]{1,6})(?P<unit>[smhdw])")
+
+
+def stands_alone(context: click.Context) -> bool:
+    """Whether a group that is a command too was asked without a subcommand.
+
+    Raises click's UsageError where one of its own options stands before a subcommand, which would never hear of it.
+    """
+    if context.invoked_subcommand is None:
+        return True
+    for parameter in context.command.params:
+        assert parameter.name is not None, "click names every parameter"
+        if context.get_parameter_source(parameter.name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(
+                f"{parameter.opts[0]} says nothing before {context.invoked_subcommand}; say it after."
+            )
+
+    return False
 
 
 class Duration(click.ParamType[timedelta]):

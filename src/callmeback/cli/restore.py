@@ -9,7 +9,7 @@ import click
 
 from callmeback.cli import ending, progress
 from callmeback.cli.output import json_option, show_json
-from callmeback.cli.parameters import Moment
+from callmeback.cli.parameters import Moment, stands_alone
 from callmeback.ops import backup_site, restore, restore_dump, restore_in_place, restore_rows
 from callmeback.pg import home
 from callmeback.settings import Settings
@@ -42,7 +42,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Restore a moment into a folder (--into), in place (--in-place), a dump (--dump), or rows."""
-    if ctx.invoked_subcommand is not None:
+    if not stands_alone(ctx):
         return
     if (target is not None) + in_place + (dump is not None) != 1:
         raise click.UsageError("Say one of --into DIR, --in-place, --dump FILE, or the subcommand rows.")
