@@ -132,8 +132,13 @@ async def test_relationships_are_listed_and_filtered(ann: Person, ben: Person):
     every = (await ann.client.get("/api/relationships")).json()["items"]
     favorites = (await ann.client.get("/api/relationships", params={"favorite": "true"})).json()["items"]
 
+    others = (await ann.client.get("/api/relationships", params={"favorite": "false"})).json()["items"]
+    unclear = await ann.client.get("/api/relationships", params={"favorite": "perhaps"})
+
     assert [item["persona_id"] for item in every] == ["brad", "alex"]
     assert [item["persona_id"] for item in favorites] == ["brad"]
+    assert [item["persona_id"] for item in others] == ["alex"]
+    assert problem(unclear) == (400, "validation_failed")
     assert (await ann.client.get("/api/relationships/alex")).json()["is_archived"] is True
     assert problem(await ann.client.get("/api/relationships/sarah")) == (404, "not_found")
     assert (await ben.client.get("/api/relationships")).json()["items"] == []

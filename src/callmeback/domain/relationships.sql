@@ -22,7 +22,7 @@ SELECT
 FROM user_persona_relationships AS r
 INNER JOIN personas AS p ON r.persona_id = p.id
 INNER JOIN effective_voices AS e ON r.user_id = e.user_id AND r.persona_id = e.persona_id
-WHERE r.user_id = %(user_id)s AND (r.is_favorite OR NOT %(favorite)s::boolean)
+WHERE r.user_id = %(user_id)s AND (%(favorite)s::boolean IS NULL OR r.is_favorite = %(favorite)s)
 ORDER BY r.is_favorite DESC, r.last_call_at DESC NULLS LAST, r.persona_id
 LIMIT %(most)s;
 
