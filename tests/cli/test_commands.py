@@ -163,6 +163,14 @@ def test_a_path_that_can_not_be_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
     assert (answer.exit_code, answer.stderr) == (1, "Error: /dev/null/x can't be written: Not a directory.\n")
 
 
+@pytest.mark.parametrize("number", ["1_0", "１２", " 5", "+5", "1e1", "5.0"])
+def test_a_number_that_only_python_reads_is_wrong_usage(number: str) -> None:
+    answer = CliRunner().invoke(cli.app, ["coupons", "add", "SPRING", "--cents", number])
+
+    assert answer.exit_code == 2
+    assert f"{number!a} is not a whole number in digits, such as 1000." in answer.stderr
+
+
 @pytest.mark.parametrize(
     "arguments", [["x y", "--percent", "5"], ["AB", "--percent", "5"], ["ABC", "--cents", "1" + "0" * 20]]
 )

@@ -202,7 +202,10 @@ async def test_a_budget_changes_in_part(ann: Person):
     ).json()
 
     assert (first["max_cost_per_call_cents"], first["max_monthly_spend_cents"]) == ("12.50", "10000.00")
+    number = (await ann.client.put("/api/budget", json={"max_monthly_spend_cents": 9_999_999.97})).json()
+
     assert (second["max_cost_per_call_cents"], second["max_monthly_spend_cents"]) == ("12.50", "0.00")
+    assert number["max_monthly_spend_cents"] == "9999999.97"
     assert second["enable_auto_cutoff"] is False
 
 
@@ -215,6 +218,10 @@ async def test_a_budget_changes_in_part(ann: Person):
         {"max_cost_per_call_cents": "NaN"},
         {"max_cost_per_call_cents": "Infinity"},
         {"max_cost_per_call_cents": "1e400"},
+        {"max_cost_per_call_cents": "1e3"},
+        {"max_cost_per_call_cents": "1_000"},
+        {"max_cost_per_call_cents": "１２"},
+        {"max_cost_per_call_cents": " 5 "},
         {"max_cost_per_call_cents": "much"},
         {"max_cost_per_call_cents": None},
         {"max_monthly_spend_cents": "10000001"},

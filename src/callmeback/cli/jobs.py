@@ -11,7 +11,7 @@ import msgspec
 from callmeback import errors
 from callmeback.cli.installation import in_transaction, owner_database
 from callmeback.cli.output import json_option, show
-from callmeback.cli.parameters import stands_alone
+from callmeback.cli.parameters import Whole, stands_alone
 from callmeback.domain import jobs
 from callmeback.domain.jobs import JobState
 from callmeback.settings import Settings
@@ -62,7 +62,7 @@ def command(context: click.Context, as_json: bool) -> None:
 @command.command("run")
 @click.argument("name")
 @click.option(
-    "--wait", type=click.IntRange(1, 86_400), metavar="N", default=600, show_default=True, help="Seconds for it to end."
+    "--wait", type=Whole(1, 86_400), metavar="N", default=600, show_default=True, help="Seconds for it to end."
 )
 @json_option
 def run_(name: str, wait: int, as_json: bool) -> None:
