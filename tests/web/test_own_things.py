@@ -77,8 +77,15 @@ async def test_d02_a_persona_taken_away_is_retired_and_its_history_stays(house: 
     await ann.client.put(f"/api/relationships/{persona}", json={"is_favorite": True})
     first = await ann.client.delete(f"/api/personas/{persona}")
     second = await ann.client.delete(f"/api/personas/{persona}")
+    archived = await ann.client.put(f"/api/relationships/{persona}", json={"is_archived": True, "is_favorite": False})
+    unknown = await make_persona(ann)
+    await ann.client.delete(f"/api/personas/{unknown}")
+    begun = await ann.client.put(f"/api/relationships/{unknown}", json={"is_favorite": True})
 
     assert first.status_code == 204
+    assert (archived.json()["is_archived"], archived.json()["is_favorite"]) == (True, False)
+    assert problem(begun) == (404, "persona_not_found")
+    assert len((await ann.client.get("/api/relationships")).json()["items"]) == 1
     assert problem(second) == (404, "not_found")
     assert problem(await ann.client.get(f"/api/personas/{persona}")) == (404, "not_found")
     assert house.row("SELECT is_active FROM personas WHERE id = %s", persona)["is_active"] is False

@@ -91,7 +91,7 @@ async def relationship(tx: Session, user_id: str, persona_id: str) -> Relationsh
 
 
 async def change(tx: Session, user_id: str, persona_id: str, wanted: RelationshipChange) -> Relationship:
-    """Write what was given; raises PersonaNotFound for a persona that the person can't see."""
+    """Write what was given; raises PersonaNotFound for a persona that the person can't see, or a retired one anew."""
     written = await tx.run(
         SQL.change,
         id=ids.new("rel"),
