@@ -138,6 +138,8 @@ async def test_preview_plans_nothing_and_needs_no_zone(ann: Person):
         "2030-01-07T07:00:00+01:00", "2030-01-14T07:00:00+01:00", "2030-01-21T07:00:00+01:00",
     ]  # fmt: skip
     assert (await ann.client.get("/api/schedules")).json() == {"items": [], "next": None}
+    empty = await preview(ann, rrule="FREQ=DAILY", starts_at="2030-01-07T07:00", timezone="")
+    assert problem(empty) == (400, "validation_failed")
 
 
 WRONG = [
