@@ -15,6 +15,7 @@ from rich.text import Text
 from callmeback import errors
 from callmeback.cli import person
 from callmeback.cli.output import json_option, plain, show_json
+from callmeback.cli.parameters import Whole
 
 POLL_S: Final = 0.5
 # The longest call that a tier may allow is four hours; no watch goes on for ever.
@@ -60,7 +61,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--phone", metavar="NUMBER", help="A verified number; by default the primary one.")
 @click.option(
     "--minutes",
-    type=click.IntRange(1, 240),
+    type=Whole(1, 240),
     metavar="N",
     help="Longest talk in minutes; by default what the plan allows.",
 )
