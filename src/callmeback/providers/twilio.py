@@ -359,7 +359,7 @@ def _after(text: str, since: datetime) -> bool:
 
 
 def _whole(text: str | None) -> int | None:
-    return int(text) if text and text.isdigit() else None
+    return int(text) if text and text.isdecimal() else None
 
 
 def _amount(text: str | None) -> Decimal | None:
