@@ -315,12 +315,15 @@ def test_codes_are_made_listed_and_ended(till: Till, run: Run):
     made = run("coupons", "add", "spring-5", "--percent", "20", "--max", "2", "--expires", "30d")
     listed = said(run("coupons", "list", "--json"))["items"]
     purchase = till.begin("minutes_25", "SPRING-5")
-    run("coupons", "end", "Spring-5")
+    ended = said(run("coupons", "end", "Spring-5", "--json"))
+    again = said(run("coupons", "end", "spring-5", "--json"))
 
     assert made.exit_code == 0
     assert [(one["code"], one["percent_off"], one["max_redemptions"]) for one in listed] == [("SPRING-5", 20, 2)]
     assert till.row("SELECT amount_cents FROM purchases WHERE id = %s", purchase)["amount_cents"] == 1200
     assert till.row("SELECT expires_at <= now() AS over FROM coupons")["over"] is True
+    assert (ended["code"], ended["expires_at"] < listed[0]["expires_at"]) == ("SPRING-5", True)
+    assert again == ended
     assert run("coupons", "add", "SPRING-5", "--percent", "20").exit_code == 1
     assert run("coupons", "add", "x", "--percent", "20").exit_code == 2
     assert run("coupons", "add", "WHAT").exit_code == 2
