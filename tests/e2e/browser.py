@@ -105,6 +105,7 @@ def sign_up(page: Page, email: str, shots: str = "", name: str = "Mia") -> None:
     page.get_by_role("button", name="Make my account").click()
     expect(page.get_by_text("A password has at least 8 characters.")).to_be_visible()
     expect(page.get_by_label("E-mail")).to_have_value(email)
+    expect(page.get_by_label("Password")).to_be_focused()
     picture(page, shots and f"{shots}02-sign-up")
     page.get_by_label("Password").fill("a short sentence")
     page.get_by_role("button", name="Make my account").click()

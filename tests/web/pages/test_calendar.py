@@ -333,6 +333,8 @@ async def test_the_secret_link_is_shown_once_renewed_and_taken_away(mia: Browser
     gone = await stranger.get(second.removeprefix(house.url))
 
     assert (made.status_code, renewed.status_code) == (200, 200)
+    # A reload of the page that shows the link asks for the calendar, not for an address that only takes forms.
+    assert made.headers["hx-push-url"] == "false"
     assert first != second
     assert first not in later.text and "There is a secret link since" in words(later)
     assert [answer.status_code for answer in answers] == [404, 200]

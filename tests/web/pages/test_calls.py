@@ -7,6 +7,8 @@ import pytest
 from tests.web.house import Person
 from tests.web.pages.browser import PHONE, Browser, typed, wrong
 
+from callmeback.web.pages import home
+
 pytestmark = pytest.mark.anyio
 
 
@@ -65,11 +67,16 @@ async def test_a_wrong_code_is_refused_beside_its_field_and_kept(mia: Browser):
     assert code in answer.text
 
 
-async def test_a_number_of_somebody_else_is_refused(mia: Browser, ann: Person):
+async def test_a_number_of_somebody_else_is_refused_and_another_proposed(
+    mia: Browser, ann: Person, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(home.random, "choice", max)
+
     answer = await mia.send("/phones", {"number": "+12025550101", "back": "/"}, shown_on="/")
 
     assert answer.status_code == 409
-    assert "another account" in wrong(answer, "number")
+    assert wrong(answer, "number") == "This number belongs to another account. Here is another."
+    assert typed(answer, "number") == "+1 202-555-0198"
 
 
 async def test_a_number_is_removed(ready: Browser):

@@ -31,8 +31,10 @@ function awaken() {
   }
 }
 
+const findWrong = () => document.querySelector("#main [aria-invalid='true'], #main [role='alert']");
+
 function settleFocus() {
-  const wrong = document.querySelector("#main [aria-invalid='true'], #main [role='alert']");
+  const wrong = findWrong();
   const main = document.getElementById("main");
   if (wrong) {
     if (!wrong.matches("input, select, textarea")) wrong.tabIndex = -1;
@@ -66,3 +68,5 @@ document.addEventListener("keydown", (event) => {
 awaken();
 followArrivals();
 startHandset();
+// The answer to a form that isn't sent by htmx; an address with a part takes the focus until the page is there.
+window.addEventListener("load", () => findWrong() && settleFocus());

@@ -93,8 +93,8 @@ def page(
     if leads_to:
         own = "form-action 'self'"
         headers["Content-Security-Policy"] = POLICY.replace(own, " ".join((own, *leads_to)))
-    if status >= 400:
-        # The address in the browser stays that of the page with the form.
+    if status >= 400 or request.method == "POST":
+        # The address in the browser stays that of the page with the form: a reload or the way back asks for it again.
         headers["HX-Push-Url"] = "false"
 
     return Response(html, status_code=status, media_type="text/html", headers=headers, cookies=kept)

@@ -43,7 +43,12 @@ async def add_phone(
     except errors.CallMeBackError as exc:
         if isinstance(exc, errors.Unauthorized):
             raise
-        form.refuse(errors.CallMeBackError(exc.detail, field="number"), ("number",))
+        sentence = exc.detail
+        if isinstance(exc, errors.PhoneTaken) and services.settings.simulated("carrier"):
+            # It was proposed by the form, which can't see whose it is: the next one may be free.
+            sentence = f"{sentence} Here is another."
+            form.values.pop("number", None)
+        form.refuse(errors.CallMeBackError(sentence, field="number"), ("number",))
         return await _again(request, caller, services, form, back, problems.status_of(exc))
 
     return frame.go(back)
