@@ -239,6 +239,7 @@ class Brain:
     fails: bool = False
     cut_after: int | None = None
     stalls_after: int | None = None
+    stall_seconds: float = 3600.0
     requests: list = field(default_factory=list)
     generated: int = 0
     cancelled: int = 0
@@ -254,14 +255,14 @@ class Brain:
                 if index == self.cut_after:
                     return
                 if index == self.stalls_after:
-                    await asyncio.sleep(3600)
+                    await asyncio.sleep(self.stall_seconds)
                 self.generated += 1
                 yield Delta(word if index == 0 else " " + word)
                 await asyncio.sleep(0.004)
             yield Finished("stop")
             prompt = sum(len(message.content) for message in messages) // 5
             yield TokensUsed(prompt, len(answer.split(" ")))
-        except GeneratorExit:
+        except (GeneratorExit, asyncio.CancelledError):
             self.cancelled += 1
             raise
 

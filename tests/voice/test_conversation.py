@@ -2,7 +2,6 @@
 
 import asyncio
 
-import pytest
 from tests.voice.line import Brain, Call, Mouth, now, ticket_of, virtually
 
 from callmeback.voice import prompts
@@ -200,127 +199,6 @@ def test_marks_of_an_older_generation_do_not_mean_heard(card):
     outcome = virtually(story())
 
     assert outcome.transcript[-1].text in ("Yes?", "And", "And now")
-
-
-def test_a_noise_that_interrupted_lets_the_persona_finish(card):
-    sentence = "First I want to tell you this. And then there is also that to be told."
-
-    async def story():
-        call = call_of(card)
-        call.brain = Brain([sentence])
-
-        async def person(call):
-            await call.persona_speaks()
-            await asyncio.sleep(1.5)
-            call.listener.put("start_of_turn")
-            await asyncio.sleep(0.5)
-            await call.persona_is_done()
-            call.line.person_hangs_up()
-
-        return call, await call.run(person)
-
-    call, outcome = virtually(story())
-
-    assert " ".join(turn.text for turn in outcome.transcript).split() == sentence.split(), "nothing lost, nothing twice"
-    assert len(outcome.transcript) == 2
-    assert outcome.interrupt_count == 0
-    assert len(call.brain.requests) == 1
-
-
-def test_noises_lose_nothing_of_a_long_reply(card):
-    sentences = [f"This is sentence number {index} of a long story." for index in range(12)]
-
-    async def story():
-        call = call_of(card, max_tokens=1000)
-        call.brain = Brain([" ".join(sentences)])
-
-        async def person(call):
-            for _ in range(2):
-                await call.persona_speaks()
-                await asyncio.sleep(3.0)
-                call.listener.put("start_of_turn")
-                await asyncio.sleep(0.5)
-            await call.persona_is_done()
-            call.line.person_hangs_up()
-
-        return call, await call.run(person)
-
-    call, outcome = virtually(story())
-
-    assert " ".join(turn.text for turn in outcome.transcript).split() == " ".join(sentences).split()
-    assert len(call.brain.requests) == 1
-    assert outcome.interrupt_count == 0
-
-
-def test_a_noise_does_not_take_a_goodbye_back(card):
-    async def story():
-        call = call_of(card)
-        call.brain = Brain(["Hi.", f"Goodbye then, and sleep well, my friend. {prompts.END_MARK}"])
-
-        async def person(call):
-            await call.persona_is_done()
-            await call.listener.hears("Good night, Brad.")
-            await call.persona_speaks()
-            await asyncio.sleep(0.5)
-            call.listener.put("start_of_turn")
-
-        return await call.run(person)
-
-    assert virtually(story()).end_reason == "persona_ended"
-
-
-def test_a_noise_before_the_answer_was_ready_does_not_swallow_it(card):
-    async def story():
-        call = call_of(card)
-        call.brain = Brain(["Hi.", "It is a tree."], latency=0.6)
-
-        async def person(call):
-            await call.persona_is_done()
-            await call.listener.hears("What is it?")
-            await asyncio.sleep(0.1)
-            call.listener.put("start_of_turn")
-            await call.persona_is_done()
-            call.line.person_hangs_up()
-
-        return call, await call.run(person)
-
-    call, outcome = virtually(story())
-
-    assert [turn.text for turn in outcome.transcript] == ["Hi.", "What is it?", "It is a tree."]
-    assert [message.role for message in call.brain.requests[-1]][-1] == "user"
-    assert outcome.interrupt_count == 0
-
-
-@pytest.mark.parametrize(("latency", "after"), [(0.5, 0.0), (0.25, 1.0), (0.25, 3.0)])
-def test_a_noise_in_a_warning_costs_neither_it_nor_the_answer_after_it(card, latency, after):
-    """Before a word of it was heard and the answer was ready, in its first half, and after that."""
-    answer = "It is a tree, and it is a very old one."
-
-    async def story():
-        call = call_of(card, granted_seconds=100, warn_at_percent=20)
-        call.brain = Brain(["Hi.", answer], latency=latency)
-
-        async def person(call):
-            await call.persona_is_done()
-            await asyncio.sleep(3.0)
-            # The warning becomes due while this is said.
-            await call.listener.hears("What is it? " + "I have been looking at it for so long. " * 6)
-            while prompts.warning(call.ticket, "time") not in "".join(call.opened[0].texts):
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(after)
-            call.listener.put("start_of_turn")
-            await asyncio.sleep(0.5)
-            await call.persona_is_done()
-            call.line.person_hangs_up()
-
-        return call, await call.run(person)
-
-    call, outcome = virtually(story())
-
-    said = " ".join(turn.text for turn in outcome.transcript[2:])
-    assert said.endswith(f" {answer}")
-    assert [said.count(words) for words in (answer, prompts.warning(call.ticket, "time")[-20:])] == [1, 1]
-    assert outcome.interrupt_count == 0
 
 
 def test_text_is_given_to_the_voice_only_a_little_ahead_of_what_is_heard(card):
