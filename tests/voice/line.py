@@ -270,11 +270,12 @@ class Brain:
 class Mouth:
     """A vendor's voice: 15 characters a second, faster than real time, aligned."""
 
-    def __init__(self, latency=0.15, drops_after=None, stalls_after=None, aligns=True):
+    def __init__(self, latency=0.15, drops_after=None, stalls_after=None, aligns=True, sends_again=""):
         self.latency = latency
         self.drops_after = drops_after
         self.stalls_after = stalls_after
         self.aligns = aligns
+        self.sends_again = sends_again
         self.texts = []
         self.cancelled = []
         self.spoken_characters = 0
@@ -286,6 +287,9 @@ class Mouth:
         if self.closed:
             raise VendorUnavailable("voice", "work")
         self.texts.append(text)
+        if self.sends_again and self.sends_again in text:
+            # Its socket was lost before a sound, and the text went over a new one.
+            self.texts.append(text)
         if context not in self._contexts:
             queue = asyncio.Queue()
             self._contexts[context] = (queue, asyncio.create_task(self._speak(context, queue)))

@@ -1,4 +1,4 @@
-"""A noise that seemed to be speech, in virtual time: the persona falls silent at once, and then goes on as if nothing was."""
+"""A noise that seemed to be speech, in virtual time: the persona falls silent at once, and goes on where it was."""
 
 import asyncio
 

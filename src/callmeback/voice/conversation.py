@@ -163,7 +163,7 @@ class Conversation:
         self.state, actions = step(self.state, event)
         for action in actions:
             if action is Action.CUT:
-                await self._cut(by_person=event is not Event.LEAVE)
+                await self._cut(by_person=event not in (Event.WARN, Event.LEAVE))
             elif action is Action.DROP:
                 self._drop_thought()
             elif action is Action.HEAR:
@@ -173,7 +173,7 @@ class Conversation:
                 self._thought = self._think(text)
             elif action is Action.RESUME:
                 self._resume()
-            elif event not in (Event.SAY, Event.LEAVE):
+            elif event not in (Event.SAY, Event.WARN, Event.LEAVE):
                 thought, self._thought = self._thought, None
                 assert thought is not None, "the table thinks before it speaks"
                 self._speak(Speech(thought=thought))
@@ -191,6 +191,16 @@ class Conversation:
             return
         await self.happens(Event.SAY)
         self._speak(Speech(texts=(text,)) if text else SILENCE)
+
+    async def warn_now(self) -> None:
+        """Say the warning into whatever is being said: later it would not be heard before the goodbye."""
+        is_next = self._warned is not None and self._warned[:2] == (self.speaker.current, 0)
+        if is_next or self.leaving is not None:
+            return
+        speaks = self.state is State.SPEAKING
+        await self.happens(Event.WARN)
+        if self.state is State.SPEAKING and not speaks:
+            self._speak(SILENCE)
 
     async def leave(self, reason: EndReason, words: str | None = None) -> None:
         """Say the reserved goodbye, or these words, and end; the first reason counts. Not to be called by a reply."""
@@ -258,9 +268,8 @@ class Conversation:
         if reply is not None:
             reply.cancel()
         self._drop_thought()
-        if by_person:
-            # Whoever speaks into the persona's goodbye has not said goodbye.
-            self._interrupted_leaving, self.leaving = self.leaving, None
+        # Whoever speaks into the persona's goodbye has not said goodbye.
+        self._interrupted_leaving, self.leaving = self.leaving, None
         self._cut_off = SILENCE
         if utterance is None:
             speech.drop()
@@ -287,50 +296,67 @@ class Conversation:
 
     async def _say_all(self, utterance: Utterance, speech: Speech) -> None:
         for text in speech.texts:
-            await self._say_warning(utterance)
-            await self.speaker.say(utterance, text)
-        if speech.thought is None:
-            await self._say_warning(utterance)
-        elif not await self._say_thought(utterance, speech.thought, speech):
+            if not await self._say_next(utterance, text):
+                break
+        thought = speech.thought
+        if utterance.refused:
+            speech.drop()
+        elif thought is not None and not await self._say_thought(utterance, thought, speech):
             return
+        await self._say_warning(utterance)
+        if utterance.refused or (thought is not None and thought.refused):
+            await self._say_that_money_is_short(utterance)
         await self.speaker.close(utterance)
         await self.look_whether_played()
 
     async def _say_thought(self, utterance: Utterance, thought: Thought, speech: Speech) -> bool:
         """Whether the call goes on."""
         async for sentence in thought.sentences(speech.after):
-            await self._say_warning(utterance)
-            if not await self.speaker.say(utterance, sentence):
+            if not await self._say_next(utterance, sentence):
                 thought.drop()
                 break
         if thought.failed and speech.instead is None:
             await self._leave_from_reply("vendor_failure")
             return False
         if thought.failed and speech.instead is not None:
-            await self.speaker.say(utterance, speech.instead)
-        if thought.refused or utterance.refused:
-            self.leaving = "budget_reached"
-        elif thought.ends_call:
+            await self._say_next(utterance, speech.instead)
+        if thought.ends_call:
             self.leaving = "persona_ended"
 
         return True
 
+    async def _say_next(self, utterance: Utterance, sentence: str) -> bool:
+        """Say one more sentence, the warning before it if that is due; False if the gate refused it."""
+        await self._say_warning(utterance)
+        return await self.speaker.say(utterance, sentence)
+
     async def _say_warning(self, utterance: Utterance) -> None:
-        """The warning comes before the next sentence; once it is sent, nothing is set aside for it any more."""
         if self.warning:
             words, self.warning = self.warning, ""
             self._warnings_sent += 1
             self._warned = utterance, len(utterance.text), words
-            self.gate.warned()
-            await self.speaker.say(utterance, words, aside=True)
+            await self.speaker.say(utterance, words, aside=self.gate.warned())
+
+    async def _say_that_money_is_short(self, utterance: Utterance) -> None:
+        """What was refused stays unsaid: the goodbye follows, or first the warning, to which the person may answer."""
+        if self.gate.owes_warning():
+            self.warning = prompts.warning(self.call, "money")
+            await self._say_warning(utterance)
+        if self._warned is not None and self._warned[0] is utterance:
+            utterance.refused = False
+        else:
+            self.leaving = "budget_reached"
 
     def _look_whether_warned(self, utterance: Utterance) -> None:
         """A warning that was cut before half of it was heard comes again, unless it was a noise that cut it."""
         warned, self._warned = self._warned, None
-        if warned is None or warned[0] is not utterance or self._warnings_sent == WARNINGS_MAX:
+        if warned is None or warned[0] is not utterance:
             return
         _, behind, words = warned
-        if len(utterance.heard_text()) - behind < len(words) / 2:
+        if self.gate.owes_warning():
+            # It waited for its turn, and not a word of it was sent.
+            self.warning = words
+        elif self._warnings_sent < WARNINGS_MAX and len(utterance.heard_text()) - behind < len(words) / 2:
             self._warning_cut = words
 
     async def _farewell(self, reason: EndReason, words: str) -> None:

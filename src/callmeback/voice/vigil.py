@@ -105,6 +105,8 @@ class Vigil:
         running_out = self._gate.warning_due(spent, elapsed, self._call.warn_at_percent, of_cents)
         if running_out is not None:
             self._talk.warning = prompts.warning(self._call, running_out)
+        if self._gate.warning_presses(spent, elapsed):
+            await self._talk.warn_now()
         await self._look_at_turns()
 
     async def _look_at_turns(self) -> None:
