@@ -79,6 +79,7 @@ class Line:
         self.ended_at = None
         self.began_at = now()
         self.mute = False
+        self.takes_nothing = False
         self._inbox = asyncio.Queue()
         self._buffer = deque()
         self.heard_at = []
@@ -140,7 +141,7 @@ class Line:
             self._inbox.put_nowait(None)
 
     def _check(self):
-        if self.ended_at is not None:
+        if self.ended_at is not None or self.takes_nothing:
             raise VendorUnavailable("the stream is closed", "work")
 
     async def _play(self):

@@ -247,6 +247,26 @@ def test_m_natural_ending_is_the_brain_s_judgement_not_a_word_of_the_person_s(ca
     assert not any("[end]" in text for text in call.opened[0].texts)
 
 
+def test_an_answer_that_is_nothing_but_the_end_is_a_goodbye(card):
+    async def story():
+        call = call_of(card)
+        call.brain = Brain(["Hi.", "Take care, bye!", prompts.END_MARK])
+
+        async def person(call):
+            await call.persona_is_done()
+            await call.listener.hears("I have to go now.")
+            await call.persona_is_done()
+            await call.listener.hears("Bye!")
+
+        return call, await call.run(person)
+
+    call, outcome = virtually(story())
+
+    assert outcome.end_reason == "persona_ended"
+    assert outcome.transcript[-1].text == prompts.FAREWELL
+    assert call.second_brain.requests == []
+
+
 def test_who_speaks_into_the_farewell_goes_on_talking(card):
     async def story():
         call = call_of(card)

@@ -26,6 +26,8 @@ from callmeback.voice.vendors import EagerEndOfTurn, EndOfTurn, HeardEvent, Star
 
 # A warning that nobody lets the persona say is not tried for ever: each attempt is paid for.
 WARNINGS_MAX = 3
+# How a stream ended that takes no sound is told so soon, if at all.
+STREAM_WORD_SECONDS_MAX = 1.0
 
 # A call and not a coroutine: a task that is cancelled before its first step leaves nothing unawaited behind.
 Work = Callable[[], Coroutine[None, None, None]]
@@ -322,6 +324,8 @@ class Conversation:
             await self._say_next(utterance, speech.instead)
         if thought.ends_call:
             self.leaving = "persona_ended"
+            if not thought.ready:
+                await self._say_next(utterance, prompts.FAREWELL)
 
         return True
 
@@ -403,8 +407,11 @@ class Conversation:
         try:
             await work()
         except VendorError:
-            # Only the carrier's stream is written to unguarded, and its own loop says what became of it.
+            # Only the carrier's stream is written to unguarded, and its own loop says what became of it; but not of one
+            # that still brings sound and takes none.
             self._failures.append(f"{name}:stream")
+            await asyncio.sleep(STREAM_WORD_SECONDS_MAX)
+            self.end("stream_lost")
         except Exception as exc:
             _log.exception("voice_part_failed", call_id=self.call.call_id, part=name, error=type(exc).__name__)
             self._failures.append(f"{name}:{type(exc).__name__}")

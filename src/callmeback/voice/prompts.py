@@ -95,6 +95,7 @@ def longest_last_words(ticket: CallTicket) -> int:
 
 
 STILL_THERE = ("Are you still there?", "Hello? Can you hear me?")
+FAREWELL = "Bye!"
 FILLER = "Hm, one moment."
 LINE_FILLER = "Sorry, the line dropped for a second."
 LOST_WORDS = "Sorry, I didn't catch that. Could you say it again?"

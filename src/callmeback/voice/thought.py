@@ -48,7 +48,7 @@ class Thought:
         self.refused = False
         """The gate let no brain be asked."""
         self.failed = False
-        """No brain gave a single sentence."""
+        """No brain gave a single sentence, nor marked the end of the call without one."""
         self.ends_call = False
         """The brain marked that both have said goodbye."""
         self.ready: list[str] = []
@@ -92,7 +92,7 @@ class Thought:
         except TimeoutError:
             self._thinking.failures.append("brain:endless")
         finally:
-            self.failed = not self.ready and not self.refused
+            self.failed = not (self.ready or self.refused or self.ends_call)
             self._is_over = True
             self._news.set()
 
@@ -151,7 +151,7 @@ class Thought:
                     self.ends_call = splitter.ended
         if not whole:
             self._thinking.failures.append(f"{request.leg}:cut")
-        return whole and bool(self.ready)
+        return whole and (bool(self.ready) or self.ends_call)
 
     def _put(self, sentences: list[str]) -> None:
         for sentence in sentences:
