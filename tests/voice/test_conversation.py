@@ -302,6 +302,27 @@ def test_silence_is_asked_into_twice_and_then_ended(card):
     assert call.line.hang_ups == 1
 
 
+def test_who_answers_into_the_goodbye_after_a_silence_is_talked_to_again(card):
+    async def story():
+        call = call_of(card)
+        call.brain = Brain(["Hi.", "There you are!"])
+
+        async def person(call):
+            while prompts.goodbye("silence") not in "".join(call.opened[0].texts if call.opened else ()):
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(1.0)
+            await call.listener.hears("Wait, I am here!")
+            await call.persona_is_done()
+            call.line.person_hangs_up()
+
+        return await call.run(person)
+
+    outcome = virtually(story())
+
+    assert outcome.end_reason == "user_hung_up"
+    assert outcome.transcript[-1].text == "There you are!"
+
+
 def test_listener_gets_silence_when_the_carrier_sends_nothing(card):
     async def story():
         call = call_of(card)

@@ -187,11 +187,15 @@ class Conversation:
         if self.state is State.SPEAKING:
             self._speak(Speech(thought=self._think(None), instead=prompts.greeting(self.call)))
 
-    async def say(self, text: str) -> None:
-        """The persona speaks unasked, unless somebody speaks. Empty text says only the warning."""
+    async def say(self, text: str, *, leaving: EndReason | None = None) -> None:
+        """The persona speaks unasked, unless somebody speaks. Empty text says only the warning.
+
+        With it the persona may be `leaving`: then the call is over when it was heard, unless somebody speaks into it.
+        """
         if self.state is not State.LISTENING or self.person_speaks_since is not None:
             return
         await self.happens(Event.SAY)
+        self.leaving = leaving
         self._speak(Speech(texts=(text,)) if text else SILENCE)
 
     async def warn_now(self) -> None:
@@ -386,8 +390,8 @@ class Conversation:
             self._write("persona", said)
         self.quiet_since = self.clock()
         await self.happens(Event.PLAYED)
-        if self.leaving == "persona_ended":
-            self.end("persona_ended")
+        if self.leaving in ("persona_ended", "silence"):
+            self.end(self.leaving)
         elif self.leaving is not None or utterance.refused:
             await self._leave_from_reply(self.leaving or "budget_reached")
 

@@ -158,7 +158,7 @@ class Vigil:
         if said != self._turns_when_asked:
             self._asked_count, self._turns_when_asked = 0, said
         if self._asked_count == len(prompts.STILL_THERE):
-            await self._talk.leave("silence")
+            await self._talk.say(prompts.goodbye("silence"), leaving="silence")
             return
         self._asked_count += 1
         await self._talk.say(prompts.STILL_THERE[self._asked_count - 1])
