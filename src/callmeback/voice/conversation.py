@@ -203,6 +203,10 @@ class Conversation:
         is_next = self._warned is not None and self._warned[:2] == (self.speaker.current, 0)
         if is_next or self.leaving is not None:
             return
+        if self.state is State.INTERRUPTED and not self.words_so_far:
+            # Should it be no noise after all, its first words will cut once more.
+            await self.was_noise()
+            return
         speaks = self.state is State.SPEAKING
         await self.happens(Event.WARN)
         if self.state is State.SPEAKING and not speaks:
@@ -307,9 +311,10 @@ class Conversation:
         thought = speech.thought
         if utterance.refused:
             speech.drop()
-        elif thought is not None and not await self._say_thought(utterance, thought, speech):
+        elif thought is None:
+            await self._say_warning(utterance)
+        elif not await self._say_thought(utterance, thought, speech):
             return
-        await self._say_warning(utterance)
         if utterance.refused or (thought is not None and thought.refused):
             await self._say_that_money_is_short(utterance)
         await self.speaker.close(utterance)
@@ -329,7 +334,7 @@ class Conversation:
         if thought.ends_call:
             self.leaving = "persona_ended"
             if not thought.ready:
-                await self._say_next(utterance, prompts.FAREWELL)
+                await self.speaker.say(utterance, prompts.FAREWELL)
 
         return True
 
