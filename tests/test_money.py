@@ -66,5 +66,18 @@ def test_format_keeps_every_digit_that_matters(cents: str, text: str) -> None:
     assert money.format_cents(Decimal(cents)) == text
 
 
+@pytest.mark.parametrize("text", ["0", "1000", "13.17", "0.0000000001"])
+def test_an_amount_is_read_from_digits_and_a_point(text: str) -> None:
+    assert money.parse_amount(text) == Decimal(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "1_000", "１２", "1e3", " 5 ", "5\n", "+5", "-5", "-0", "NaN", "Infinity", "1,000", ".5", "5.", "1" * 16],
+)
+def test_what_only_python_reads_is_no_amount(text: str) -> None:
+    assert money.parse_amount(text) is None
+
+
 def test_display_rounds_half_up() -> None:
     assert [money.display_cents(Decimal(value)) for value in ("0.005", "0.0049", "2.675")] == ["0.01", "0.00", "2.68"]

@@ -61,6 +61,8 @@ def test_every_variable_reaches_its_field() -> None:
         ("CALLMEBACK_POOL_MAX", "-1"),
         ("CALLMEBACK_POOL_WAIT_S", "nan"),
         ("CALLMEBACK_POOL_IDLE_S", "soon"),
+        ("CALLMEBACK_POOL_IDLE_S", "1_0"),
+        ("CALLMEBACK_POOL_IDLE_S", "３０"),
         ("CALLMEBACK_ALLOWED_REGIONS", "USA"),
         ("CALLMEBACK_ALLOWED_REGIONS", ","),
         ("CALLMEBACK_ENV", "prod"),

@@ -1,5 +1,6 @@
-"""Cents: the one rounding rule, and how they are written down. Rates and the charging of credits are the database's."""
+"""Cents: the one rounding rule, and how they are written and read. Rates and charging are the database's."""
 
+import re
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Final
 
@@ -9,6 +10,10 @@ COST_SCALE: Final = 10
 SECONDS_PER_CREDIT: Final = 60
 """A credit is a started minute (specification, section 4)."""
 
+AMOUNT_FORM: Final = "digits, with a point before decimals, such as 1000 or 13.17"
+"""How an amount is written in the API, in a form and in the terminal: the end of every sentence that refuses one."""
+
+_AMOUNT: Final = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
 _QUANTUM: Final = Decimal(1).scaleb(-COST_SCALE)
 _CENT_DISPLAY: Final = Decimal("0.01")
 # Wide enough that neither a product nor a quotient of two numeric(20,10) is rounded before the one rounding below.
@@ -25,6 +30,11 @@ def price(quantity: Decimal | int, price_cents: Decimal | int, per: Decimal | in
     product = _EXACT.multiply(Decimal(quantity), Decimal(price_cents))
 
     return _EXACT.divide(product, Decimal(per)).quantize(_QUANTUM, context=_EXACT)
+
+
+def parse_amount(text: str) -> Decimal | None:
+    """An amount in AMOUNT_FORM, or None: what Python reads besides, such as 1_000, 1e3 and NaN, is a slip."""
+    return Decimal(text) if _AMOUNT.fullmatch(text) else None
 
 
 def format_cents(cents: Decimal) -> str:

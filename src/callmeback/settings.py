@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
@@ -21,6 +22,7 @@ DEFAULT_REGIONS: Final = (
     "US", "CA", "GB", "IE", "DE", "FR", "AT", "CH", "NL", "BE", "LU", "ES", "PT", "IT", "DK", "SE", "NO", "FI", "IS",
     "PL", "CZ", "SK", "HU", "SI", "EE", "LV", "LT", "GR", "MT", "CY", "AU", "NZ", "JP", "SG", "KR",
 )  # fmt: skip
+_DECIMAL: Final = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,9})?")
 MIN_SECRET_LENGTH: Final = 32
 MIN_PASSPHRASE_LENGTH: Final = 12
 MAX_PORT: Final = 65_535
@@ -199,12 +201,11 @@ def _choice(field: str, raw: str) -> bool:
 
 
 def _seconds(field: str, raw: str) -> float:
-    try:
-        value = float(raw)
-    except ValueError:
-        value = -1.0
+    value = float(raw) if _DECIMAL.fullmatch(raw) else 0.0
     if not 0 < value <= 3_600:
-        raise errors.ConfigurationError(f"{variable(field)} must be a number of seconds, above 0 and at most 3600")
+        raise errors.ConfigurationError(
+            f"{variable(field)} must be a number of seconds such as 2 or 0.5, above 0 and at most 3600"
+        )
 
     return value
 

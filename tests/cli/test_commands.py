@@ -5,17 +5,20 @@ import importlib
 import json
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from callmeback import cli, errors
+from callmeback import cli, errors, logs
 from callmeback.cli import psql
 from callmeback.pg import rooms
 from callmeback.pg.place import Place
+
+# They run until a signal, become another program, write a file, or have nothing but their end to tell.
+WITHOUT_JSON = {"up", "serve", "proxy", "worker", "psql", "books export", "reload"}
 
 
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -37,16 +40,54 @@ def test_every_listed_command_exists_and_explains_itself(name: str) -> None:
     assert command.help
 
 
-def test_help_lists_every_command_quickly() -> None:
-    times = []
-    for _ in range(3):
-        begun = time.monotonic()
-        answer = run("--help")
-        times.append(time.monotonic() - begun)
+def test_help_lists_every_command_and_waits_for_none_to_load() -> None:
+    answer = run("--help", PYTHONPROFILEIMPORTTIME="1")
+    loaded = {line.rpartition("|")[2].strip() for line in answer.stderr.splitlines()}
 
     assert answer.returncode == 0
     assert all(f"  {name} " in answer.stdout for name in cli.COMMANDS)
-    assert min(times) < 0.5
+    assert {name for name in loaded if name.startswith("callmeback.")} == {"callmeback.cli", "callmeback.errors"}
+    assert loaded & {"psycopg", "msgspec", "litestar", "structlog"} == set()
+
+
+def leaves(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
+    """The commands that do something, with their whole names."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for child in command.list_commands(context):
+            inner = command.get_command(context, child)
+            assert inner is not None, child
+            yield from leaves(inner, f"{name} {child}".strip())
+    if not isinstance(command, click.Group) or command.invoke_without_command:
+        yield name, command
+
+
+def test_whatever_has_a_result_tells_it_in_json() -> None:
+    without = {name for name, command in leaves(cli.app) if all("--json" not in each.opts for each in command.params)}
+
+    assert without == WITHOUT_JSON
+
+
+def test_what_is_logged_stays_out_of_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    def talkative() -> None:
+        logs.get_logger(__name__).warning("a check broke", email="ann@example.org")
+        click.echo("{}")
+
+    monkeypatch.setattr(cli.Commands, "get_command", lambda *_: talkative)
+    answer = CliRunner().invoke(cli.app, ["doctor"])
+
+    assert answer.stdout == "{}\n"
+    assert "a check broke" in answer.stderr
+    assert "ann@example.org" not in answer.stderr
+
+
+@pytest.mark.parametrize("arguments", [["jobs", "--json", "run", "x"], ["restore", "--in-place", "rows"]])
+def test_an_option_before_a_subcommand_that_would_not_hear_it_is_wrong_usage(arguments: list[str]) -> None:
+    answer = CliRunner().invoke(cli.app, arguments)
+
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert f"{arguments[1]} says nothing before {arguments[2]}; say it after." in answer.stderr
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["up", "--nonsense"], ["migrate", "status", "extra"]])
@@ -117,6 +158,14 @@ def test_a_path_that_can_not_be_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
     answer = CliRunner().invoke(cli.app, ["psql"])
 
     assert (answer.exit_code, answer.stderr) == (1, "Error: /dev/null/x can't be written: Not a directory.\n")
+
+
+@pytest.mark.parametrize("number", ["1_0", "１２", " 5", "+5", "1e1", "5.0"])
+def test_a_number_that_only_python_reads_is_wrong_usage(number: str) -> None:
+    answer = CliRunner().invoke(cli.app, ["coupons", "add", "SPRING", "--cents", number])
+
+    assert answer.exit_code == 2
+    assert f"{number!a} is not a whole number in digits, such as 1000." in answer.stderr
 
 
 @pytest.mark.parametrize(

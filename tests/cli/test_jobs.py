@@ -57,10 +57,7 @@ async def test_jobs_are_shown_and_run_by_a_worker(worker: Database, run: Callabl
     await working
     calls, sweep = json.loads(shown.output)["items"]
 
-    assert (done.exit_code, json.loads(done.output[done.output.index("{") :])["items"][0]["last_result_count"]) == (
-        0,
-        7,
-    )
+    assert (done.exit_code, json.loads(done.stdout)["items"][0]["last_result_count"]) == (0, 7)
     assert failed.exit_code == 1
     assert "The job failed: carrier_failed." in failed.output
     assert (sweep["name"], sweep["every"], sweep["every_seconds"], sweep["last_error"]) == ("sweep", "1 h", 3600, None)

@@ -134,21 +134,21 @@ def test_rotate_and_revoke(callmeback_keys: Any, books: psycopg.Connection) -> N
 
 
 def test_allow_registers_what_the_role_may_run(callmeback_keys: Any, tmp_path: Path) -> None:
-    made(callmeback_keys("create", "edge", "--read", "personas,users", "--json"))
+    key = made(callmeback_keys("create", "edge", "--read", "personas,users", "--json"))
     file = tmp_path / "persona.sql"
     file.write_text("-- One persona.\nSELECT id, name FROM personas WHERE id = $1 AND max_tokens >= $2;\n")
     first = made(callmeback_keys("allow", "edge", "--name", "persona", "--sql", str(file), "--json"))
     second = made(callmeback_keys("allow", "edge", "--name", "persona", "--sql", "-", "--json", stdin="SELECT 'é'"))
     listed = json.loads(callmeback_keys("statements", "edge", "--json").stdout)["items"]
     table = callmeback_keys("statements", "edge").stdout
-    forgotten = callmeback_keys("forget", "edge", "--name", "persona")
+    forgotten = made(callmeback_keys("forget", "edge", "--name", "persona", "--json"))
 
     assert (first["parameter_types"], second["parameter_types"]) == (["text", "integer"], [])
     assert [(item["id"], item["kind"], item["statement"], item["parameter_types"]) for item in listed] == [
         ("persona", "named", "SELECT 'é'", [])
     ]
     assert "SELECT 'é'" in table
-    assert forgotten.stdout == "persona is forgotten.\n"
+    assert forgotten == {"key": key["id"], "name": "persona"}
     assert json.loads(callmeback_keys("statements", "edge", "--json").stdout)["items"] == []
 
 
@@ -292,8 +292,8 @@ NOBODY = "There is no key with this name or id."
         (["create", "x", "--cidr", "192.0.2.1/24"], 1, "is not a network such as"),
         (["create", "x", "--cidr", "everywhere"], 1, "is not a network such as"),
         (["create", "x", "--rate", "0"], 2, "is not in the range"),
-        (["create", "x", "--rate", "many"], 2, "not a valid integer"),
-        (["create", "x", "--concurrency", "-1"], 2, "is not in the range"),
+        (["create", "x", "--rate", "many"], 2, "is not a whole number"),
+        (["create", "x", "--concurrency", "-1"], 2, "is not a whole number"),
         (["rotate"], 2, "Missing argument"),
         (["rotate", "nobody"], 1, NOBODY),
         (["rotate", "nobody", "--grace", "60d"], 1, "at most 31 days"),

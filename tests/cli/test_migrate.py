@@ -20,6 +20,7 @@ def test_apply_then_status_then_nothing(empty_database_url: str):
     first = run("apply", "--json", DATABASE_URL=empty_database_url)
     status = run("status", "--json", DATABASE_URL=empty_database_url)
     again = run(DATABASE_URL=empty_database_url)
+    bare = run("--json", DATABASE_URL=empty_database_url)
 
     files = [migration.file for migration in migration_files.read().migrations]
     assert (first.exit_code, status.exit_code, again.exit_code) == (0, 0, 0)
@@ -28,6 +29,7 @@ def test_apply_then_status_then_nothing(empty_database_url: str):
     assert (found["is_current"], found["is_drifted"]) == (True, False)
     assert [file["file"] for file in found["migrations"]] == files
     assert again.output == "The database is current.\n"
+    assert json.loads(bare.stdout) == {"items": []}
 
 
 def test_status_shows_a_table_and_says_1_when_files_were_edited(database_url: str):
@@ -87,5 +89,5 @@ def test_a_stale_schema_is_told_and_written(tmp_path: Path, monkeypatch: pytest.
 
     assert run("schema", "--check").exit_code == 1
     assert stale.read_text() == "-- old\n"
-    assert run("schema").exit_code == 0
+    assert json.loads(run("schema", "--json").stdout) == {"file": str(stale), "is_written": True}
     assert run("schema", "--check").output == "schema.sql is fresh.\n"

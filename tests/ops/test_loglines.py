@@ -126,6 +126,8 @@ def test_the_command_filters_and_follows(tmp_path: Path):
     shown = run("logs", "--level", "warning", CALLMEBACK_HOME=str(tmp_path))
     as_json = run("logs", "--json", "--lines", "1", CALLMEBACK_HOME=str(tmp_path))
     wrong = run("logs", "--since", "yesterday", CALLMEBACK_HOME=str(tmp_path))
+    in_berlin = run("logs", "--since", "2026-01-01 00:59:59", CALLMEBACK_HOME=str(tmp_path), TZ="Europe/Berlin")
+    later = run("logs", "--since", "2026-01-01 01:00:01", CALLMEBACK_HOME=str(tmp_path), TZ="Europe/Berlin")
     program = [sys.executable, "-m", "callmeback", "logs", "--follow", "--lines", "1"]
     following = subprocess.Popen(program, env={"CALLMEBACK_HOME": str(tmp_path)}, stdout=subprocess.PIPE, text=True)
     assert following.stdout is not None
@@ -140,6 +142,8 @@ def test_the_command_filters_and_follows(tmp_path: Path):
 
     assert "loud duty=reap" in shown.stdout
     assert "calm" not in shown.stdout
+    assert "2026-01-01 01:00:00.000000+0100 worker   error    loud" in in_berlin.stdout
+    assert later.stdout == ""
     assert json.loads(as_json.stdout)["event"] == "loud"
     assert (wrong.returncode, "10m" in wrong.stderr) == (2, True)
     assert "loud" in first

@@ -188,32 +188,6 @@ def test_a_warning_is_said_to_someone_who_does_not_stop_talking(card):
     assert outcome.end_reason == "time_limit"
 
 
-def test_a_noise_does_not_lose_a_warning_that_waits_for_its_turn(card):
-    sentences = [f"This is sentence number {index} of a story that goes on and on." for index in range(8)]
-
-    async def story():
-        call = Call(ticket_of(card, granted_seconds=100, warn_at_percent=5, max_tokens=1000))
-        call.brain = Brain([" ".join(sentences)])
-
-        async def person(call):
-            while len(call.opened) == 0 or len(call.opened[0].texts) < 4:
-                await asyncio.sleep(0.02)
-            # What is said is far enough ahead of what is heard: the warning, due since, waits for its time.
-            await asyncio.sleep(1.0)
-            call.listener.put("start_of_turn")
-            await asyncio.sleep(0.5)
-            await call.persona_is_done()
-            call.line.person_hangs_up()
-
-        return call, await call.run(person)
-
-    call, outcome = virtually(story())
-
-    before, warning, after = " ".join(texts(outcome)).partition(prompts.warning(call.ticket, "time"))
-    assert warning
-    assert (before + after).split() == " ".join(sentences).split()
-
-
 def test_a_goodbye_that_its_voice_sends_again_stays_within_the_hold(card):
     async def story():
         call = talkative(card, granted_seconds=3600, hold_cents=Decimal(12), warn_at_percent=1)
@@ -233,8 +207,8 @@ def test_a_goodbye_that_its_voice_sends_again_stays_within_the_hold(card):
     assert outcome.costs.total_cents <= 12
 
 
-@pytest.mark.parametrize("noise", [False, True], ids=["undisturbed", "after a noise"])
-def test_the_warning_comes_between_the_sentences_of_a_long_reply(card, noise):
+@pytest.mark.parametrize("noise_at", [None, 30, 45], ids=["undisturbed", "noise while it waits", "noise in it"])
+def test_the_warning_comes_between_the_sentences_of_a_long_reply(card, noise_at):
     sentences = [f"This is sentence number {index} of a story that goes on and on." for index in range(16)]
 
     async def story():
@@ -242,9 +216,9 @@ def test_the_warning_comes_between_the_sentences_of_a_long_reply(card, noise):
         call.brain = Brain([" ".join(sentences)])
 
         async def person(call):
-            if noise:
+            if noise_at is not None:
                 await call.persona_speaks()
-                await asyncio.sleep(45)
+                await asyncio.sleep(noise_at)
                 call.listener.put("start_of_turn")
                 await asyncio.sleep(0.5)
             await call.persona_is_done()
@@ -261,18 +235,20 @@ def test_the_warning_comes_between_the_sentences_of_a_long_reply(card, noise):
     assert (before + after).split() == " ".join(sentences).split(), "nothing lost, nothing twice"
 
 
-@pytest.mark.parametrize("words", ["", "Go on."], ids=["noise", "words"])
-def test_a_warning_that_is_cut_short_is_heard_whole_and_once(card, words):
+@pytest.mark.parametrize("cuts", [[""], ["Go on."], ["", "Go on."]], ids=["noise", "words", "noise and words"])
+def test_a_warning_that_is_cut_short_is_heard_whole_and_once(card, cuts):
     async def story():
         call = Call(ticket_of(card, granted_seconds=600, hold_cents=Decimal(40), warn_at_percent=0))
         call.brain = Brain(["I begin to tell.", "I go on to tell."])
 
         async def person(call):
-            await call.persona_speaks()
-            await asyncio.sleep(0.4)
-            call.listener.put("start_of_turn")
-            if words:
-                await call.listener.hears(words)
+            for words in cuts:
+                await call.persona_speaks()
+                await asyncio.sleep(0.4)
+                call.listener.put("start_of_turn")
+                await asyncio.sleep(0.1)
+                if words:
+                    await call.listener.hears(words)
             await asyncio.sleep(3)
             await call.persona_is_done()
             call.line.person_hangs_up()

@@ -92,10 +92,10 @@ async def test_m14_reports_tell_revenue_from_cost(house: House, admin: Person, a
     assert (top["persona_id"], top["calls"]) == ("brad", 1)
     assert {row["user_id"] for row in balances} == {ann.id, admin.id}
     assert problem(await admin.client.get("/api/admin/reports/secrets")) == (404, "not_found")
-    assert problem(await admin.client.get("/api/admin/reports/margin", params={"days": 0})) == (
-        400,
-        "validation_failed",
-    )
+    for name, query in (("margin", {"days": "0"}), ("balances", {"days": "7"}), ("margin", {"user": ann.id})):
+        refused = await admin.client.get(f"/api/admin/reports/{name}", params=query)
+        assert problem(refused) == (400, "validation_failed"), (name, query)
+        assert [one["field"] for one in refused.json()["fields"]] == list(query)
 
 
 async def test_low_credits_lists_those_who_pay_by_credits(house: House, admin: Person, ann: Person):

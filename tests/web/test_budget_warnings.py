@@ -234,14 +234,20 @@ async def test_the_forecast_is_the_month_as_it_goes_on(house: House, ann: Person
     assert abs(forecast - spent * row["month_days"] / row["elapsed_days"]) <= Decimal("0.005")
 
 
-async def test_m12_a_budget_that_is_lowered_cuts_the_call_that_goes_on(house: House, ann: Person):
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [("max_cost_per_call_cents", "call_budget_reached"), ("max_monthly_spend_cents", "month_budget_reached")],
+)
+async def test_m12_a_budget_that_is_lowered_cuts_the_call_that_goes_on(
+    house: House, ann: Person, limit: str, reason: str
+):
     house.books.execute("SELECT set_tier(%s, 'unlimited')", (ann.id,))
     await house.script(PHONE, says=["Tell me a long story."] * 20, ring_seconds=0.1)
     placed = (await ann.client.post("/api/calls", json={"persona_id": "brad"})).json()
     await house.until(ann, placed["id"], {"in_progress"})
-    lowered = await ann.client.put("/api/budget", json={"max_cost_per_call_cents": "0.01"})
+    lowered = await ann.client.put("/api/budget", json={limit: "0.01"})
     call = await house.until(ann, placed["id"])
 
     assert lowered.status_code == 200
-    assert (call["status"], call["end_reason"]) == ("completed", "call_budget_reached")
+    assert (call["status"], call["end_reason"]) == ("completed", reason)
     assert house.row("SELECT held_credits FROM user_credits WHERE user_id = %s", ann.id)["held_credits"] == 0

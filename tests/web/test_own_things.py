@@ -1,10 +1,13 @@
 """Personas, relationships, scenarios, preferences, budget, credits and costs over HTTP, and walls between people."""
 
+import base64
+
 import pytest
 from tests.web.house import House, Person, problem
 
 pytestmark = pytest.mark.anyio
 
+BEFORE_TIME = b'{"at": "0001-01-01T00:00:00+01:00", "id": "x"}'
 CARD = {"id", "name", "description", "category", "avatar_url"}
 
 
@@ -77,8 +80,15 @@ async def test_d02_a_persona_taken_away_is_retired_and_its_history_stays(house: 
     await ann.client.put(f"/api/relationships/{persona}", json={"is_favorite": True})
     first = await ann.client.delete(f"/api/personas/{persona}")
     second = await ann.client.delete(f"/api/personas/{persona}")
+    archived = await ann.client.put(f"/api/relationships/{persona}", json={"is_archived": True, "is_favorite": False})
+    unknown = await make_persona(ann)
+    await ann.client.delete(f"/api/personas/{unknown}")
+    begun = await ann.client.put(f"/api/relationships/{unknown}", json={"is_favorite": True})
 
     assert first.status_code == 204
+    assert (archived.json()["is_archived"], archived.json()["is_favorite"]) == (True, False)
+    assert problem(begun) == (404, "persona_not_found")
+    assert len((await ann.client.get("/api/relationships")).json()["items"]) == 1
     assert problem(second) == (404, "not_found")
     assert problem(await ann.client.get(f"/api/personas/{persona}")) == (404, "not_found")
     assert house.row("SELECT is_active FROM personas WHERE id = %s", persona)["is_active"] is False
@@ -132,8 +142,13 @@ async def test_relationships_are_listed_and_filtered(ann: Person, ben: Person):
     every = (await ann.client.get("/api/relationships")).json()["items"]
     favorites = (await ann.client.get("/api/relationships", params={"favorite": "true"})).json()["items"]
 
+    others = (await ann.client.get("/api/relationships", params={"favorite": "false"})).json()["items"]
+    unclear = await ann.client.get("/api/relationships", params={"favorite": "perhaps"})
+
     assert [item["persona_id"] for item in every] == ["brad", "alex"]
     assert [item["persona_id"] for item in favorites] == ["brad"]
+    assert [item["persona_id"] for item in others] == ["alex"]
+    assert problem(unclear) == (400, "validation_failed")
     assert (await ann.client.get("/api/relationships/alex")).json()["is_archived"] is True
     assert problem(await ann.client.get("/api/relationships/sarah")) == (404, "not_found")
     assert (await ben.client.get("/api/relationships")).json()["items"] == []
@@ -197,7 +212,10 @@ async def test_a_budget_changes_in_part(ann: Person):
     ).json()
 
     assert (first["max_cost_per_call_cents"], first["max_monthly_spend_cents"]) == ("12.50", "10000.00")
+    number = (await ann.client.put("/api/budget", json={"max_monthly_spend_cents": 9_999_999.97})).json()
+
     assert (second["max_cost_per_call_cents"], second["max_monthly_spend_cents"]) == ("12.50", "0.00")
+    assert number["max_monthly_spend_cents"] == "9999999.97"
     assert second["enable_auto_cutoff"] is False
 
 
@@ -210,6 +228,10 @@ async def test_a_budget_changes_in_part(ann: Person):
         {"max_cost_per_call_cents": "NaN"},
         {"max_cost_per_call_cents": "Infinity"},
         {"max_cost_per_call_cents": "1e400"},
+        {"max_cost_per_call_cents": "1e3"},
+        {"max_cost_per_call_cents": "1_000"},
+        {"max_cost_per_call_cents": "１２"},
+        {"max_cost_per_call_cents": " 5 "},
         {"max_cost_per_call_cents": "much"},
         {"max_cost_per_call_cents": None},
         {"max_monthly_spend_cents": "10000001"},
@@ -265,7 +287,12 @@ async def test_the_ledger_is_paged_by_key(house: House, ann: Person, ben: Person
         ("/api/credits/transactions", {"cursor": "%%%"}),
         ("/api/credits/transactions", {"cursor": "ü"}),
         ("/api/credits/transactions", {"cursor": "eyJzZXEiOiJ4In0"}),
+        ("/api/credits/transactions", {"cursor": base64.urlsafe_b64encode(b'{"seq": "\xff"}').decode()}),
         ("/api/credits/transactions", {"cursor": "x" * 301}),
+        (
+            "/api/calls",
+            {"cursor": base64.urlsafe_b64encode(BEFORE_TIME).decode()},
+        ),
         ("/api/calls", {"cursor": "eyJhdCI6InRvbW9ycm93IiwiaWQiOiJ4In0"}),
         ("/api/costs", {"group_by": "user"}),
         ("/api/costs", {"from": "2026-02-30"}),

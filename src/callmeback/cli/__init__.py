@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import sys
 from typing import Any, Final
 
 import click
@@ -63,7 +64,9 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; a domain error is one line, never a traceback."""
+        """Run a command; a domain error is one line, never a traceback. Logs stay out of standard output."""
+        # Imported as late as the commands are: `--help` needs no logger.
+        importlib.import_module("callmeback.logs").configure(json=not sys.stderr.isatty())
         try:
             return super().invoke(ctx)
         except errors.CallMeBackError as exc:

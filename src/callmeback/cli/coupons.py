@@ -9,7 +9,7 @@ import click
 
 from callmeback.cli.installation import in_transaction
 from callmeback.cli.output import json_option, show, show_json
-from callmeback.cli.parameters import Duration
+from callmeback.cli.parameters import Duration, Whole
 from callmeback.domain import coupons
 from callmeback.domain.coupons import NewCoupon
 
@@ -45,14 +45,14 @@ def list_(as_json: bool) -> None:
 
 @command.command()
 @click.argument("code")
-@click.option("--percent", type=click.IntRange(1, 99), metavar="N", help="Takes so many percent off.")
-@click.option("--cents", type=click.IntRange(1, CENTS_MAX), metavar="N", help="Takes so many cents off.")
+@click.option("--percent", type=Whole(1, 99), metavar="N", help="Takes so many percent off.")
+@click.option("--cents", type=Whole(1, CENTS_MAX), metavar="N", help="Takes so many cents off.")
 @click.option("--currency", metavar="CODE", default="usd", show_default=True, help="Of the cents, by ISO 4217.")
 @click.option(
-    "--max", "most", type=click.IntRange(1, REDEMPTIONS_MAX), metavar="N",
+    "--max", "most", type=Whole(1, REDEMPTIONS_MAX), metavar="N",
     help="How many purchases may use it; by default any number.",
 )  # fmt: skip
-@click.option("--expires", type=Duration(), metavar="TIME", help="Works this long, such as 30d; by default for ever.")
+@click.option("--expires", type=Duration(), metavar="LENGTH", help="Works this long, such as 30d; by default for ever.")
 @json_option
 def add(
     code: str, percent: int | None, cents: int | None, currency: str, most: int | None, expires: timedelta | None,
@@ -82,7 +82,11 @@ def add(
 
 @command.command()
 @click.argument("code")
-def end(code: str) -> None:
+@json_option
+def end(code: str, as_json: bool) -> None:
     """End CODE now. A checkout that has it already keeps its price."""
-    asyncio.run(in_transaction(lambda tx: coupons.expire(tx, code)))
-    click.echo(f"{code.upper()} has ended.")
+    ended = asyncio.run(in_transaction(lambda tx: coupons.expire(tx, code)))
+    if as_json:
+        show_json(ended)
+    else:
+        click.echo(f"{ended.code} has ended.")

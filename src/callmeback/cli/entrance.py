@@ -11,6 +11,7 @@ import click
 import uvicorn
 
 from callmeback import errors, logs
+from callmeback.cli.parameters import Whole
 from callmeback.ops import notify
 
 _log = logs.get_logger(__name__)
@@ -22,7 +23,7 @@ RETIRE: Final = signal.SIGUSR1
 PING_SECONDS: Final = 20.0
 
 fd_option = click.option(
-    "--fd", type=click.IntRange(min=0), metavar="N", help="The number of a listening socket that it was started with."
+    "--fd", type=Whole(min=0), metavar="N", help="The number of a listening socket that it was started with."
 )
 
 

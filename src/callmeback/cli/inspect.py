@@ -6,6 +6,7 @@ import click
 
 from callmeback.cli.installation import in_transaction
 from callmeback.cli.output import json_option, show_rows
+from callmeback.cli.parameters import Whole
 from callmeback.ops import inspection
 from callmeback.ops.inspection import ROWS_DEFAULT, ROWS_MAX
 
@@ -14,7 +15,7 @@ from callmeback.ops.inspection import ROWS_DEFAULT, ROWS_MAX
 @click.argument("what", type=click.Choice(list(inspection.TABLES)), metavar="WHAT")
 @click.option(
     "--limit",
-    type=click.IntRange(1, ROWS_MAX),
+    type=Whole(1, ROWS_MAX),
     metavar="N",
     default=ROWS_DEFAULT,
     show_default=True,

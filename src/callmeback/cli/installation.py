@@ -1,6 +1,5 @@
 """Which installation a command works on: DATABASE_URL, or the running `up` of CALLMEBACK_HOME."""
 
-import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -76,8 +75,7 @@ def keep_log(settings: Settings, name: str) -> None:
 
 
 def service_settings(name: str) -> Settings:
-    """The settings of a service: checked, with its secrets and its database filled in, and logging set up."""
-    logs.configure(json=not sys.stderr.isatty())
+    """The settings of a service: checked, with its secrets and its database filled in, and its log kept."""
     settings = home.complete(Settings.from_env())
     keep_log(settings, name)
 

@@ -11,6 +11,7 @@ import msgspec
 from callmeback import errors
 from callmeback.cli.installation import in_transaction, owner_database
 from callmeback.cli.output import json_option, show
+from callmeback.cli.parameters import Whole, stands_alone
 from callmeback.domain import jobs
 from callmeback.domain.jobs import JobState
 from callmeback.settings import Settings
@@ -54,14 +55,14 @@ class JobLine(msgspec.Struct, frozen=True, kw_only=True):
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
     """Every job with its last and its next run. `jobs run NAME` has a worker do one now."""
-    if context.invoked_subcommand is None:
+    if stands_alone(context):
         _show(asyncio.run(in_transaction(jobs.jobs)), as_json)
 
 
 @command.command("run")
 @click.argument("name")
 @click.option(
-    "--wait", type=click.IntRange(1, 86_400), metavar="N", default=600, show_default=True, help="Seconds for it to end."
+    "--wait", type=Whole(1, 86_400), metavar="N", default=600, show_default=True, help="Seconds for it to end."
 )
 @json_option
 def run_(name: str, wait: int, as_json: bool) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from callmeback import errors
 from callmeback.cli.installation import in_transaction, owner_database, owner_dsn, workshop
 from callmeback.cli.output import json_option, show, show_json
-from callmeback.cli.parameters import Duration
+from callmeback.cli.parameters import Duration, Whole
 from callmeback.domain import keys, operators
 from callmeback.domain.keys import KeyLine, Limits
 from callmeback.ops import scopes
@@ -71,14 +71,14 @@ def command() -> None:
 )
 @click.option("--as-user", metavar="USER", help="E-mail or id: sees and changes this person's rows only.")
 @click.option("--pii", is_flag=True, help="Sees personal data, which is masked otherwise.")
-@click.option("--expires", type=Duration(), metavar="TIME", help="Works this long, such as 30d; by default for ever.")
+@click.option("--expires", type=Duration(), metavar="LENGTH", help="Works this long, such as 30d; by default for ever.")
 @click.option("--cidr", multiple=True, metavar="CIDR,…", help="Networks that it may come from; by default any.")
 @click.option(
-    "--rate", type=click.IntRange(1, keys.RATE_MAX), metavar="N",
+    "--rate", type=Whole(1, keys.RATE_MAX), metavar="N",
     help="Requests a second, and their burst; by default no limit.",
 )  # fmt: skip
 @click.option(
-    "--concurrency", type=click.IntRange(1, keys.CONCURRENCY_MAX), metavar="N",
+    "--concurrency", type=Whole(1, keys.CONCURRENCY_MAX), metavar="N",
     help="Requests at a time; by default no limit of its own.",
 )  # fmt: skip
 @json_option
@@ -134,7 +134,7 @@ def list_(with_dead: bool, as_json: bool) -> None:
 @command.command()
 @click.argument("key", metavar="KEY")
 @click.option(
-    "--grace", type=Duration(can_be_zero=True), metavar="TIME", default=GRACE_DEFAULT, show_default=True,
+    "--grace", type=Duration(can_be_zero=True), metavar="LENGTH", default=GRACE_DEFAULT, show_default=True,
     help="How long the old secret works on; 0s ends it now.",
 )  # fmt: skip
 @json_option
@@ -207,16 +207,20 @@ def statements(key: str, as_json: bool) -> None:
 @command.command()
 @click.argument("key", metavar="KEY")
 @click.option("--name", "statement_id", required=True, metavar="ID", help="The statement's name.")
-def forget(key: str, statement_id: str) -> None:
+@json_option
+def forget(key: str, statement_id: str, as_json: bool) -> None:
     """Let a key run a statement no more."""
-    asyncio.run(in_transaction(lambda tx: keys.forget(tx, key, statement_id)))
-    click.echo(f"{statement_id} is forgotten.")
+    found = asyncio.run(in_transaction(lambda tx: keys.forget(tx, key, statement_id)))
+    if as_json:
+        show_json({"key": found.id, "name": statement_id})
+    else:
+        click.echo(f"{statement_id} is forgotten.")
 
 
 @command.command()
 @click.argument("key", metavar="KEY")
 @click.option(
-    "--for", "learn_for", type=Duration(), metavar="TIME", default=LEARN_DEFAULT, show_default=True, help="How long."
+    "--for", "learn_for", type=Duration(), metavar="LENGTH", default=LEARN_DEFAULT, show_default=True, help="How long."
 )
 @click.option("--stop", is_flag=True, help="End it now.")
 @json_option

@@ -9,10 +9,10 @@ from typing import Final
 import click
 import msgspec
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
-from callmeback.cli.output import json_option
-from callmeback.cli.parameters import Ago
+from callmeback.cli.output import plain
+from callmeback.cli.parameters import Moment, Whole
 from callmeback.ops import loglines
 from callmeback.ops.loglines import Entry, Follower, Wanted
 from callmeback.pg import server
@@ -36,17 +36,21 @@ _STYLES: Final = {"debug": "dim", "info": "", "warning": "yellow", "error": "bol
     "--level", type=click.Choice(loglines.LEVELS), default="debug", show_default=True, help="This one and worse."
 )
 @click.option("--request", metavar="ID", help="Of one request or call.")
-@click.option("--since", type=Ago(), help="10m, 2h, 1d ago, or a time; by default since the oldest line kept.")
+@click.option(
+    "--since",
+    type=Moment(),
+    help="10m, 2h, 1d ago, or a time, local without an offset; by default since the oldest line kept.",
+)
 @click.option(
     "--lines",
-    type=click.IntRange(1, LINES_MAX),
+    type=Whole(1, LINES_MAX),
     metavar="N",
     default=LINES_DEFAULT,
     show_default=True,
     help="The last so many.",
 )
 @click.option("--follow", "-f", is_flag=True, help="Go on with what is written from now on, until Ctrl-C.")
-@json_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(
     services: tuple[str, ...],
     level: str,
@@ -90,10 +94,11 @@ def _print(entries: Sequence[Entry], *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _line(entry: Entry) -> str:
+def _line(entry: Entry) -> Text:
     facts = entry.facts.get("sql") if isinstance(entry.facts.get("sql"), dict) else entry.facts
     told = " ".join(f"{name}={value}" for name, value in (facts or {}).items() if name not in ("logger", "exception"))
     exception = entry.facts.get("exception")
-    text = f"{entry.at:%Y-%m-%d %H:%M:%S.%f} {entry.service:8} {entry.level:8} {entry.event} {told}".rstrip()
+    at = entry.at.astimezone()
+    text = f"{at:%Y-%m-%d %H:%M:%S.%f%z} {entry.service:8} {entry.level:8} {entry.event} {told}".rstrip()
 
-    return escape(text + (f"\n{exception}" if exception else ""))
+    return plain(text + (f"\n{exception}" if exception else ""))

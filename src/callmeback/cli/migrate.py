@@ -12,6 +12,7 @@ from rich.table import Table
 
 from callmeback.cli.installation import owner_dsn
 from callmeback.cli.output import console, json_option, show, show_json, text_of
+from callmeback.cli.parameters import stands_alone
 from callmeback.pg import home, lint, migrate, migration_files, roles, schema, server
 from callmeback.settings import Settings
 
@@ -19,16 +20,17 @@ _STYLES: Final = {"applied": "green", "pending": "yellow", "running": "magenta",
 
 
 @click.group(invoke_without_command=True)
+@json_option
 @click.pass_context
-def command(context: click.Context) -> None:
+def command(context: click.Context, as_json: bool) -> None:
     """Migrations of the database; without a command, applies what is missing."""
-    if context.invoked_subcommand is None:
-        context.invoke(apply)
+    if stands_alone(context):
+        context.invoke(apply, as_json=as_json)
 
 
 @command.command()
 @json_option
-def apply(as_json: bool = False) -> None:
+def apply(as_json: bool) -> None:
     """Apply every migration that is missing, then functions, views and access."""
     done = migrate.apply(owner_dsn(Settings.from_env()))
     if done or as_json:
@@ -89,18 +91,21 @@ def new(name: str, as_json: bool) -> None:
 
 @command.command("schema")
 @click.option("--check", is_flag=True, help="Write nothing; exit code 1 when schema.sql is stale.")
-def write_schema(check: bool) -> None:
+@json_option
+def write_schema(check: bool, as_json: bool) -> None:
     """Generate sql/schema.sql, the whole database on one page, from the files."""
     with _workshop() as dsn:
         text = schema.of_the_files(dsn)
     present = schema.SCHEMA_FILE.read_text("utf-8") if schema.SCHEMA_FILE.exists() else ""
-    if text == present:
-        click.echo("schema.sql is fresh.")
-    elif check:
+    is_fresh = text == present
+    if check and not is_fresh:
         raise click.ClickException("schema.sql is stale: run `callmeback migrate schema`.")
-    else:
+    if not is_fresh:
         schema.SCHEMA_FILE.write_text(text, "utf-8")
-        click.echo(str(schema.SCHEMA_FILE))
+    if as_json:
+        show_json({"file": str(schema.SCHEMA_FILE), "is_written": not is_fresh})
+    else:
+        click.echo("schema.sql is fresh." if is_fresh else str(schema.SCHEMA_FILE))
 
 
 @contextmanager

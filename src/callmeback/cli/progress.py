@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from callmeback import logs
 from callmeback.ops.backup_site import Report, silent
 
 MEGABYTE = 1 << 20
@@ -16,7 +15,6 @@ MEGABYTE = 1 << 20
 @contextmanager
 def shown() -> Iterator[Report]:
     """A report that draws a bar on standard error, where the log goes too: standard output stays the answer's."""
-    logs.configure(json=not sys.stderr.isatty())
     if not sys.stderr.isatty():
         yield silent
         return

@@ -12,6 +12,7 @@ import uvicorn
 from callmeback.cli import entrance
 from callmeback.cli.entrance import Entrance
 from callmeback.cli.installation import service_settings
+from callmeback.cli.parameters import Whole
 from callmeback.pg import server
 from callmeback.settings import MAX_PORT, Settings
 from callmeback.sqlproxy.app import App
@@ -33,7 +34,7 @@ GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(1, MAX_PORT), metavar="N", help="Instead of CALLMEBACK_PROXY_PORT.")
+@click.option("--port", type=Whole(1, MAX_PORT), metavar="N", help="Instead of CALLMEBACK_PROXY_PORT.")
 @entrance.fd_option
 def command(port: int | None, fd: int | None) -> None:
     """Answer SQL over HTTP on CALLMEBACK_HOST and CALLMEBACK_PROXY_PORT."""

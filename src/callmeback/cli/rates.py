@@ -1,16 +1,17 @@
 """`callmeback rates …`: what vendors charge, since when, and what a past period would have cost at other rates."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Final
 
 import click
 
+from callmeback import money
 from callmeback.cli.installation import in_transaction
 from callmeback.cli.output import json_option, show, show_json
-from callmeback.cli.parameters import DAY
-from callmeback.domain import books, rates
+from callmeback.cli.parameters import DAY, Moment, Whole, period
+from callmeback.domain import rates
 from callmeback.domain.rates import NewRate, RepriceBy
 
 COLUMNS: Final = {
@@ -32,17 +33,17 @@ REPRICED: Final = {
 }
 REPRICE_DAYS: Final = 30
 READ_SECONDS_MAX: Final = 300.0
-_MOMENT: Final = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S"])
 
 
 class _Price(click.ParamType[Decimal]):
     name = "cents"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
-        try:
-            return Decimal(str(value))
-        except InvalidOperation:
-            self.fail(f"{value} is no number of cents.", param, ctx)
+        price = money.parse_amount(str(value))
+        if price is None:
+            self.fail(f"{value!a} is no number of cents: {money.AMOUNT_FORM}.", param, ctx)
+
+        return price
 
 
 @click.group(name="rates")
@@ -71,10 +72,8 @@ def history(vendor: str | None, model: str | None, as_json: bool) -> None:
 @click.argument("model")
 @click.argument("unit", type=click.Choice(rates.UNITS))
 @click.argument("price", type=_Price(), required=False, metavar="[CENTS]")
-@click.option("--per", type=click.IntRange(1, rates.PER_MAX), default=1, show_default=True, help="For so many units.")
-@click.option(
-    "--from", "since", type=_MOMENT, metavar="TIME", help="From when, UTC unless it says otherwise; by default now."
-)
+@click.option("--per", type=Whole(1, rates.PER_MAX), default=1, show_default=True, help="For so many units.")
+@click.option("--from", "since", type=Moment(), help="From when, local without an offset; by default now.")
 @click.option("--end", is_flag=True, help="No price from then on: calls with this model are refused.")
 @click.option("--source", required=True, help="Where the figure was read.")
 @json_option
@@ -91,7 +90,7 @@ def set_(
         unit=unit,
         price_cents=price,
         per=per,
-        effective_from=None if since is None else _utc(since),
+        effective_from=since,
         source=source,
     )
     effective_from = asyncio.run(in_transaction(lambda tx: rates.follow(tx, rate)))
@@ -107,7 +106,7 @@ def set_(
     "--from", "first", type=DAY, metavar="DAY", help=f"First day, UTC; by default {REPRICE_DAYS} days are taken."
 )
 @click.option("--to", "last", type=DAY, metavar="DAY", help="Last day, included; by default today.")
-@click.option("--as-of", type=_MOMENT, metavar="TIME", help="The rates of which time; by default those of now.")
+@click.option("--as-of", type=Moment(), help="The rates of which time, local without an offset; by default now.")
 @click.option("--by", type=click.Choice(["vendor", "day"]), default="vendor", show_default=True)
 @json_option
 def reprice(
@@ -117,14 +116,9 @@ def reprice(
 
     Ends with 1 where calls used something that has no rate at that time: they are counted, never priced at zero.
     """
-    moment = datetime.now(UTC) if as_of is None else _utc(as_of)
-    end = last.date() if last else datetime.now(UTC).date()
-    days = books.period(first.date() if first else end - timedelta(days=REPRICE_DAYS - 1), end)
+    moment = as_of or datetime.now(UTC)
+    days = period(first, last, REPRICE_DAYS)
     found = asyncio.run(in_transaction(lambda tx: rates.reprice(tx, by, days, moment), deadline_s=READ_SECONDS_MAX))
     show(found, REPRICED | {"key": by.capitalize()}, as_json=as_json)
     if any(line.unpriced_calls for line in found):
         raise SystemExit(1)
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

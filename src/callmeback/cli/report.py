@@ -7,6 +7,7 @@ import click
 
 from callmeback.cli.installation import in_transaction
 from callmeback.cli.output import json_option, show, show_rows
+from callmeback.cli.parameters import Whole
 from callmeback.domain import reports
 from callmeback.domain.reports import DAYS_MAX
 
@@ -15,7 +16,7 @@ DAYS_HELP: Final = "How many UTC days, today included; by default as many as the
 
 @click.command(name="report")
 @click.argument("name", required=False, type=click.Choice(list(reports.REPORTS)), metavar="[NAME]")
-@click.option("--days", type=click.IntRange(1, DAYS_MAX), metavar="N", help=DAYS_HELP)
+@click.option("--days", type=Whole(1, DAYS_MAX), metavar="N", help=DAYS_HELP)
 @click.option("--user", metavar="EMAIL|ID", help="One account alone (balances).")
 @json_option
 def command(name: str | None, days: int | None, user: str | None, as_json: bool) -> None:

@@ -9,7 +9,7 @@ import click
 
 from callmeback.cli import ending, progress
 from callmeback.cli.output import json_option, show_json
-from callmeback.cli.parameters import Moment
+from callmeback.cli.parameters import Moment, stands_alone
 from callmeback.ops import backup_site, restore, restore_dump, restore_in_place, restore_rows
 from callmeback.pg import home
 from callmeback.settings import Settings
@@ -24,7 +24,7 @@ UP_POLL_S: Final = 0.1
     "--to",
     "until",
     type=Moment(),
-    help="The moment, such as 2026-11-26T14:30:00+01:00; by default as far as the archive goes.",
+    help="2026-11-26T14:30:00+01:00, local without an offset, or 10m ago; by default as far as the archive goes.",
 )
 @click.option("--into", "target", type=click.Path(path_type=Path), metavar="DIR", help="Make DIR a data folder.")
 @click.option("--in-place", is_flag=True, help="Replace the database; the old folder is kept.")
@@ -42,7 +42,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Restore a moment into a folder (--into), in place (--in-place), a dump (--dump), or rows."""
-    if ctx.invoked_subcommand is not None:
+    if not stands_alone(ctx):
         return
     if (target is not None) + in_place + (dump is not None) != 1:
         raise click.UsageError("Say one of --into DIR, --in-place, --dump FILE, or the subcommand rows.")
@@ -87,7 +87,13 @@ def _await_up(folder: Path) -> None:
 @command.command()
 @click.option("--table", required=True, metavar="T", help="Of which table.")
 @click.option("--where", "condition", required=True, metavar="SQL", help="Which rows, such as \"id = 'brad'\".")
-@click.option("--to", "until", required=True, type=Moment(), help="The moment at which they were there.")
+@click.option(
+    "--to",
+    "until",
+    required=True,
+    type=Moment(),
+    help="When they were there: a time, local without an offset, or 10m, 2h, 1d ago.",
+)
 @json_option
 def rows(table: str, condition: str, until: datetime, as_json: bool) -> None:
     """Bring deleted rows back as they were at a moment; rows that are there stay as they are."""

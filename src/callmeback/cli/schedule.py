@@ -9,6 +9,7 @@ import msgspec
 
 from callmeback.cli import person
 from callmeback.cli.output import json_option, show, show_json
+from callmeback.cli.parameters import Whole
 from callmeback.domain import zones
 
 LISTED_MAX: Final = 100
@@ -72,16 +73,16 @@ def command() -> None:
 @click.option("--phone", metavar="NUMBER", help="A verified number; by default the primary one.")
 @click.option(
     "--minutes",
-    type=click.IntRange(1, 240),
+    type=Whole(1, 240),
     metavar="N",
     help="Longest talk in minutes; by default what the plan allows.",
 )
 @click.option("--about", metavar="TEXT", help="What the calls are about.")
 @click.option(
-    "--retries", type=click.IntRange(0, 5), metavar="N",
+    "--retries", type=Whole(0, 5), metavar="N",
     help="So many more tries if it is busy or nobody answers, ten minutes apart; by default none.",
 )  # fmt: skip
-@click.option("--ends-after", type=click.IntRange(1), metavar="N", help="End after so many calls; by default never.")
+@click.option("--ends-after", type=Whole(1), metavar="N", help="End after so many calls; by default never.")
 @json_option
 def add(persona: str, who: str, as_json: bool, **wanted: Any) -> None:
     """Plan a call of PERSONA's (brad by default), by --at, or what repeats, by --rule and --start."""

@@ -48,7 +48,6 @@ def command() -> None:
     The database is DATABASE_URL, or else a PostgreSQL of its own in CALLMEBACK_HOME. A vendor without a key is
     simulated. Makes room for a restore in place, and goes on after it.
     """
-    logs.configure(json=not sys.stderr.isatty())
     settings = home.complete(Settings.from_env())
     keep_log(settings, "up")
     home.await_restore(settings.home)

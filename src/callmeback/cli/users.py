@@ -12,7 +12,7 @@ import click
 from callmeback import errors
 from callmeback.cli.installation import in_transaction
 from callmeback.cli.output import json_option, show, show_json
-from callmeback.cli.parameters import Duration
+from callmeback.cli.parameters import Duration, Whole
 from callmeback.domain import operators
 from callmeback.domain.operators import AccountLine
 from callmeback.pg.pool import Session
@@ -41,7 +41,7 @@ def command() -> None:
 
 @command.command("list")
 @click.option(
-    "--limit", type=click.IntRange(1, operators.PAGE_MAX), metavar="N", default=50, show_default=True,
+    "--limit", type=Whole(1, operators.PAGE_MAX), metavar="N", default=50, show_default=True,
     help="How many.",
 )  # fmt: skip
 @click.option("--before", metavar="ID", help="Older than this account: the next page.")
@@ -95,7 +95,7 @@ def tier(who: str, tier: str, as_json: bool) -> None:
 
 @command.command(context_settings={"ignore_unknown_options": True})
 @click.argument("who", metavar="EMAIL|ID")
-@click.argument("amount", type=click.IntRange(-operators.CREDITS_MAX, operators.CREDITS_MAX), metavar="±N")
+@click.argument("amount", type=Whole(-operators.CREDITS_MAX, operators.CREDITS_MAX), metavar="±N")
 @click.option("--reason", required=True, help="Why; kept in the ledger for ever, so name no person.")
 @json_option
 def adjust(who: str, amount: int, reason: str, as_json: bool) -> None:
@@ -115,8 +115,8 @@ def adjust(who: str, amount: int, reason: str, as_json: bool) -> None:
 
 @command.command()
 @click.argument("who", metavar="EMAIL|ID")
-@click.argument("credits_", type=click.IntRange(1, operators.CREDITS_MAX), metavar="N")
-@click.option("--expires", type=Duration(), required=True, metavar="TIME", help="Usable this long, such as 30d.")
+@click.argument("credits_", type=Whole(1, operators.CREDITS_MAX), metavar="N")
+@click.option("--expires", type=Duration(), required=True, metavar="LENGTH", help="Usable this long, such as 30d.")
 @click.option("--cause", required=True, help="Which promotion; each gives a person credits once. Name no person.")
 @json_option
 def grant(who: str, credits_: int, expires: timedelta, cause: str, as_json: bool) -> None:

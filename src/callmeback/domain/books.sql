@@ -281,24 +281,8 @@ FROM (
         sum(coalesce(z.kept_cents, coalesce(c.credits_used, 0) * coalesce(w.cents_per_credit, 0))) AS revenue_cents,
         coalesce(sum(c.actual_cost_cents), 0) AS cost_cents
     FROM calls AS c
-    LEFT JOIN (
-        -- What was paid for one call, less what went back of it.
-        SELECT
-            k.user_id,
-            k.call_id,
-            k.captured_cents - coalesce(y.reversed_cents, 0) AS kept_cents
-        FROM payment_authorizations AS k
-        LEFT JOIN payments AS y ON k.user_id = y.user_id AND k.id = y.id
-        WHERE k.call_id IS NOT NULL
-    ) AS z ON c.user_id = z.user_id AND c.id = z.call_id -- noqa: ST09, it takes y for the first table
-    LEFT JOIN (
-        SELECT
-            x.user_id,
-            sum(x.amount_cents - x.reversed_cents) / nullif(sum(x.credits - x.reversed_credits), 0) AS cents_per_credit
-        FROM payments AS x
-        WHERE x.credits > x.reversed_credits AND x.kind <> 'call'
-        GROUP BY x.user_id
-    ) AS w ON c.user_id = w.user_id
+    LEFT JOIN paid_calls AS z ON c.user_id = z.user_id AND c.id = z.call_id -- noqa: ST09, it looks into the other half
+    LEFT JOIN credit_prices AS w ON c.user_id = w.user_id
     WHERE c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s
     GROUP BY c.persona_id
     UNION ALL

@@ -21,6 +21,8 @@ CALL_CENTS_MAX: Final = 1_000_000
 MONTH_CENTS_MAX: Final = 10_000_000
 _HUNDREDTH: Final = -2
 
+Amount = Annotated[str, Meta(max_length=40, description="Cents, with at most two decimals.")] | int | float
+
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """A budget as the database has it."""
@@ -55,8 +57,8 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 class BudgetChange(msgspec.Struct, frozen=True, kw_only=True):
     """Only what is given is changed; amounts as decimal strings or numbers, in cents with at most two decimals."""
 
-    max_cost_per_call_cents: Decimal | UnsetType = UNSET
-    max_monthly_spend_cents: Decimal | UnsetType = UNSET
+    max_cost_per_call_cents: Amount | UnsetType = UNSET
+    max_monthly_spend_cents: Amount | UnsetType = UNSET
     warn_at_percent_per_call: Annotated[int, Meta(ge=1, le=100)] | UnsetType = UNSET
     enable_auto_cutoff: bool | UnsetType = UNSET
 
@@ -93,13 +95,17 @@ async def change(tx: Session, user_id: str, wanted: BudgetChange) -> None:
     )
 
 
-def _amount(field: str, value: Decimal | UnsetType, most: int) -> Decimal | None:
+def _amount(field: str, value: Amount | UnsetType, most: int) -> Decimal | None:
     if isinstance(value, UnsetType):
         return None
-    if not value.is_finite() or not 0 <= value <= most:
-        raise errors.ValidationFailed(f"An amount in cents lies between 0 and {most}.", field=field)
-    exponent = value.normalize().as_tuple().exponent
+    # JSON's own numbers are finite, and have one way to be read.
+    cents = money.parse_amount(value) if isinstance(value, str) else Decimal(str(value))
+    if cents is None or not 0 <= cents <= most:
+        raise errors.ValidationFailed(
+            f"An amount in cents lies between 0 and {most}: {money.AMOUNT_FORM}.", field=field
+        )
+    exponent = cents.normalize().as_tuple().exponent
     if isinstance(exponent, int) and exponent < _HUNDREDTH:
         raise errors.ValidationFailed("An amount in cents has at most two decimals.", field=field)
 
-    return value
+    return cents

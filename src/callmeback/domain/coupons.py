@@ -49,7 +49,10 @@ async def add(tx: Session, coupon: NewCoupon) -> None:
     await tx.run(SQL.add, **msgspec.structs.asdict(coupon))
 
 
-async def expire(tx: Session, code: str) -> None:
-    """End a code now; raises NotFound."""
-    if not await tx.run(SQL.expire, code=code):
+async def expire(tx: Session, code: str) -> CouponLine:
+    """End a code now, unless it has ended already; raises NotFound."""
+    ended = await tx.maybe(SQL.expire, CouponLine, code=code)
+    if ended is None:
         raise errors.NotFound("There is no such code.")
+
+    return ended

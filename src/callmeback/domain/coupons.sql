@@ -25,6 +25,16 @@ VALUES (
 
 -- name: expire
 -- End a code now; checkouts that have it keep their price.
+-- returns: CouponLine
 UPDATE coupons AS c
 SET expires_at = least(c.expires_at, clock_timestamp())
-WHERE c.code = upper(%(code)s);
+WHERE c.code = upper(%(code)s)
+RETURNING
+    c.code,
+    c.percent_off,
+    c.amount_off_cents,
+    c.currency,
+    c.max_redemptions,
+    c.redemptions,
+    c.expires_at,
+    c.created_at;

@@ -180,6 +180,13 @@ async def connection(tx: Session, user_id: str, call_id: str) -> Connection | No
     return await tx.maybe(SQL.line, Connection, user_id=user_id, call_id=call_id)
 
 
+async def lowered_budget(tx: Session, user_id: str, call_id: str) -> str | None:
+    """`call_budget` or `month_budget`: what was lowered below the hold of an open call; None where neither was."""
+    found: str | None = await tx.value(SQL.lowered_budget, user_id=user_id, call_id=call_id)
+
+    return found
+
+
 async def finish(tx: Session, user_id: str, call_id: str, ending: Ending) -> Settled:
     """Settle a call: the first finisher does, a later one only adds usage."""
     values = {name: getattr(ending, name) for name in ending.__struct_fields__}

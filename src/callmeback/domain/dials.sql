@@ -62,6 +62,28 @@ INNER JOIN carrier_events AS e ON w.user_id = e.user_id AND w.call_id = e.call_i
 WHERE e.answered_by IS NOT NULL AND e.verdict = 'applied'
 ORDER BY e.user_id ASC, e.call_id ASC, e.received_at DESC;
 
+-- name: lowered_budget
+-- The budget that is below a call's hold by now, the least of them; NULL where what holds is what the call began with.
+SELECT
+    CASE
+        WHEN w.month_left_cents < least(c.hold_cents, w.per_call_cents) THEN 'month_budget'
+        WHEN w.per_call_cents < c.hold_cents THEN 'call_budget'
+    END AS limited_by
+FROM calls AS c
+INNER JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
+INNER JOIN user_credits AS a ON c.user_id = a.user_id
+INNER JOIN effective_limits AS l ON c.user_id = l.user_id
+CROSS JOIN
+    LATERAL (
+        SELECT
+            CASE
+                WHEN l.enable_auto_cutoff OR l.max_cost_per_call_cents = 0 THEN l.max_cost_per_call_cents
+            END AS per_call_cents,
+            l.max_monthly_spend_cents
+            - CASE WHEN a.spend_month = b.local_month THEN a.spent_in_month_cents ELSE 0 END AS month_left_cents
+    ) AS w
+WHERE c.user_id = %(user_id)s AND c.id = %(call_id)s;
+
 -- name: line
 -- How a call stands towards the carrier.
 -- returns: Connection

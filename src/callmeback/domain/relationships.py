@@ -76,8 +76,8 @@ class RelationshipChange(msgspec.Struct, frozen=True, kw_only=True):
     is_archived: bool | UnsetType = UNSET
 
 
-async def relationships(tx: Session, user_id: str, *, favorite: bool = False) -> list[Relationship]:
-    """A person's relationships, or the favourites among them."""
+async def relationships(tx: Session, user_id: str, *, favorite: bool | None = None) -> list[Relationship]:
+    """A person's relationships: all of them, the favourites, or (False) the others."""
     found = await tx.all(SQL.relationships, Row, user_id=user_id, favorite=favorite, most=RELATIONSHIPS_MAX)
 
     return [_relationship(row) for row in found]
@@ -91,7 +91,7 @@ async def relationship(tx: Session, user_id: str, persona_id: str) -> Relationsh
 
 
 async def change(tx: Session, user_id: str, persona_id: str, wanted: RelationshipChange) -> Relationship:
-    """Write what was given; raises PersonaNotFound for a persona that the person can't see."""
+    """Write what was given; raises PersonaNotFound for a persona that the person can't see, or a retired one anew."""
     written = await tx.run(
         SQL.change,
         id=ids.new("rel"),

@@ -22,7 +22,7 @@ SELECT
 FROM user_persona_relationships AS r
 INNER JOIN personas AS p ON r.persona_id = p.id
 INNER JOIN effective_voices AS e ON r.user_id = e.user_id AND r.persona_id = e.persona_id
-WHERE r.user_id = %(user_id)s AND (r.is_favorite OR NOT %(favorite)s::boolean)
+WHERE r.user_id = %(user_id)s AND (%(favorite)s::boolean IS NULL OR r.is_favorite = %(favorite)s)
 ORDER BY r.is_favorite DESC, r.last_call_at DESC NULLS LAST, r.persona_id
 LIMIT %(most)s;
 
@@ -51,14 +51,15 @@ INNER JOIN effective_voices AS e ON r.user_id = e.user_id AND r.persona_id = e.p
 WHERE r.user_id = %(user_id)s AND r.persona_id = %(persona_id)s;
 
 -- name: change
--- Write what was given of a relationship; the rest stays, or begins with its default. No row for an unseen persona.
+-- Write what was given of a relationship; the rest stays, or begins with its default. No row for an unseen persona, nor
+-- for a retired one that the person had nothing to do with: what was begun can still be archived.
 INSERT INTO user_persona_relationships AS r (
     id, user_id, persona_id, relationship_type, custom_system_prompt, voice_id, voice_settings, is_favorite,
     is_archived
 )
 SELECT
     %(id)s,
-    %(user_id)s,
+    %(user_id)s::text,
     p.id,
     coalesce(%(relationship_type)s, 'friend'),
     %(custom_system_prompt)s,
@@ -67,7 +68,16 @@ SELECT
     coalesce(%(is_favorite)s::boolean, false),
     coalesce(%(is_archived)s::boolean, false)
 FROM personas AS p
-WHERE p.id = %(persona_id)s
+WHERE
+    p.id = %(persona_id)s
+    AND (
+        p.is_active
+        OR EXISTS (
+            SELECT
+            FROM user_persona_relationships AS b
+            WHERE b.user_id = %(user_id)s::text AND b.persona_id = p.id
+        )
+    )
 ON CONFLICT (user_id, persona_id) DO UPDATE
     SET
         relationship_type = coalesce(%(relationship_type)s, r.relationship_type),

@@ -84,11 +84,14 @@ REPORTS: Final[Mapping[str, Report]] = {
 async def report(tx: Session, name: str, days: int | None = None, who: str | None = None) -> list[Row]:
     """The rows of a report over the last so many days (None: its own number), or of one account by e-mail or id.
 
-    Raises NotFound for an unknown name or account, ValidationFailed where a report tells of no single account.
+    Raises NotFound for an unknown name or account, ValidationFailed where a report tells of no single account, or looks
+    at no days.
     """
     found = REPORTS.get(name)
     if found is None:
         raise errors.NotFound(f"The reports are {', '.join(REPORTS)}.")
+    if days is not None and not found.days:
+        raise errors.ValidationFailed("This report tells how things stand, whatever the days.", field="days")
     if who is None:
         since = _midnight() - timedelta(days=(days or found.days or 1) - 1)
         return [_plain(row) for row in await found.read(tx, since)]

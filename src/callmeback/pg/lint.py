@@ -16,10 +16,21 @@ import psycopg
 from psycopg.rows import class_row
 
 from callmeback import errors
-from callmeback.pg import migrate, migration_files, shadow, statements
+from callmeback.pg import flaws, migrate, migration_files, shadow, statements
+from callmeback.pg.flaws import Flaw
 from callmeback.pg.migration_files import SQL_DIRECTORY, Files
 
 SQL: Final = statements.load("callmeback.pg", "lint.sql")
+# What the doctor looks for too, by the rule's name here.
+SHARED: Final = {
+    "set-null-on-not-null": flaws.SQL.set_null_on_not_null,
+    "foreign-key-without-index": flaws.SQL.keys_without_index,
+    "redundant-index": flaws.SQL.redundant_indexes,
+    "invalid-index": flaws.SQL.invalid_indexes,
+    "constraint-not-validated": flaws.SQL.constraints_not_checked,
+    "table-without-primary-key": flaws.SQL.tables_without_key,
+}
+FLAWS_MAX: Final = 1_000
 
 SQUAWK_TIMEOUT_S: Final = 60
 SQUAWK_SETTINGS: Final = ".squawk.toml"
@@ -37,7 +48,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A row of one of the catalogue's checks."""
+    """A row of one of the checks that only the files are held against."""
 
     place: str
     message: str
@@ -76,18 +87,30 @@ def catalogue(dsn: str) -> list[Finding]:
     with psycopg.connect(
         dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, cursor_factory=psycopg.RawCursor
     ) as connection:
-        return [finding for name in _checks() for finding in _check(connection, name)]
+        return [*_shared(connection), *_own(connection)]
 
 
-def _checks() -> list[str]:
-    return [statement.name for statement in SQL if statement.name.startswith(_CHECK)]
+def _shared(connection: psycopg.Connection[Any]) -> list[Finding]:
+    findings = []
+    for rule, statement in SHARED.items():
+        with connection.cursor(row_factory=class_row(Flaw)) as cursor:
+            cursor.execute(statement.native, [FLAWS_MAX])
+            findings += [Finding(rule, flaw.object, flaw.detail) for flaw in cursor]
+
+    return findings
 
 
-def _check(connection: psycopg.Connection[Any], name: str) -> list[Finding]:
-    rule = name.removeprefix(_CHECK).replace("_", "-")
-    with connection.cursor(row_factory=class_row(Found)) as cursor:
-        cursor.execute(getattr(SQL, name).native)
-        return [Finding(rule, found.place, found.message) for found in cursor]
+def _own(connection: psycopg.Connection[Any]) -> list[Finding]:
+    findings = []
+    for statement in SQL:
+        if not statement.name.startswith(_CHECK):
+            continue
+        rule = statement.name.removeprefix(_CHECK).replace("_", "-")
+        with connection.cursor(row_factory=class_row(Found)) as cursor:
+            cursor.execute(statement.native)
+            findings += [Finding(rule, found.place, found.message) for found in cursor]
+
+    return findings
 
 
 def _try_out(dsn: str, directory: Path) -> list[Finding]:

@@ -27,7 +27,8 @@ _FUNCTION: Final = re.compile(
     rf"^CREATE FUNCTION {_NAME}\((?P<head>.*?)^    AS (?P<mark>\$\w*\$)(?P<body>.*?)(?P=mark);$",
     re.MULTILINE | re.DOTALL,
 )
-_SETTING: Final = re.compile(r"^    SET ", re.MULTILINE)
+_SETTING: Final = re.compile(r"^    SET (\S+) TO (.*)$", re.MULTILINE)
+_QUOTES: Final = str.maketrans("", "", " \"'")
 _SPACES: Final = re.compile(r"[ \t\n\r]+")
 # Behind a column, and inside no parenthesis of its own.
 _RULES: Final = {
@@ -75,8 +76,9 @@ def _digest(function: re.Match[str]) -> str:
     """As the question of `ops/doctor/migrations.sql` makes it."""
     head, body = function["head"], _SPACES.sub(" ", function["body"]).strip(" ")
     is_definer = " SECURITY DEFINER" in head
+    settings = " ".join(sorted(f"{name}={value}".translate(_QUOTES) for name, value in _SETTING.findall(head)))
 
-    return hashlib.sha256(f"{str(is_definer).lower()} {len(_SETTING.findall(head))} {body}".encode()).hexdigest()
+    return hashlib.sha256(f"{str(is_definer).lower()} {settings} {body}".encode()).hexdigest()
 
 
 def _inside(table: str, text: str) -> set[Thing]:

@@ -2150,6 +2150,11 @@ BEGIN
     -- In the order in which everybody else takes them, who may be at work for this person: an event of the provider before
     -- the account, a number before its person, who is before a schedule, and that before its calls to come.
     PERFORM FROM payment_events AS x WHERE x.user_id = p_user_id ORDER BY x.id FOR NO KEY UPDATE;
+    PERFORM
+    FROM payment_events AS x
+    WHERE x.state = 'unmatched' AND x.facts ->> 'user_id' = p_user_id
+    ORDER BY x.id
+    FOR NO KEY UPDATE;
     PERFORM FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
     PERFORM FROM phones AS x WHERE x.user_id = p_user_id ORDER BY x.number FOR UPDATE;
     PERFORM FROM users AS u WHERE u.id = p_user_id FOR NO KEY UPDATE;
@@ -2197,7 +2202,11 @@ BEGIN
         -- A voice may be a copy of somebody's own.
         default_voice_id = NULL, default_voice_settings = '{}', llm_model = NULL, phone_number = NULL, is_active = false
     WHERE x.owner_user_id = p_user_id;
-    UPDATE payment_events AS x SET payload = NULL, facts = NULL WHERE x.user_id = p_user_id;
+    -- What an event says is needed until it is settled: it may be money.
+    UPDATE payment_events AS x
+    SET payload = NULL, facts = CASE WHEN x.state = 'unmatched' THEN x.facts END
+    WHERE x.user_id = p_user_id;
+    UPDATE payment_events AS x SET payload = NULL WHERE x.state = 'unmatched' AND x.facts ->> 'user_id' = p_user_id;
     UPDATE api_keys AS x
     SET revoked_at = clock_timestamp()
     FROM sql_scopes AS s
@@ -2344,6 +2353,13 @@ BEGIN
         RETURN (false, NULL, NULL, NULL)::finished_call;
     ELSIF coalesce(p_status, 'calling') IN ('initiating', 'calling', 'connected', 'in_progress') THEN
         RAISE EXCEPTION 'a call cannot end as %', p_status USING ERRCODE = 'CM007';
+    END IF;
+    IF p_turn_count IS NULL AND u.carrier_seconds > 0 THEN
+        -- Whoever talked is gone, and left what was said.
+        p_turn_count := (
+            SELECT count(*) FROM transcripts AS t
+            WHERE t.user_id = p_user_id AND t.call_id = p_call_id AND t.speaker = 'user'
+        );
     END IF;
     IF greatest(u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters) > 0 THEN
         SELECT x.* INTO p
@@ -4341,7 +4357,9 @@ DECLARE
     c_give_up_after CONSTANT interval := '4 days';
     v_now timestamptz := clock_timestamp();
     v payment_outcome := payment_effect(p_event.type, p_event.created_at, p_event.facts);
-    v_is_erased boolean := EXISTS (SELECT FROM users AS u WHERE u.id = v.user_id AND u.erased_at IS NOT NULL);
+    v_is_erased boolean := EXISTS (
+        SELECT FROM users AS u WHERE u.id IN (v.user_id, p_event.facts ->> 'user_id') AND u.erased_at IS NOT NULL
+    );
 BEGIN
     UPDATE payment_events AS e
     SET
@@ -5644,6 +5662,18 @@ CREATE VIEW clear.call_logs WITH (security_barrier=f) AS
 
 COMMENT ON VIEW clear.call_logs IS 'Made from the comments of public.call_logs for keys of the SQL proxy; never edited.';
 
+CREATE VIEW clear.credit_prices WITH (security_barrier=f) AS
+ SELECT user_id,
+    cents_per_credit
+   FROM ( SELECT p.user_id,
+            (sum((p.amount_cents - p.reversed_cents)) / (NULLIF(sum((p.credits - p.reversed_credits)), 0))::numeric) AS cents_per_credit
+           FROM public.payments p
+          WHERE ((p.credits > p.reversed_credits) AND (p.kind <> 'call'::text))
+          GROUP BY p.user_id) t
+  WHERE true;
+
+COMMENT ON VIEW clear.credit_prices IS 'Made from the comments of public.credit_prices for keys of the SQL proxy; never edited.';
+
 CREATE TABLE public.disputes (
     user_id public.id NOT NULL,
     id public.id NOT NULL,
@@ -6387,6 +6417,39 @@ COMMENT ON COLUMN public.payment_authorizations.used_credits IS 'Started minutes
 
 COMMENT ON COLUMN public.payment_authorizations.retry_at IS 'When the worker goes on with it; NULL when nothing is to be done.';
 
+CREATE VIEW clear.paid_calls WITH (security_barrier=f) AS
+ SELECT user_id,
+    call_id,
+    kept_cents
+   FROM ( SELECT k.user_id,
+            k.call_id,
+            (k.captured_cents - COALESCE(p.reversed_cents, (0)::numeric)) AS kept_cents
+           FROM (public.payment_authorizations k
+             LEFT JOIN public.payments p ON ((((k.user_id)::text = (p.user_id)::text) AND ((k.id)::text = (p.id)::text))))
+          WHERE (k.call_id IS NOT NULL)) t
+  WHERE true;
+
+COMMENT ON VIEW clear.paid_calls IS 'Made from the comments of public.paid_calls for keys of the SQL proxy; never edited.';
+
+CREATE VIEW public.credit_prices WITH (security_invoker='true') AS
+ SELECT user_id,
+    (sum((amount_cents - reversed_cents)) / (NULLIF(sum((credits - reversed_credits)), 0))::numeric) AS cents_per_credit
+   FROM public.payments p
+  WHERE ((credits > reversed_credits) AND (kind <> 'call'::text))
+  GROUP BY user_id;
+
+COMMENT ON VIEW public.credit_prices IS 'What a person''s credits were paid with on average, over all that were bought and kept.';
+
+CREATE VIEW public.paid_calls WITH (security_invoker='true') AS
+ SELECT k.user_id,
+    k.call_id,
+    (k.captured_cents - COALESCE(p.reversed_cents, (0)::numeric)) AS kept_cents
+   FROM (public.payment_authorizations k
+     LEFT JOIN public.payments p ON ((((k.user_id)::text = (p.user_id)::text) AND ((k.id)::text = (p.id)::text))))
+  WHERE (k.call_id IS NOT NULL);
+
+COMMENT ON VIEW public.paid_calls IS 'What was paid by card for one call, less what went back of it.';
+
 CREATE VIEW clear.persona_margin WITH (security_barrier=f) AS
  SELECT day,
     persona_id,
@@ -6404,17 +6467,8 @@ CREATE VIEW clear.persona_margin WITH (security_barrier=f) AS
             (sum(COALESCE(z.kept_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) - sum(COALESCE(b.total_cost_cents, (0)::numeric))) AS margin_cents
            FROM (((public.calls c
              LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
-             LEFT JOIN ( SELECT k.user_id,
-                    k.call_id,
-                    (k.captured_cents - COALESCE(y.reversed_cents, (0)::numeric)) AS kept_cents
-                   FROM (public.payment_authorizations k
-                     LEFT JOIN public.payments y ON ((((k.user_id)::text = (y.user_id)::text) AND ((k.id)::text = (y.id)::text))))
-                  WHERE (k.call_id IS NOT NULL)) z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
-             LEFT JOIN ( SELECT p.user_id,
-                    (sum((p.amount_cents - p.reversed_cents)) / (NULLIF(sum((p.credits - p.reversed_credits)), 0))::numeric) AS cents_per_credit
-                   FROM public.payments p
-                  WHERE ((p.credits > p.reversed_credits) AND (p.kind <> 'call'::text))
-                  GROUP BY p.user_id) w ON (((c.user_id)::text = (w.user_id)::text)))
+             LEFT JOIN public.paid_calls z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
+             LEFT JOIN public.credit_prices w ON (((c.user_id)::text = (w.user_id)::text)))
           GROUP BY (((c.created_at AT TIME ZONE 'UTC'::text))::date), c.persona_id) t
   WHERE true;
 
@@ -6845,6 +6899,18 @@ CREATE VIEW masked.calls WITH (security_barrier=f) AS
 
 COMMENT ON VIEW masked.calls IS 'Made from the comments of public.calls for keys of the SQL proxy; never edited.';
 
+CREATE VIEW masked.credit_prices WITH (security_barrier=f) AS
+ SELECT user_id,
+    cents_per_credit
+   FROM ( SELECT p.user_id,
+            (sum((p.amount_cents - p.reversed_cents)) / (NULLIF(sum((p.credits - p.reversed_credits)), 0))::numeric) AS cents_per_credit
+           FROM public.payments p
+          WHERE ((p.credits > p.reversed_credits) AND (p.kind <> 'call'::text))
+          GROUP BY p.user_id) t
+  WHERE true;
+
+COMMENT ON VIEW masked.credit_prices IS 'Made from the comments of public.credit_prices for keys of the SQL proxy; never edited.';
+
 CREATE VIEW masked.daily_margin WITH (security_barrier=f) AS
  SELECT day,
     calls,
@@ -7140,6 +7206,20 @@ CREATE VIEW masked.one_time_tokens WITH (security_barrier=f) AS
 
 COMMENT ON VIEW masked.one_time_tokens IS 'Made from the comments of public.one_time_tokens for keys of the SQL proxy; never edited.';
 
+CREATE VIEW masked.paid_calls WITH (security_barrier=f) AS
+ SELECT user_id,
+    call_id,
+    kept_cents
+   FROM ( SELECT k.user_id,
+            k.call_id,
+            (k.captured_cents - COALESCE(p.reversed_cents, (0)::numeric)) AS kept_cents
+           FROM (public.payment_authorizations k
+             LEFT JOIN public.payments p ON ((((k.user_id)::text = (p.user_id)::text) AND ((k.id)::text = (p.id)::text))))
+          WHERE (k.call_id IS NOT NULL)) t
+  WHERE true;
+
+COMMENT ON VIEW masked.paid_calls IS 'Made from the comments of public.paid_calls for keys of the SQL proxy; never edited.';
+
 CREATE VIEW masked.payment_events WITH (security_barrier=f) AS
  SELECT id,
     type,
@@ -7181,17 +7261,8 @@ CREATE VIEW masked.persona_margin WITH (security_barrier=f) AS
             (sum(COALESCE(z.kept_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) - sum(COALESCE(b.total_cost_cents, (0)::numeric))) AS margin_cents
            FROM (((public.calls c
              LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
-             LEFT JOIN ( SELECT k.user_id,
-                    k.call_id,
-                    (k.captured_cents - COALESCE(y.reversed_cents, (0)::numeric)) AS kept_cents
-                   FROM (public.payment_authorizations k
-                     LEFT JOIN public.payments y ON ((((k.user_id)::text = (y.user_id)::text) AND ((k.id)::text = (y.id)::text))))
-                  WHERE (k.call_id IS NOT NULL)) z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
-             LEFT JOIN ( SELECT p.user_id,
-                    (sum((p.amount_cents - p.reversed_cents)) / (NULLIF(sum((p.credits - p.reversed_credits)), 0))::numeric) AS cents_per_credit
-                   FROM public.payments p
-                  WHERE ((p.credits > p.reversed_credits) AND (p.kind <> 'call'::text))
-                  GROUP BY p.user_id) w ON (((c.user_id)::text = (w.user_id)::text)))
+             LEFT JOIN public.paid_calls z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
+             LEFT JOIN public.credit_prices w ON (((c.user_id)::text = (w.user_id)::text)))
           GROUP BY (((c.created_at AT TIME ZONE 'UTC'::text))::date), c.persona_id) t
   WHERE true;
 
@@ -8163,17 +8234,8 @@ CREATE VIEW public.persona_margin WITH (security_invoker='true') AS
     (sum(COALESCE(z.kept_cents, ((COALESCE((c.credits_used)::integer, 0))::numeric * COALESCE(w.cents_per_credit, (0)::numeric)))) - sum(COALESCE(b.total_cost_cents, (0)::numeric))) AS margin_cents
    FROM (((public.calls c
      LEFT JOIN public.call_cost_breakdowns b ON ((((c.user_id)::text = (b.user_id)::text) AND ((c.id)::text = (b.call_id)::text))))
-     LEFT JOIN ( SELECT k.user_id,
-            k.call_id,
-            (k.captured_cents - COALESCE(y.reversed_cents, (0)::numeric)) AS kept_cents
-           FROM (public.payment_authorizations k
-             LEFT JOIN public.payments y ON ((((k.user_id)::text = (y.user_id)::text) AND ((k.id)::text = (y.id)::text))))
-          WHERE (k.call_id IS NOT NULL)) z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
-     LEFT JOIN ( SELECT p.user_id,
-            (sum((p.amount_cents - p.reversed_cents)) / (NULLIF(sum((p.credits - p.reversed_credits)), 0))::numeric) AS cents_per_credit
-           FROM public.payments p
-          WHERE ((p.credits > p.reversed_credits) AND (p.kind <> 'call'::text))
-          GROUP BY p.user_id) w ON (((c.user_id)::text = (w.user_id)::text)))
+     LEFT JOIN public.paid_calls z ON ((((c.user_id)::text = (z.user_id)::text) AND ((c.id)::text = (z.call_id)::text))))
+     LEFT JOIN public.credit_prices w ON (((c.user_id)::text = (w.user_id)::text)))
   GROUP BY (((c.created_at AT TIME ZONE 'UTC'::text))::date), c.persona_id;
 
 COMMENT ON VIEW public.persona_margin IS 'By UTC day and persona: what the talks cost, and what their credits were paid with on average by the person who talked.';
@@ -9767,6 +9829,18 @@ GRANT SELECT(user_id, id, call_id, payment_intent_id, stripe_customer_id, credit
 GRANT SELECT(user_id, id, call_id, payment_intent_id, stripe_customer_id, credits, cents_per_credit, authorized_cents, capture_cents, captured_cents, used_credits, currency, state, attempts, retry_at, created_at, updated_at) ON TABLE public.payment_authorizations TO callmeback_worker;
 
 GRANT SELECT(user_id, id, call_id, payment_intent_id, stripe_customer_id, credits, cents_per_credit, authorized_cents, capture_cents, captured_cents, used_credits, currency, state, attempts, retry_at, created_at, updated_at) ON TABLE public.payment_authorizations TO callmeback_voice;
+
+GRANT SELECT(user_id, cents_per_credit) ON TABLE public.credit_prices TO callmeback_readonly;
+
+GRANT SELECT(user_id, cents_per_credit) ON TABLE public.credit_prices TO callmeback_worker;
+
+GRANT SELECT(user_id, cents_per_credit) ON TABLE public.credit_prices TO callmeback_voice;
+
+GRANT SELECT(user_id, call_id, kept_cents) ON TABLE public.paid_calls TO callmeback_readonly;
+
+GRANT SELECT(user_id, call_id, kept_cents) ON TABLE public.paid_calls TO callmeback_worker;
+
+GRANT SELECT(user_id, call_id, kept_cents) ON TABLE public.paid_calls TO callmeback_voice;
 
 GRANT SELECT(user_id, number, verified_at, code_expires_at, code_attempts, created_at) ON TABLE public.phones TO callmeback_readonly;
 

@@ -117,7 +117,8 @@ class Conversation:
         self._cut_in = False
         self._warned: tuple[Utterance, int, str] | None = None
         """The warning that was sent last: in what, behind how many characters, and its words."""
-        self._warning_cut = ""
+        self._warning_cut: tuple[int, str] | None = None
+        """A warning cut before half of it was heard: behind how many characters of what is left, and its words."""
         self._warnings_sent = 0
 
     # What was heard.
@@ -252,15 +253,21 @@ class Conversation:
     def _resume(self) -> None:
         """Go on after a noise with what was left unheard, and if no answer was ready nor is coming, think again."""
         self._cut_in = False
-        self._warning_cut = ""
         self.leaving = self._interrupted_leaving
         rest, self._cut_off = self._cut_off, SILENCE
         thought, after = (self._think(None), 0) if rest.is_unanswered() else (rest.thought, rest.after)
-        self._speak(Speech(texts=rest.texts, thought=thought, after=after, instead=prompts.LOST_WORDS))
+        speech = Speech(texts=rest.texts, thought=thought, after=after, instead=prompts.LOST_WORDS)
+        utterance = self._speak(speech)
+        if self._warning_cut is not None:
+            # Its rest is part of what was left unheard.
+            self._warned = utterance, *self._warning_cut
+            self._warning_cut = None
 
     def _hear(self, text: str) -> None:
         self._write("user", text)
-        self.warning, self._warning_cut = self.warning or self._warning_cut, ""
+        if self._warning_cut is not None:
+            self.warning = self.warning or self._warning_cut[1]
+            self._warning_cut = None
         if self._cut_in:
             self.interrupt_count += 1
             self._cut_in = False
@@ -298,11 +305,13 @@ class Conversation:
 
     # What is said.
 
-    def _speak(self, speech: Speech) -> None:
+    def _speak(self, speech: Speech) -> Utterance:
         """Say this from now on."""
         utterance = self.speaker.begin()
         self._speech = speech
         self._answer(partial(self._say_all, utterance, speech))
+
+        return utterance
 
     async def _say_all(self, utterance: Utterance, speech: Speech) -> None:
         for text in speech.texts:
@@ -361,16 +370,18 @@ class Conversation:
             self.leaving = "budget_reached"
 
     def _look_whether_warned(self, utterance: Utterance) -> None:
-        """A warning that was cut before half of it was heard comes again, unless it was a noise that cut it."""
+        """A warning that was cut before half of it was heard goes on after a noise, and comes again after words."""
         warned, self._warned = self._warned, None
         if warned is None or warned[0] is not utterance:
             return
         _, behind, words = warned
-        if self.gate.owes_warning():
-            # It waited for its turn, and not a word of it was sent.
+        heard = len(utterance.heard_text())
+        if len(utterance.text) <= behind:
+            # It still waited for its turn: no voice had it.
             self.warning = words
-        elif self._warnings_sent < WARNINGS_MAX and len(utterance.heard_text()) - behind < len(words) / 2:
-            self._warning_cut = words
+            self._warnings_sent -= 1
+        elif heard - behind < len(words) / 2 and self._warnings_sent < WARNINGS_MAX:
+            self._warning_cut = behind - heard, words
 
     async def _farewell(self, reason: EndReason, words: str) -> None:
         utterance = self.speaker.begin(reserved=True)

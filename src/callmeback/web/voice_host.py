@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
+import msgspec
+
 from callmeback import errors, logs
 from callmeback.domain import costs, dials, tickets, zones
 from callmeback.domain.costs import Reading
@@ -202,8 +204,13 @@ class CallBooks:
         turns = [dials.Turn(seq, turn.speaker, turn.text, turn.at) for seq, turn in enumerate(outcome.transcript)]
         async with self._db.transaction() as tx:
             line = await dials.connection(tx, user_id, call_id)
+            ticket = self._ticket
+            if outcome.end_reason == "budget_reached":
+                # A limit that was lowered meanwhile is what ended it, whatever set the length at the start.
+                lowered = await dials.lowered_budget(tx, user_id, call_id)
+                ticket = msgspec.structs.replace(ticket, limited_by=lowered or ticket.limited_by)
             await dials.add_turns(tx, user_id, call_id, turns)
-            settled = await dials.finish(tx, user_id, call_id, ending_of(outcome, self._ticket, line))
+            settled = await dials.finish(tx, user_id, call_id, ending_of(outcome, ticket, line))
         if not settled.settled:
             _log.warning("settled_before", call_id=call_id, end_reason=outcome.end_reason)
 

@@ -31,6 +31,7 @@ REMOVED = {
     " SET search_path = public, pg_temp AS 'SELECT'": "function public.forget_attempts",
     "ALTER FUNCTION count_attempt SECURITY INVOKER": "function public.count_attempt",
     "ALTER FUNCTION verify_phone RESET search_path": "function public.verify_phone",
+    "ALTER FUNCTION register_user SET search_path = pg_temp, public": "function public.register_user",
 }
 
 

@@ -2,7 +2,7 @@
 
 -- name: things
 -- Relations, functions, domains, and the parts of tables, as schema.sql calls them. Of a function its text, as a digest:
--- whether it has its definer's rights, how many settings of its own, and its body, whose spaces don't matter.
+-- whether it has its definer's rights, its settings without quotes and spaces, and its body, whose spaces don't matter.
 -- returns: Thing
 WITH named AS (
     SELECT
@@ -102,7 +102,10 @@ SELECT
                 format(
                     '%%s %%s %%s',
                     f.prosecdef::text,
-                    coalesce(cardinality(f.proconfig), 0),
+                    (
+                        SELECT string_agg(translate(s.setting, ' "''', ''), ' ' ORDER BY s.setting COLLATE "C")
+                        FROM unnest(f.proconfig) AS s (setting)
+                    ),
                     btrim(regexp_replace(f.prosrc, '[ \t\n\r]+', ' ', 'g'))
                 ),
                 'UTF8'

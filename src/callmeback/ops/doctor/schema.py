@@ -3,7 +3,7 @@
 from typing import Final
 
 from callmeback.ops.doctor.verdicts import Check, Finding
-from callmeback.pg import statements
+from callmeback.pg import flaws, statements
 
 SQL: Final = statements.load("callmeback.ops.doctor", "schema.sql")
 
@@ -14,13 +14,13 @@ CHECKS: Final = (
     Check(
         "no index is invalid",
         "`--fix` drops it. Build it again: `callmeback migrate apply`, if a migration was to make it.",
-        SQL.invalid_indexes,
+        flaws.SQL.invalid_indexes,
         shape=Finding,
     ),
     Check(
         "no index is superfluous",
         "Drop it by a migration: DROP INDEX CONCURRENTLY. Each write pays for it.",
-        SQL.redundant_indexes,
+        flaws.SQL.redundant_indexes,
         shape=Finding,
     ),
     Check(
@@ -34,25 +34,25 @@ CHECKS: Final = (
     Check(
         "every foreign key has an index",
         "`--fix` builds it without stopping anybody. Write it into a migration too, so that it stays.",
-        SQL.keys_without_index,
+        flaws.SQL.keys_without_index,
         shape=Finding,
     ),
     Check(
         "no SET NULL on NOT NULL",
         "Such a delete always fails: change what the foreign key does, or the column, by a migration.",
-        SQL.set_null_on_not_null,
+        flaws.SQL.set_null_on_not_null,
         shape=Finding,
     ),
     Check(
         "every constraint is checked",
         "`--fix` validates it. If a row breaks it, that is said: mend the row first.",
-        SQL.constraints_not_checked,
+        flaws.SQL.constraints_not_checked,
         shape=Finding,
     ),
     Check(
         "every table has a primary key",
         "Give it one by a migration; without it no replica can follow a change and no row be named.",
-        SQL.tables_without_key,
+        flaws.SQL.tables_without_key,
         shape=Finding,
     ),
     Check(

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from callmeback.pg.flaws import Flaw
 from callmeback.pg.pool import Database
 from callmeback.pg.reach import Closed
 from callmeback.pg.statements import Statement
@@ -28,13 +29,8 @@ class Symptom(msgspec.Struct, frozen=True):
     detail: str
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """A symptom with its weight, and the command that mends it where that is safe (None where a person must decide)."""
-
-    object: str
-    detail: str
-    is_red: bool
-    mend: str | None = None
+class Finding(Flaw, frozen=True):
+    """A symptom with its weight, and the command that mends it where that is safe: a flaw, of a schema or another."""
 
 
 class Facts(msgspec.Struct, frozen=True):

@@ -134,6 +134,25 @@ FROM (
 GROUP BY d.day, d.tier;
 COMMENT ON VIEW tier_margin IS 'Revenue, vendors'' cost and margin by UTC day and tier. A plan''s money is its tier''s; all else is that of the person''s tier today.';
 
+CREATE OR REPLACE VIEW paid_calls WITH (security_invoker = true) AS
+SELECT
+    k.user_id,
+    k.call_id,
+    k.captured_cents - coalesce(p.reversed_cents, 0) AS kept_cents
+FROM payment_authorizations AS k
+LEFT JOIN payments AS p ON k.user_id = p.user_id AND k.id = p.id
+WHERE k.call_id IS NOT NULL;
+COMMENT ON VIEW paid_calls IS 'What was paid by card for one call, less what went back of it.';
+
+CREATE OR REPLACE VIEW credit_prices WITH (security_invoker = true) AS
+SELECT
+    p.user_id,
+    sum(p.amount_cents - p.reversed_cents) / nullif(sum(p.credits - p.reversed_credits), 0) AS cents_per_credit
+FROM payments AS p
+WHERE p.credits > p.reversed_credits AND p.kind <> 'call'
+GROUP BY p.user_id;
+COMMENT ON VIEW credit_prices IS 'What a person''s credits were paid with on average, over all that were bought and kept.';
+
 CREATE OR REPLACE VIEW persona_margin WITH (security_invoker = true) AS
 SELECT
     (c.created_at AT TIME ZONE 'UTC')::date AS day,
@@ -146,23 +165,8 @@ SELECT
     - sum(coalesce(b.total_cost_cents, 0)) AS margin_cents
 FROM calls AS c
 LEFT JOIN call_cost_breakdowns AS b ON c.user_id = b.user_id AND c.id = b.call_id
-LEFT JOIN (
-    SELECT
-        k.user_id,
-        k.call_id,
-        k.captured_cents - coalesce(y.reversed_cents, 0) AS kept_cents
-    FROM payment_authorizations AS k
-    LEFT JOIN payments AS y ON k.user_id = y.user_id AND k.id = y.id
-    WHERE k.call_id IS NOT NULL
-) AS z ON c.user_id = z.user_id AND c.id = z.call_id
-LEFT JOIN (
-    SELECT
-        p.user_id,
-        sum(p.amount_cents - p.reversed_cents) / nullif(sum(p.credits - p.reversed_credits), 0) AS cents_per_credit
-    FROM payments AS p
-    WHERE p.credits > p.reversed_credits AND p.kind <> 'call'
-    GROUP BY p.user_id
-) AS w ON c.user_id = w.user_id
+LEFT JOIN paid_calls AS z ON c.user_id = z.user_id AND c.id = z.call_id
+LEFT JOIN credit_prices AS w ON c.user_id = w.user_id
 GROUP BY (c.created_at AT TIME ZONE 'UTC')::date, c.persona_id;
 COMMENT ON VIEW persona_margin IS
 'By UTC day and persona: what the talks cost, and what their credits were paid with on average by the person who talked.';

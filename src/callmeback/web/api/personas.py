@@ -5,7 +5,7 @@ from typing import Annotated
 from litestar import delete, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from callmeback import errors
 from callmeback.domain import personas, relationships
@@ -19,6 +19,7 @@ from callmeback.web.session import Caller
 TAG = ["personas"]
 
 Category = Annotated[str | None, QueryParameter(max_length=50, description="Only of this category.")]
+Favorite = Annotated[bool | None, QueryParameter(description="Favourites only, or with false the others only.")]
 
 
 @get("/api/personas", tags=TAG, responses=documented(), security=[{}])
@@ -74,7 +75,7 @@ async def retire_persona(caller: NamedDependency[Caller], persona_id: FromPath[s
 
 
 @get("/api/relationships", tags=TAG, responses=documented(401))
-async def list_relationships(caller: NamedDependency[Caller], favorite: FromQuery[bool] = False) -> Page[Relationship]:
+async def list_relationships(caller: NamedDependency[Caller], favorite: Favorite = None) -> Page[Relationship]:
     """Your relationships with personas, favourites first, then the latest."""
     async with caller.transaction(read_only=True) as tx:
         return Page(await relationships.relationships(tx, caller.user_id, favorite=favorite))

@@ -30,6 +30,7 @@ ZoneParameter = Annotated[
     str | None,
     QueryParameter(
         name="timezone",
+        min_length=1,
         max_length=zones.NAME_LENGTH_MAX,
         description="An IANA name such as Europe/Berlin; without it the person's own zone.",
     ),

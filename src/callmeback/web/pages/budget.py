@@ -1,7 +1,8 @@
 """The budget: what a call and a month may cost, what was spent so far, and what the month comes to."""
 
+import re
 from datetime import date
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +11,7 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from callmeback import errors
+from callmeback import errors, money
 from callmeback.domain import budgets, costs, credits, receipts
 from callmeback.domain.budgets import Budget, BudgetChange
 from callmeback.domain.costs import CostGroup, card_name
@@ -22,7 +23,8 @@ from callmeback.web.session import Caller
 
 Asked = Request[Any, Any, State]
 
-AMOUNT_LENGTH_MAX: Final = 12
+# Commas between thousands, and nowhere else: 2,50 is not 250.
+THOUSANDS: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 # The form speaks of dollars, the domain of cents.
 FIELDS: Final = {
     "max_cost_per_call": ("max_cost_per_call_cents", budgets.CALL_CENTS_MAX),
@@ -60,7 +62,7 @@ async def change_budget(
     if not form.is_good:
         return await _budget(request, caller, services, form, status=400)
     change = BudgetChange(
-        **{field: cents for field, cents in amounts.items() if cents is not None},
+        **{field: money.format_cents(cents) for field, cents in amounts.items() if cents is not None},
         warn_at_percent_per_call=warn_at,
         enable_auto_cutoff=form.values.get("enable_auto_cutoff") == "yes",
     )
@@ -76,15 +78,10 @@ async def change_budget(
 
 def _cents(form: Form, name: str, most: int) -> Decimal | None:
     """The cents of a field in dollars, or None with a sentence beside it."""
-    text = form.values.get(name, "").strip().removeprefix("$").replace(",", "")
-    sentence = f"An amount from 0 to {most // 100:,}, such as 2.50."
-    try:
-        dollars = Decimal(text[:AMOUNT_LENGTH_MAX])
-    except InvalidOperation:
-        form.wrong[name] = sentence
-        return None
-    if not dollars.is_finite() or not 0 <= dollars * 100 <= most:
-        form.wrong[name] = sentence
+    text = form.values.get(name, "").strip().removeprefix("$").strip()
+    dollars = money.parse_amount(text.replace(",", "") if THOUSANDS.fullmatch(text) else text)
+    if dollars is None or not 0 <= dollars * 100 <= most:
+        form.wrong[name] = f"An amount from 0 to {most // 100:,}: {money.AMOUNT_FORM}."
     elif dollars * 10_000 != (dollars * 10_000).to_integral_value():
         form.wrong[name] = "At most four digits after the point."
     else:
