@@ -6,12 +6,12 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from tests.test_docs import commands
 
 from callmeback import cli, errors, logs
 from callmeback.cli import psql
@@ -53,20 +53,13 @@ def test_help_lists_every_command_quickly() -> None:
     assert min(times) < 0.5
 
 
-def leaves(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
-    """The commands that do something, with their whole names."""
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for child in command.list_commands(context):
-            inner = command.get_command(context, child)
-            assert inner is not None, child
-            yield from leaves(inner, f"{name} {child}".strip())
-    if not isinstance(command, click.Group) or command.invoke_without_command:
-        yield name, command
-
-
 def test_whatever_has_a_result_tells_it_in_json() -> None:
-    without = {name for name, command in leaves(cli.app) if all("--json" not in each.opts for each in command.params)}
+    without = {
+        name.removeprefix("callmeback ")
+        for name, command in commands(cli.app, "callmeback")
+        if not isinstance(command, click.Group) or command.invoke_without_command
+        if all("--json" not in each.opts for each in command.params)
+    }
 
     assert without == WITHOUT_JSON
 
