@@ -217,11 +217,10 @@ async def test_a_successor_that_does_not_start_changes_nothing(
 async def test_what_was_replaced_may_finish_and_is_stopped_with_the_rest(
     started: Callable[..., Supervisor], notes: Path
 ) -> None:
-    busy = SPEAKING + "    signal.signal(signal.SIGUSR1, signal.SIG_IGN)\n"
+    busy = SPEAKING.replace('note("began")', 'signal.signal(signal.SIGUSR1, signal.SIG_IGN); note("began")')
     made = service("busy", notes, script=busy)
     supervisor = started(Service(made.name, made.command, stop_within_s=5, retire=signal.SIGUSR1))
     await until(lambda: len(words(notes)) == 1)
-    await asyncio.sleep(0.2)
 
     assert await supervisor.roll() == []
     assert words(notes) == ["busy began"] * 2
@@ -248,15 +247,23 @@ async def test_a_stop_in_the_middle_of_a_replacement_still_ends_all_in_order(
 async def test_a_service_that_dies_while_it_is_replaced_is_followed_by_its_successor(
     started: Callable[..., Supervisor], notes: Path
 ) -> None:
-    slow = SPEAKING.replace("import socket", "import socket; time.sleep(0.5)")
+    """It is killed between its successor's start and its being ready, which waits for a file."""
+    may_go = notes.with_name("may go")
+    may_go.touch()
+    slow = SPEAKING.replace(
+        "import socket", f"import socket\nwhile not os.path.exists({str(may_go)!r}): time.sleep(0.01)"
+    ).replace("while True", 'note("spoke")\nwhile True')
     supervisor = started(service("one", notes, script=slow))
-    await until(lambda: len(words(notes)) == 1)
-    await asyncio.sleep(0.7)
-    first = int(notes.read_text().split()[-1])
-    rolling = asyncio.create_task(supervisor.roll())
     await until(lambda: len(words(notes)) == 2)
+    first = int(notes.read_text().split()[-1])
+    may_go.unlink()
+    rolling = asyncio.create_task(supervisor.roll())
+    await until(lambda: len(words(notes)) == 3)
     os.kill(first, signal.SIGKILL)
+    await until(lambda: not Path(f"/proc/{first}").exists())
+    may_go.touch()
 
     assert await rolling == []
+    await until(lambda: len(words(notes)) == 4)
     await supervisor.stop()
-    assert words(notes) == ["one began", "one began", "one ended"]
+    assert words(notes) == ["one began", "one spoke"] * 2 + ["one ended"]

@@ -16,7 +16,10 @@ Connection = psycopg.Connection[Any]
 USER, PHONE = "user_1", "+12025550123"
 WAIT_S_MAX = 30.0
 WAITER = "waiting call"
-WAITS = f"SELECT count(*) FROM pg_stat_activity WHERE application_name = '{WAITER}' AND wait_event_type = 'Lock'"
+WAITS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    f" AND application_name = '{WAITER}' AND wait_event_type = 'Lock'"
+)
 START = "SELECT start_call(%s, %s, 'brad', %s, %s, %s)"
 
 

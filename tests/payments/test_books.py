@@ -27,6 +27,8 @@ Run = Callable[..., Result]
 # What is written into the past by hand, past the guards: a test can't wait for a day to be over.
 UNGUARDED = "ALTER TABLE credit_transactions DISABLE TRIGGER credit_transactions_append_only"
 GUARDED = "ALTER TABLE credit_transactions ENABLE TRIGGER credit_transactions_append_only"
+# From the till's payments, which are of yesterday, to its credits and calls, which are of today.
+SO_FAR = ("--from", f"{NOON:%Y-%m-%d}")
 
 
 @pytest.fixture
@@ -50,13 +52,15 @@ def said(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
-def yesterday(till: Till) -> date:
-    """Moves the whole ledger into yesterday."""
+def days_ago(till: Till, number: int) -> date:
+    """Moves the whole ledger into another day. Of two days ago, a day is over at any hour."""
     till.books.execute(UNGUARDED)
-    till.books.execute("UPDATE credit_transactions SET created_at = created_at - interval '1 day'")
+    till.books.execute("UPDATE credit_transactions SET created_at = created_at - %s * interval '1 day'", (number,))
     till.books.execute(GUARDED)
 
-    return datetime.now(UTC).date() - timedelta(days=1)
+    day: date = till.row("SELECT (created_at AT TIME ZONE 'UTC')::date AS day FROM credit_transactions")["day"]
+
+    return day
 
 
 def talk(till: Till, call: str = "call_1", seconds: int = 61) -> None:
@@ -81,9 +85,8 @@ def history(till: Till) -> None:
 
 def test_a_day_is_closed_published_and_checked(till: Till, run: Run, tmp_path: Path):
     till.bought()
-    day = yesterday(till)
-    first = said(run("books", "close", "--json"))
-    again = said(run("books", "close", "--day", str(day), "--json"))
+    day = days_ago(till, 2)
+    first, again = (said(run("books", "close", "--day", str(day), "--json")) for _ in range(2))
     file = tmp_path / "books" / "sealed-days.jsonl"
     lines = file.read_text().splitlines()
     sound = run("books", "check", "--own")
@@ -97,11 +100,11 @@ def test_a_day_is_closed_published_and_checked(till: Till, run: Run, tmp_path: P
 
 def test_a_close_that_died_before_it_published_is_finished_by_the_next(till: Till, run: Run, tmp_path: Path):
     till.bought()
-    yesterday(till)
-    first = said(run("books", "close", "--json"))
+    close = ("books", "close", "--day", str(days_ago(till, 2)), "--json")
+    first = said(run(*close))
     file = tmp_path / "books" / "sealed-days.jsonl"
     file.unlink()
-    again = said(run("books", "close", "--json"))
+    again = said(run(*close))
 
     assert first == again == json.loads(file.read_text())
 
@@ -112,15 +115,18 @@ def test_a_day_that_is_none_is_wrong_usage(run: Run, day: str):
 
 
 def test_a_day_that_may_still_change_is_not_closed(till: Till, run: Run):
-    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
-    result = run("books", "close", "--day", str(tomorrow))
+    today = datetime.now(UTC).date()
+    result = run("books", "close", "--day", str(today + timedelta(days=1)))
+    by_itself = run("books", "close")
 
     assert result.exit_code == 1
     assert "isn't over yet" in result.output
+    # Of itself it closes yesterday, or says in the first minutes of a day that it can't do so yet.
+    assert str(today - timedelta(days=1)) in by_itself.output
 
 
 def test_a_day_before_a_sealed_one_stays_open(till: Till, run: Run):
-    day = datetime.now(UTC).date() - timedelta(days=1)
+    day = datetime.now(UTC).date() - timedelta(days=2)
     assert run("books", "close", "--day", str(day)).exit_code == 0
     result = run("books", "close", "--day", str(day - timedelta(days=1)))
 
@@ -131,12 +137,12 @@ def test_a_day_before_a_sealed_one_stays_open(till: Till, run: Run):
 def test_a_line_that_was_cut_while_it_was_written_is_written_anew(till: Till, run: Run, tmp_path: Path):
     till.bought()
     file = tmp_path / "books" / "sealed-days.jsonl"
-    yesterday(till)
-    said(run("books", "close", "--json"))
+    close = ("books", "close", "--day", str(days_ago(till, 2)), "--json")
+    said(run(*close))
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     cut = said(run("books", "check", "--own", "--json"))
-    again = run("books", "close", "--json")
+    again = run(*close)
 
     assert again.exit_code == 0, again.output
     assert file.read_bytes() == whole
@@ -145,8 +151,8 @@ def test_a_line_that_was_cut_while_it_was_written_is_written_anew(till: Till, ru
 
 def test_whoever_rewrites_ledger_and_seal_together_is_found_by_what_was_published(till: Till, run: Run, tmp_path: Path):
     till.bought()
-    day = yesterday(till)
-    run("books", "close")
+    day = days_ago(till, 2)
+    run("books", "close", "--day", str(day))
     till.books.execute(UNGUARDED)
     till.books.execute("UPDATE credit_transactions SET cause = 'purchase:forged'")
     till.books.execute(GUARDED)
@@ -180,7 +186,7 @@ def test_m11_a_cost_that_is_not_its_quantities_at_their_rates_is_found(till: Til
 def test_beancount_reads_the_journal_and_agrees_with_the_balances(till: Till, run: Run, tmp_path: Path):
     history(till)
     file = tmp_path / "books.beancount"
-    run("books", "export", "--from", "2026-11-01", "--to", "2026-12-31", "--format", "beancount", "--out", str(file))
+    run("books", "export", *SO_FAR, "--format", "beancount", "--out", str(file))
     entries, problems, _ = loader.load_file(str(file))
     asserted = [entry for entry in entries if isinstance(entry, data.Balance)]
     totals = sums(entries)
@@ -209,7 +215,7 @@ def sums(entries: list[Any]) -> dict[tuple[str, str], Decimal]:
 
 def test_beancount_finds_a_journal_that_lacks_an_entry(till: Till, run: Run, tmp_path: Path):
     history(till)
-    whole = run("books", "export", "--from", "2026-11-01", "--to", "2026-12-31", "--format", "beancount").stdout
+    whole = run("books", "export", *SO_FAR, "--format", "beancount").stdout
     entries = whole.split("\n\n")
     lost = next(number for number, entry in enumerate(entries) if "refund re_1" in entry)
     _, problems, _ = loader.load_string("\n\n".join(entries[:lost] + entries[lost + 1 :]))
@@ -223,7 +229,7 @@ def test_hledger_reads_the_journal_and_agrees_with_the_balances(till: Till, run:
         pytest.skip("capability: hledger")
     history(till)
     file = tmp_path / "books.journal"
-    run("books", "export", "--from", "2026-11-01", "--to", "2026-12-31", "--out", str(file))
+    run("books", "export", *SO_FAR, "--out", str(file))
     checked = subprocess.run(
         [program, "-f", str(file), "check"], capture_output=True, text=True, timeout=60, check=False
     )
@@ -260,7 +266,7 @@ def test_a_later_period_begins_with_what_stood_before(till: Till, run: Run):
 
 def test_tables_are_csv(till: Till, run: Run):
     history(till)
-    days = ("--from", "2026-11-01", "--to", "2026-12-31", "--format", "csv", "--what")
+    days = (*SO_FAR, "--format", "csv", "--what")
     money, credits_, costs = (
         run("books", "export", *days, what).stdout.splitlines() for what in ("money", "credits", "costs")
     )
@@ -273,7 +279,7 @@ def test_tables_are_csv(till: Till, run: Run):
 
 def test_m14_revenue_cost_and_margin_by_day_tier_and_persona(till: Till, run: Run):
     history(till)
-    period = ("--from", "2026-11-01", "--to", "2026-12-31", "--json")
+    period = (*SO_FAR, "--json")
     by = {name: said(run("books", "margin", *period, "--by", name))["items"] for name in ("day", "tier", "persona")}
     flows = said(run("books", "revenue", *period))["items"]
     cost = till.row("SELECT sum(total_cost_cents) AS cents FROM call_cost_breakdowns")["cents"]
@@ -297,7 +303,7 @@ def test_m14_a_call_whose_money_went_back_is_no_revenue_of_its_persona(till: Til
     till.hang_up(seconds=130)
     finish(till, 180)
     till.apply(till.refund("pi_auth_1", 60))
-    period = ("--from", "2026-11-01", "--to", "2035-12-31", "--json")
+    period = (*SO_FAR, "--json")
     found = [said(run("books", "margin", *period, "--by", name))["items"] for name in ("day", "tier", "persona")]
     [view] = till.books.execute("SELECT revenue_cents FROM persona_margin").fetchall()
 
@@ -340,7 +346,7 @@ def test_a_promotion_is_given_once(till: Till, run: Run):
 @pytest.mark.anyio
 async def test_the_worker_closes_and_publishes_the_day_that_ended(till: Till, worker: Database, tmp_path: Path):
     till.bought()
-    day = yesterday(till)
+    day = days_ago(till, 1)
     closed = await books.close_yesterday(worker, tmp_path, "worker", asyncio.sleep)
     again = await books.close_yesterday(worker, tmp_path, "worker", asyncio.sleep)
 
@@ -354,7 +360,7 @@ async def test_the_worker_closes_and_publishes_the_day_that_ended(till: Till, wo
 async def test_days_that_nobody_closed_are_closed_before_the_next_one(till: Till, worker: Database, tmp_path: Path):
     """The worker stood still for two days, and had died before it published the last one that it sealed."""
     till.bought()
-    day = yesterday(till)
+    day = days_ago(till, 1)
     before = day - timedelta(days=3)
     # A transaction of another test on this server may be open for a moment.
     while till.row("SELECT seal_day(%s, 'worker') AS said", before)["said"] != "sealed":

@@ -12,7 +12,8 @@ from tests.money import proofs
 USER: Final = "user_1"
 PHONE: Final = "+12025550123"
 CARD: Final = "voice-outbound|flux-general-en|gpt-oss-120b|eleven_flash_v2_5|qwen-3-235b-a22b-instruct-2507|espeak-ng"
-NOON: Final = datetime(2026, 11, 25, 12, tzinfo=UTC)
+# Of yesterday, so that what happens then is past and a plan that begins then is in force.
+NOON: Final = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
 MONTH: Final = timedelta(days=30)
 PRICES: Final = {"basic": 999, "premium": 2999, "unlimited": 9999}
 

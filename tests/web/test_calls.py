@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from tests.web.house import TERMINAL, Build, House, Person, problem
+from tests.web.house import PATIENCE_S, TERMINAL, Build, House, Person, problem
 
 pytestmark = pytest.mark.anyio
 
@@ -326,17 +326,14 @@ async def test_a_watch_of_a_settled_call_ends_at_once(house: House, ann: Person)
 async def test_s07_a_watch_ends_when_its_session_is_revoked(house: House, ann: Person):
     await house.script(PHONE, ring_seconds=20)
     placed = await place(ann)
+    path = f"/api/calls/{placed['id']}/events"
+    async with asyncio.timeout(PATIENCE_S), house.client(ann.token).stream("GET", path) as stream:
+        pieces = stream.aiter_text()
+        text = await anext(pieces)
+        await ann.client.post("/api/auth/logout")
+        text += "".join([piece async for piece in pieces])
 
-    async def watch() -> str:
-        return (await house.client(ann.token).get(f"/api/calls/{placed['id']}/events")).text
-
-    watching = asyncio.create_task(watch())
-    await asyncio.sleep(1)
-    await ann.client.post("/api/auth/logout")
-    async with asyncio.timeout(5):
-        events = parse(await watching)
-
-    assert events[-1][1]["status"] in ("initiating", "calling")
+    assert parse(text)[-1][1]["status"] in ("initiating", "calling")
 
 
 async def test_watches_are_bounded_by_person(house: House, ann: Person):

@@ -66,17 +66,19 @@ async def test_c04_five_diallers_dial_each_call_once(house: House, crowd: list[D
 async def test_c04_the_carrier_s_pace_is_shared(house: House, crowd: list[Dialler]):
     await placed_by_many(house)
     running = [asyncio.create_task(dialler.run()) for dialler in crowd]
+    begun = asyncio.get_running_loop().time()
     await house.change(
         "UPDATE dial_buckets SET tokens = 0, burst = 1, calls_per_second = 4, refilled_at = clock_timestamp()"
     )
     await asyncio.sleep(2)
     dialled = len(await carrier_calls(house))
+    seconds = asyncio.get_running_loop().time() - begun
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
 
-    # 4 a second for 2 seconds and the one in the bucket; on a busy machine fewer.
-    assert 1 <= dialled <= 10
+    # 4 a second and the one in the bucket; on a busy machine fewer.
+    assert 1 <= dialled <= 1 + 4 * seconds
 
 
 async def test_a_full_process_leaves_calls_to_others(house: House, ann: Person):

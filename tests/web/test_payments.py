@@ -77,7 +77,7 @@ async def test_m07_a_plan_from_checkout_to_its_end(house: House, ann: Person, ba
     pending = account(house, ann)
     await bank.pay(page)
     begun = account(house, ann)
-    await bank.advance(31)
+    await bank.advance(32)
     renewed = account(house, ann)
     upgraded = await ask(ann, "POST", "/api/subscription/checkout", 201, tier="premium")
     await bank.settle()
@@ -175,7 +175,7 @@ async def test_webhooks_that_repeat_and_overtake_one_another_end_in_the_same_boo
     await house.client().put("/simulator/vendors/payments", json={"duplicate_rate": 1, "reorder": True})
     await bank.pay(await ask(ann, "POST", "/api/credits/checkout", 201, sku="minutes_25"))
     await bank.pay(await ask(ann, "POST", "/api/subscription/checkout", 201, tier="basic"))
-    await bank.advance(31)
+    await bank.advance(32)
     await house.change("UPDATE payment_events SET retry_at = now() WHERE state = 'unmatched'")
     await events.retry(worker)
 

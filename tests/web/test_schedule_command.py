@@ -50,7 +50,7 @@ async def told(house: House, *arguments: str) -> dict[str, Any]:
 
 async def test_a_schedule_s_life_in_the_terminal(house: House, ann: Person):
     mine = ("--as", ann.email)
-    seen = await told(house, "preview", WEEKDAYS, "2030-01-07T07:00", "--zone", "Asia/Tokyo", *mine)
+    seen = await told(house, "preview", WEEKDAYS, "2058-01-07T07:00", "--zone", "Asia/Tokyo", *mine)
     made = await told(
         house,
         "add",
@@ -58,7 +58,7 @@ async def test_a_schedule_s_life_in_the_terminal(house: House, ann: Person):
         "--rule",
         WEEKDAYS,
         "--start",
-        "2030-01-07T07:00",
+        "2058-01-07T07:00",
         "--retries",
         "2",
         "--minutes",
@@ -67,17 +67,17 @@ async def test_a_schedule_s_life_in_the_terminal(house: House, ann: Person):
     )
     paused = await told(house, "pause", made["id"], *mine)
     resumed = await told(house, "resume", made["id"], *mine)
-    moved = await told(house, "move", made["id"], "2030-01-07T08:00:00+01:00", *mine)
+    moved = await told(house, "move", made["id"], "2058-01-07T08:00:00+01:00", *mine)
     skipped = await told(house, "skip", made["id"], *mine)
     _, table, _ = await run(house, "list", *mine)
     ended = await told(house, "cancel", made["id"], *mine)
     listed = await told(house, "list", *mine)
 
-    assert seen["items"][0]["at"] == "2030-01-07T07:00:00+09:00"
+    assert seen["items"][0]["at"] == "2058-01-07T07:00:00+09:00"
     assert (made["persona_id"], made["retries"]["max"], made["max_minutes"]) == ("sarah", 2, 5)
-    assert (made["at"], made["timezone"]) == ("2030-01-07T07:00:00+01:00", "Europe/Berlin")
+    assert (made["at"], made["timezone"]) == ("2058-01-07T07:00:00+01:00", "Europe/Berlin")
     assert [paused["status"], resumed["status"], ended["status"]] == ["paused", "active", "ended"]
-    assert (moved["at"], skipped["at"]) == ("2030-01-07T08:00:00+01:00", "2030-01-08T07:00:00+01:00")
+    assert (moved["at"], skipped["at"]) == ("2058-01-07T08:00:00+01:00", "2058-01-08T07:00:00+01:00")
     assert made["id"] in table and WEEKDAYS in table and "07:00:00+01:00" in table
     assert [item["id"] for item in listed["items"]] == [made["id"]]
 
@@ -86,8 +86,8 @@ WRONG = [
     (("add",), 2, "Missing option '--as'"),
     (("add", "--as", "ANN"), 2, "Say either --at, or both --rule and --start."),
     (("add", "--rule", WEEKDAYS, "--as", "ANN"), 2, "Say either --at, or both --rule and --start."),
-    (("add", "nobody", "--at", "2030-01-01T07:00Z", "--as", "ANN"), 1, "There is no such persona."),
-    (("preview", "FREQ=SECONDLY", "2030-01-01T07:00", "--as", "ANN"), 1, "every 5 minutes at most"),
+    (("add", "nobody", "--at", "2058-01-01T07:00Z", "--as", "ANN"), 1, "There is no such persona."),
+    (("preview", "FREQ=SECONDLY", "2058-01-01T07:00", "--as", "ANN"), 1, "every 5 minutes at most"),
     (("cancel", "rep_../../calls", "--as", "ANN"), 1, "There is no such thing"),
 ]
 

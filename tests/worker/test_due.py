@@ -1,7 +1,7 @@
 """Calls whose time has come: claimed once, placed once, missed, refused, canceled, tried again."""
 
 import asyncio
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -324,6 +324,15 @@ async def test_retries_wait_for_the_end_of_quiet_hours(at: str, begin: str, end:
     )
 
     assert moved.astimezone(zone).replace(tzinfo=None) == datetime.fromisoformat(expected)
+
+
+async def test_a_retry_in_the_hour_that_comes_twice_is_never_moved_back() -> None:
+    """At the second 02:10 of that night the first 02:30 is past, and the clock shows quiet hours again."""
+    quiet = time(22), time(2, 30), ZoneInfo("Europe/Berlin")
+    midnight = datetime(2026, 10, 24, 22, tzinfo=UTC)
+    moved = [due.after_quiet_hours(midnight + timedelta(minutes=minutes), *quiet) for minutes in (130, 155, 190, 211)]
+
+    assert [(at - midnight) // timedelta(minutes=1) for at in moved] == [150, 155, 210, 211]
 
 
 async def test_a_person_plans_so_many_calls_at_once_also_from_many_sides(plans: Plans, database_url: str) -> None:

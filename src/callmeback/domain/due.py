@@ -6,7 +6,7 @@ are the database's, so that workers whose clocks differ agree.
 
 import random
 from collections.abc import Sequence
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -183,8 +183,11 @@ def after_quiet_hours(at: datetime, begin: time, end: time, zone: ZoneInfo) -> d
     if not is_quiet:
         return at
     day = local.date() if now < end else local.date() + timedelta(days=1)
+    until = datetime.combine(day, end)
+    first = recurrence.instant(until, zone)
 
-    return recurrence.instant(datetime.combine(day, end), zone)
+    # A clock that goes back shows the end twice; where the first one is past, the second is meant.
+    return first if first > at else until.replace(tzinfo=zone, fold=1).astimezone(UTC)
 
 
 async def materialise(tx: Session, most: int) -> int:

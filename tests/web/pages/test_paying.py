@@ -244,7 +244,7 @@ async def test_a_renewal_that_fails_shows_its_grace_and_the_way_to_another_card(
     await subscribe(mia, bank)
     plan = house.row("SELECT stripe_subscription_id AS id FROM subscriptions")["id"]
     await bank.fail_next(plan, 4)
-    await bank.advance(31)
+    await bank.advance(32)
     page = await mia.get("/plans")
     portal = await mia.send("/paying/portal", {}, shown_on="/plans")
 

@@ -1,6 +1,6 @@
 // What happens on every page: focus after a swap, the list of things that come alive, the word when the server is gone.
 
-import { startHandset } from "./handset.js";
+import { isRinging, keepTitle, startHandset } from "./handset.js";
 import { watchCall } from "./live.js";
 import { hearVoices } from "./voices.js";
 
@@ -37,7 +37,7 @@ function settleFocus() {
   if (wrong) {
     if (!wrong.matches("input, select, textarea")) wrong.tabIndex = -1;
     wrong.focus();
-  } else if (!main.contains(document.activeElement)) {
+  } else if (!isRinging() && !main.contains(document.activeElement)) {
     main.focus({ preventScroll: true });
   }
   announce.textContent = document.title;
@@ -45,6 +45,7 @@ function settleFocus() {
 
 document.body.addEventListener("htmx:afterSettle", (event) => {
   awaken();
+  keepTitle();
   if (event.detail.target?.id === "main" || event.detail.elt?.id === "main") settleFocus();
 });
 document.body.addEventListener("htmx:sendError", () => (offline.hidden = false));

@@ -40,7 +40,8 @@ let stopDictation = null;
 let seenTexts = null; // what was there when the page came is no news
 let shutTimer = null;
 let restTimer = null;
-let title = "";
+let ringTitle = ""; // of the tab while it rings
+let pageTitle = "";
 let cost = "";
 let endedHere = false;
 
@@ -190,20 +191,19 @@ async function rings(line) {
   show("ringing");
   open(true);
   await whoCalls();
-  if (active !== line) return;
+  if (active !== line || !isRinging()) return;
   const name = call?.name ?? "Somebody";
   dom["ring-name"].textContent = name;
   drawFace(dom["ring-face"], call);
-  title = title || document.title;
-  document.title = `☎ ${name} is calling`;
+  ringTitle = `☎ ${name} is calling`;
+  keepTitle();
   dom.announce.textContent = `${name} is calling. Answer or decline.`;
-  if (dom.handset.dataset.state === "ringing" && !typing()) byId("answer").focus();
+  if (!typing()) byId("answer").focus();
 }
 
 async function answered(line, heldFor) {
   active = line;
   stopRinging();
-  restoreTitle();
   voice = new Voice();
   dom.captions.replaceChildren();
   cost = "";
@@ -217,6 +217,7 @@ async function answered(line, heldFor) {
   dom["talk-name"].textContent = call?.name ?? "Somebody";
   drawFace(dom["talk-face"], call);
   show("talking");
+  restoreTitle();
   open(true);
   dom["say-text"].focus({ preventScroll: true });
   dom.announce.textContent = "You are connected.";
@@ -234,6 +235,7 @@ function ended(line, reason) {
   dom["over-title"].textContent = talked ? `Call ended after ${clock(seconds())}` : "No call";
   dom["over-why"].textContent = endedHere ? WHY.hangup : WHY[reason] ?? "The call is over.";
   dom["over-link"].href = call ? `/calls/${encodeURIComponent(call.id)}` : "/calls";
+  htmx.process(dom["over-link"]); // it follows the address that it was last shown
   dom["over-link"].parentElement.hidden = !talked;
   dom.announce.textContent = `${dom["over-title"].textContent}. ${dom["over-why"].textContent}`;
   show("over");
@@ -407,7 +409,18 @@ export function clock(total) {
   return `${Math.floor(total / 60)}:${String(total % 60).padStart(2, "0")}`;
 }
 
+export function isRinging() {
+  return dom?.handset.dataset.state === "ringing";
+}
+
+// The tab says who calls, even if a page with a title of its own comes meanwhile.
+export function keepTitle() {
+  if (!ringTitle || document.title === ringTitle) return;
+  pageTitle = document.title;
+  document.title = ringTitle;
+}
+
 function restoreTitle() {
-  if (title) document.title = title;
-  title = "";
+  if (ringTitle) document.title = pageTitle;
+  ringTitle = "";
 }
