@@ -5,7 +5,12 @@ callers, so they never hold personal data, SQL or anything of our insides.
 """
 
 import inspect
-from typing import ClassVar
+from typing import ClassVar, Final
+
+import msgspec
+
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding JSON raises: for another form or shape, a text that isn't UTF-8, and what is nested too deep."""
 
 
 class CallMeBackError(Exception):

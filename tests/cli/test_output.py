@@ -28,6 +28,23 @@ def test_a_table_shows_texts_times_and_money_as_people_read_them(capsys: pytest.
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (":cat: at 10:30:00", ":cat: at 10:30:00"),
+        ("C:\\", "C:\\"),
+        ("\\[/]", "\\[/]"),
+        ("\x1b]0;title\x07\x9b2J\r", r"\x1b]0;title\x07\x9b2J\x0d"),
+    ],
+)
+def test_nothing_in_a_text_is_read_by_the_table_or_obeyed_by_the_terminal(
+    capsys: pytest.CaptureFixture[str], text: str, shown: str
+) -> None:
+    output.show_rows([{"name": text}], as_json=False)
+
+    assert capsys.readouterr().out.splitlines()[3].strip("│").strip() == shown
+
+
 def test_rows_without_a_row_say_so(capsys: pytest.CaptureFixture[str]) -> None:
     output.show_rows([], as_json=False)
 

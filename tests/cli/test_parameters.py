@@ -1,13 +1,14 @@
-"""What options of several commands take: one way to say a time."""
+"""What options of several commands take: one way to say a time, a length of time, a period."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import click
 import pytest
 from tests.test_docs import commands
 
 from callmeback.__main__ import app
-from callmeback.cli.parameters import Moment
+from callmeback.cli import parameters
+from callmeback.cli.parameters import Duration, Moment
 
 
 def moment(text: str) -> datetime:
@@ -39,7 +40,7 @@ def test_a_time_may_be_now_or_so_long_ago() -> None:
         assert timedelta(0) <= at + ago - begun <= spent
 
 
-@pytest.mark.parametrize("text", ["yesterday", "", "10", "2026-13-01", "999999w", "25:00"])
+@pytest.mark.parametrize("text", ["yesterday", "", "10", "-1d", "٣d", "2026-13-01", "999999w", "25:00"])
 def test_what_is_no_time_is_wrong_usage(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not a time such as"):
         moment(text)
@@ -61,3 +62,27 @@ def test_every_option_that_takes_a_time_takes_it_so_and_says_so() -> None:
         "callmeback rates reprice --as-of", "callmeback logs --since",
     }  # fmt: skip
     assert all("local without an offset" in str(option.help) for name, option in options if name in times)
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [("90s", timedelta(seconds=90)), ("12h", timedelta(hours=12)), ("4w", timedelta(weeks=4)), ("0s", timedelta())],
+)
+def test_a_length_of_time_is_a_number_and_a_unit(text: str, length: timedelta) -> None:
+    assert Duration(can_be_zero=True).convert(text, None, None) == length
+
+
+@pytest.mark.parametrize("text", ["", "1", "d", "-1d", "0d", "1.5h", "1 d", "1d\n", "٣d", "1D", "9999999s", "999999w"])
+def test_a_length_that_is_none_or_never_ends_is_wrong_usage(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        Duration().convert(text, None, None)
+
+
+def test_a_period_is_so_many_days_up_to_today_and_begins_no_earlier_than_the_calendar() -> None:
+    today, first = datetime.now(UTC).date(), datetime(1, 1, 1)
+    usual = parameters.period(None, None, 30)
+
+    assert (usual.last - usual.first, usual.last - today <= timedelta(days=1)) == (timedelta(days=29), True)
+    assert parameters.period(None, first, 30).first == date.min
+    with pytest.raises(click.UsageError):
+        parameters.period(datetime(9999, 1, 1), None, 30)

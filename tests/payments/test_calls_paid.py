@@ -106,7 +106,8 @@ def test_money_that_can_not_be_taken_any_more_is_owed(till: Till):
     till.proved()
 
 
-def test_the_vendors_event_settles_too_and_waits_for_the_end_of_the_call(till: Till):
+@pytest.mark.parametrize("is_erased", [False, True], ids=["who stays", "m17 who is erased meanwhile"])
+def test_the_vendors_event_settles_too_and_waits_for_the_end_of_the_call(till: Till, is_erased: bool):
     ready(till)
     set_aside(till)
     start(till)
@@ -117,6 +118,8 @@ def test_the_vendors_event_settles_too_and_waits_for_the_end_of_the_call(till: T
     event = Event(id="evt_1", type="payment_intent.succeeded", at=NOON, facts=facts)
     early = till.apply(event)
     talk(till, 30)
+    if is_erased:
+        till.books.execute("SELECT erase_user(%s, 'person')", (USER,))
     till.books.execute("UPDATE payment_events SET retry_at = now()")
     till.row("SELECT retry_payment_events(5)")
     foreign = till.apply(Event(id="evt_2", type="payment_intent.succeeded", facts=facts | {"purpose": None}))

@@ -174,6 +174,14 @@ def test_m17_an_event_that_finds_its_person_after_they_are_gone_keeps_nothing_of
     till.proved()
 
 
+def test_m17_an_event_of_a_person_that_still_waits_keeps_only_what_it_needs_when_they_are_gone(till: Till):
+    till.apply(till.paid(till.begin(), reference="pur_unknown"))
+    till.books.execute("SELECT erase_user(%s, 'person')", (USER,))
+    waiting = till.row("SELECT state, payload, facts ->> 'reference' AS reference FROM payment_events")
+
+    assert waiting == {"state": "unmatched", "payload": None, "reference": "pur_unknown"}
+
+
 def test_m04_an_event_of_nothing_we_know_is_kept_tried_again_and_given_up(till: Till):
     event = till.refund("pi_unknown", 100)
     till.apply(event)

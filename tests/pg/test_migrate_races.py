@@ -204,3 +204,24 @@ def test_a_run_that_people_deadlock_with_gives_way_and_goes_on(
     assert (runner.returncode, complained) == (0, "")
     assert said.strip() in {file, "functions, views and access"}
     assert observer.value("SELECT count(*) FROM pg_attribute WHERE attname = 'e' AND attnum > 0") == 2
+
+
+def test_a_concurrent_index_that_people_deadlock_with_is_built_anew(
+    empty_database_url: str, folder: Folder, observer: Observer
+):
+    folder.write("001_a.sql", "CREATE TABLE a (b integer);")
+    migrate.apply(empty_database_url, directory=folder.path)
+    folder.write("002_b.sql", "-- callmeback: no-transaction\nCREATE INDEX CONCURRENTLY a_b ON a (b);")
+
+    with psycopg.connect(empty_database_url) as person:
+        person.execute("INSERT INTO a VALUES (1)")
+        runner = start(empty_database_url, folder)
+        until(lambda: observer.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == 1)
+        time.sleep(0.3)
+        person.execute("ANALYZE a")
+    said, complained = runner.communicate(timeout=LATE_S)
+
+    assert (runner.returncode, complained) == (0, "")
+    assert said == "002_b.sql\n"
+    assert observer.value("SELECT indisvalid FROM pg_index WHERE indexrelid = 'a_b'::regclass") is True
+    assert observer.value("SELECT state FROM schema_migrations WHERE version = 2") == "applied"

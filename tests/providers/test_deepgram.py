@@ -56,13 +56,31 @@ async def heard(*sockets: list[str | bytes]) -> tuple[list[Event], list[int]]:
     "odd", [{"foo": 1}, {"type": None}, {"type": "Weather"}, {"type": "TurnInfo", "event": "Sneeze"}], ids=str
 )
 async def test_what_it_never_said_before_is_ignored(odd: dict[str, Any]) -> None:
-    events, given = await heard([json.dumps(odd), end_of_turn("Hello.", words=None)])
+    nothing = dict.fromkeys(("turn_index", "audio_window_end", "words"))
+    events, given = await heard([json.dumps(odd), end_of_turn("Hello.", **nothing)])
 
     assert [type(event).__name__ for event in events] == ["StartOfTurn", "EndOfTurn"]
     assert given == [len(CHUNK)]
 
 
-@pytest.mark.parametrize("odd", ["not json", "[1]", "null", b"\x00\x01", end_of_turn("Lost.", words="two")], ids=str)
+@pytest.mark.parametrize("event", ["Update", "EndOfTurn"])
+async def test_turn_without_words_is_none_whether_they_are_missing_or_null(event: str) -> None:
+    wordless = [json.dumps({"type": "TurnInfo", "event": event} | more) for more in ({}, {"transcript": None})]
+    spoken = [end_of_turn("Hello.")]
+    missing, null = [(await heard([message, *spoken]))[0] for message in wordless]
+
+    assert missing == null
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "not json", "[1]", "null", b"\x00\x01", b'{"type": "\xff"}', '{"x": ' + "[" * 50_000 + "]" * 50_000 + "}",
+        end_of_turn("Lost.", words="two"), end_of_turn("Lost.", words=[{"end": -1e9}]),
+        end_of_turn("Lost.", audio_window_end=1e308),
+    ],
+    ids=lambda odd: str(odd)[:60],
+)  # fmt: skip
 async def test_message_that_cannot_be_read_costs_the_socket_and_not_the_call(odd: str | bytes) -> None:
     events, given = await heard([odd], [end_of_turn("Hello.")])
 

@@ -117,6 +117,8 @@ async def test_end_without_a_finish_reason_is_truncated(tail: bytes) -> None:
     [
         (b"data: {broken\n\n", "unreadable"),
         (b'data: {"choices":7}\n\n', "unreadable"),
+        (b'data: {"model":"\xff","choices":[{"delta":{"content":"\xff"}}]}\n\n', "unreadable"),
+        (b'data: {"x":' + b"[" * 50_000 + b"\n\n", "unreadable"),
         (b'data: {"error":{"message":"secret prompt","code":"overloaded"}}\n\n', "overloaded"),
         (b'data: {"error":"x"}\n\n', None),
         (b"data: " + b"x" * 1_100_000, "too long"),

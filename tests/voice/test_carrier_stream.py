@@ -31,7 +31,7 @@ class Socket:
     """Gives out a list of messages, then is closed, or waits for ever."""
 
     def __init__(self, *messages, waits=False):
-        self.messages = [message if isinstance(message, str) else json.dumps(message) for message in messages]
+        self.messages = [message if isinstance(message, str | bytes) else json.dumps(message) for message in messages]
         self.waits = waits
         self.sent = []
         self.closed = False
@@ -113,12 +113,21 @@ def test_what_goes_over_a_stream():
 
 @pytest.mark.parametrize(
     "odd",
-    ["no json", [1], {"event": "dtmf"}, {"event": "media"}, {"event": "media", "media": {"payload": "*"}}],
-    ids=["no json", "no object", "no key", "no sound", "no base64"],
+    [
+        "no json",
+        [1],
+        {"event": "dtmf"},
+        {"event": "media"},
+        {"event": "media", "media": {"payload": "*"}},
+        b'{"event": "mark", "mark": {"name": "\xff"}}',
+        '{"x": ' + "[" * 50_000 + "]" * 50_000 + "}",
+    ],
+    ids=["no json", "no object", "no key", "no sound", "no base64", "no utf-8", "no end"],
 )
 def test_a_message_that_cannot_be_read_does_not_end_a_call(odd):
     async def story():
-        stream = CarrierStream(Socket(*[odd] * UNREADABLE_IN_A_ROW_MAX, media(b"\xff"), odd, media(b"\x00")), "MZ1")
+        many = [odd] * UNREADABLE_IN_A_ROW_MAX
+        stream = CarrierStream(Socket(*many, CONNECTED, *many, media(b"\xff"), odd, media(b"\x00")), "MZ1")
         return [await stream.receive() for _ in range(2)]
 
     assert virtually(story()) == [b"\xff", b"\x00"]

@@ -122,8 +122,8 @@ def test_a_warning_percent_of_the_user_s_own_limit_with_cut_off_off(card):
     assert sum(text.count(warning) for text in texts(outcome)) == 1
 
 
-@pytest.mark.parametrize("noise", [False, True], ids=["undisturbed", "after a noise"])
-def test_the_warning_comes_between_the_sentences_of_a_long_reply(card, noise):
+@pytest.mark.parametrize("noise_at", [None, 30, 45], ids=["undisturbed", "noise while it waits", "noise in it"])
+def test_the_warning_comes_between_the_sentences_of_a_long_reply(card, noise_at):
     sentences = [f"This is sentence number {index} of a story that goes on and on." for index in range(16)]
 
     async def story():
@@ -131,9 +131,9 @@ def test_the_warning_comes_between_the_sentences_of_a_long_reply(card, noise):
         call.brain = Brain([" ".join(sentences)])
 
         async def person(call):
-            if noise:
+            if noise_at is not None:
                 await call.persona_speaks()
-                await asyncio.sleep(45)
+                await asyncio.sleep(noise_at)
                 call.listener.put("start_of_turn")
                 await asyncio.sleep(0.5)
             await call.persona_is_done()
@@ -150,18 +150,20 @@ def test_the_warning_comes_between_the_sentences_of_a_long_reply(card, noise):
     assert (before + after).split() == " ".join(sentences).split(), "nothing lost, nothing twice"
 
 
-@pytest.mark.parametrize("words", ["", "Go on."], ids=["noise", "words"])
-def test_a_warning_that_is_cut_short_is_heard_whole_and_once(card, words):
+@pytest.mark.parametrize("cuts", [[""], ["Go on."], ["", "Go on."]], ids=["noise", "words", "noise and words"])
+def test_a_warning_that_is_cut_short_is_heard_whole_and_once(card, cuts):
     async def story():
         call = Call(ticket_of(card, granted_seconds=600, hold_cents=Decimal(40), warn_at_percent=0))
         call.brain = Brain(["I begin to tell.", "I go on to tell."])
 
         async def person(call):
-            await call.persona_speaks()
-            await asyncio.sleep(0.4)
-            call.listener.put("start_of_turn")
-            if words:
-                await call.listener.hears(words)
+            for words in cuts:
+                await call.persona_speaks()
+                await asyncio.sleep(0.4)
+                call.listener.put("start_of_turn")
+                await asyncio.sleep(0.1)
+                if words:
+                    await call.listener.hears(words)
             await asyncio.sleep(3)
             await call.persona_is_done()
             call.line.person_hangs_up()

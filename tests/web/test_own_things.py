@@ -1,10 +1,13 @@
 """Personas, relationships, scenarios, preferences, budget, credits and costs over HTTP, and walls between people."""
 
+import base64
+
 import pytest
 from tests.web.house import House, Person, problem
 
 pytestmark = pytest.mark.anyio
 
+BEFORE_TIME = b'{"at": "0001-01-01T00:00:00+01:00", "id": "x"}'
 CARD = {"id", "name", "description", "category", "avatar_url"}
 
 
@@ -284,7 +287,12 @@ async def test_the_ledger_is_paged_by_key(house: House, ann: Person, ben: Person
         ("/api/credits/transactions", {"cursor": "%%%"}),
         ("/api/credits/transactions", {"cursor": "ü"}),
         ("/api/credits/transactions", {"cursor": "eyJzZXEiOiJ4In0"}),
+        ("/api/credits/transactions", {"cursor": base64.urlsafe_b64encode(b'{"seq": "\xff"}').decode()}),
         ("/api/credits/transactions", {"cursor": "x" * 301}),
+        (
+            "/api/calls",
+            {"cursor": base64.urlsafe_b64encode(BEFORE_TIME).decode()},
+        ),
         ("/api/calls", {"cursor": "eyJhdCI6InRvbW9ycm93IiwiaWQiOiJ4In0"}),
         ("/api/costs", {"group_by": "user"}),
         ("/api/costs", {"from": "2026-02-30"}),

@@ -178,13 +178,19 @@ async def test_m16_silent_call_is_ended_at_the_carrier_and_settled_to_the_last_m
 ) -> None:
     sid = await dial(books, simulator[1])
     talk(books, 61)
+    books.execute(
+        "INSERT INTO transcripts (user_id, call_id, seq, speaker, text, at)"
+        " SELECT %s, %s, seq, CASE WHEN seq %% 2 = 0 THEN 'persona' ELSE 'user' END, 'Hi.', now()"
+        " FROM generate_series(0, 4) AS seq",
+        (USER, CALL),
+    )
     age(books, 11)
 
     settled = await reaping.reap(worker, Witness(simulator[1]), sleep=no_sleep)
 
     ended = call(books)
     assert (settled, ended["status"], ended["end_reason"]) == (1, "completed", "lost")
-    assert (ended["duration_seconds"], ended["credits_used"]) == (61, 2)
+    assert (ended["duration_seconds"], ended["credits_used"], ended["turn_count"]) == (61, 2, 2)
     assert account(books) == (8, 0)
     assert (await simulator[1].fetch(sid)).ended
 

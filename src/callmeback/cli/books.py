@@ -4,19 +4,18 @@ import asyncio
 import getpass
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, TextIO, TypeVar
 
 import click
-from rich.markup import escape
 from rich.table import Table
 
 from callmeback import errors, money
 from callmeback.cli.installation import in_transaction, owner_database
-from callmeback.cli.output import console, json_option, show_json, show_rows
-from callmeback.cli.parameters import DAY
+from callmeback.cli.output import console, json_option, plain, show_json, show_rows
+from callmeback.cli.parameters import DAY, period
 from callmeback.domain import books
 from callmeback.domain.books import MarginBy, Period
 from callmeback.ops import books as checks
@@ -41,19 +40,6 @@ ResultT = TypeVar("ResultT")
 @click.group(name="books")
 def command() -> None:
     """Books: close, check, export, margin, revenue. Days are UTC."""
-
-
-def _today() -> date:
-    return datetime.now(UTC).date()
-
-
-def _days(first: datetime | None, last: datetime | None, default_days: int) -> Period:
-    end = last.date() if last else _today()
-    begin = first.date() if first else end - timedelta(days=default_days - 1)
-    if begin > end:
-        raise click.UsageError("--from is later than --to.")
-
-    return books.period(begin, end)
 
 
 def _period_options(days: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -81,7 +67,7 @@ def _period_options(days: int) -> Callable[[Callable[..., Any]], Callable[..., A
 def close(day: datetime | None, out: Path | None, as_json: bool) -> None:
     """Seal a day with a hash over its ledger, and publish that outside the database."""
     settings = Settings.from_env()
-    wanted = day.date() if day else _today() - timedelta(days=1)
+    wanted = day.date() if day else datetime.now(UTC).date() - timedelta(days=1)
 
     async def work() -> tuple[books.Seal, Path]:
         async with owner_database(settings) as db:
@@ -113,7 +99,7 @@ def check(first: datetime | None, last: datetime | None, own: bool, out: Path | 
     Ends with 1 unless every check is green: what could not be asked is not in order.
     """
     settings = home.complete(Settings.from_env())
-    days = _days(first, last, CHECK_DAYS)
+    days = period(first, last, CHECK_DAYS)
     found = asyncio.run(_check(settings, days, out or settings.home / checks.FOLDER, own=own))
     if as_json:
         show_json({"items": found, "first_day": days.first, "last_day": days.last})
@@ -160,7 +146,7 @@ def _print(found: list[Finding]) -> None:
         lines = [*finding.objects, *([finding.summary] if finding.summary else [])]
         if len(finding.objects) == checks.OBJECTS_MAX:
             lines.insert(len(finding.objects), "and perhaps more")
-        table.add_row(finding.name, f"[{_STYLES[finding.verdict]}]{finding.verdict}[/]", escape("\n".join(lines)))
+        table.add_row(finding.name, f"[{_STYLES[finding.verdict]}]{finding.verdict}[/]", plain("\n".join(lines)))
     console().print(table)
 
 
@@ -177,7 +163,7 @@ def _print(found: list[Finding]) -> None:
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The file; by default standard output.")
 def export(first: datetime | None, last: datetime | None, form: str, what: journal.Sheet, out: Path | None) -> None:
     """Write a period as a double-entry journal that accounting programs read, or as CSV."""
-    days = _days(first, last, MARGIN_DAYS)
+    days = period(first, last, MARGIN_DAYS)
 
     async def work(file: TextIO) -> None:
         async def write(tx: Session) -> None:
@@ -211,7 +197,7 @@ def export(first: datetime | None, last: datetime | None, form: str, what: journ
 @json_option
 def margin(first: datetime | None, last: datetime | None, by: MarginBy, as_json: bool) -> None:
     """Revenue, vendors' cost and margin: three figures, in cents."""
-    days = _days(first, last, MARGIN_DAYS)
+    days = period(first, last, MARGIN_DAYS)
     show_rows(_rows(lambda tx: books.margin(tx, by, days)), as_json=as_json)
 
 
@@ -220,7 +206,7 @@ def margin(first: datetime | None, last: datetime | None, by: MarginBy, as_json:
 @json_option
 def revenue(first: datetime | None, last: datetime | None, as_json: bool) -> None:
     """What was received, refunded and disputed, by day and kind, in cents."""
-    days = _days(first, last, MARGIN_DAYS)
+    days = period(first, last, MARGIN_DAYS)
     show_rows(_rows(lambda tx: books.revenue(tx, days)), as_json=as_json)
 
 

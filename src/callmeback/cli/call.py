@@ -9,13 +9,12 @@ import httpx
 import msgspec
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from callmeback import errors
 from callmeback.cli import person
-from callmeback.cli.output import json_option, show_json
+from callmeback.cli.output import json_option, plain, show_json
 
 POLL_S: Final = 0.5
 # The longest call that a tier may allow is four hours; no watch goes on for ever.
@@ -102,18 +101,20 @@ def _ask(client: httpx.Client, method: str, path: str, body: dict[str, Any] | No
 def _picture(call: Call) -> Group:
     """The call as it stands: its state, its meter, and what was said."""
     head = Table.grid(padding=(0, 3))
+    name = plain(call.persona_name)
+    name.stylize("bold")
     state = STATUS_WORDS.get(call.status, call.status)
     if call.end_reason and call.status in TERMINAL:
         state += f" ({call.end_reason.replace('_', ' ')})"
     head.add_row(
-        f"[bold]{escape(call.persona_name)}[/bold]",
+        name,
         state,
         f"{call.duration_seconds or 0} s",
         f"{call.cost_cents or '0.00'} of at most {call.estimated_cost_cents or '?'} cents",
         f"{call.credits_used or 0} credits",
         datetime.now(UTC).astimezone().strftime("%H:%M:%S"),
     )
-    lines = [Text(f"{line.speaker:>8}  {line.text}") for line in call.transcript]
+    lines = [plain(f"{line.speaker:>8}  {line.text}") for line in call.transcript]
     if call.status in TERMINAL and call.costs:
         lines.append(Text("   ".join(f"{vendor} {cents}" for vendor, cents in call.costs.items()), style="dim"))
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Final
 
 import click
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from callmeback.cli.installation import known_settings, owner_dsn
-from callmeback.cli.output import console, json_option, show_json
+from callmeback.cli.output import console, json_option, plain, show_json
 from callmeback.ops import doctor
 from callmeback.ops.doctor import Mended, Verdict
 from callmeback.pg import server
@@ -56,7 +56,7 @@ async def _examine(settings: Settings, areas: Sequence[str], *, fix: bool) -> tu
 def _print(verdicts: Sequence[Verdict], mended: Sequence[Mended], *, show_all: bool) -> None:
     out = console()
     for each in mended:
-        out.print(f"{escape(each.name)}: {escape(each.command)}: {escape(each.error or 'done')}", soft_wrap=True)
+        out.print(plain(f"{each.name}: {each.command}: {each.error or 'done'}"), soft_wrap=True)
     shown = [verdict for verdict in verdicts if show_all or verdict.verdict in ("red", "warning")]
     if shown:
         table = Table("area", "check", "verdict", "object", "what to do")
@@ -67,7 +67,7 @@ def _print(verdicts: Sequence[Verdict], mended: Sequence[Mended], *, show_all: b
     out.print(", ".join(f"[{_STYLES[word]}]{number} {word}[/]" for word, number in numbers.items()))
 
 
-def _cells(verdict: Verdict) -> tuple[str, ...]:
+def _cells(verdict: Verdict) -> tuple[str | Text, ...]:
     objects = "\n".join(f"{symptom.object}: {symptom.detail}" for symptom in verdict.objects)
     if len(verdict.objects) == doctor.OBJECTS_MAX:
         objects += "\nand perhaps more"
@@ -77,6 +77,6 @@ def _cells(verdict: Verdict) -> tuple[str, ...]:
         verdict.area,
         verdict.name,
         f"[{style}]{verdict.verdict}[/]",
-        escape(objects),
-        escape(verdict.what_to_do),
+        plain(objects),
+        plain(verdict.what_to_do),
     )

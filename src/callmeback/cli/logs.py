@@ -9,8 +9,9 @@ from typing import Final
 import click
 import msgspec
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
+from callmeback.cli.output import plain
 from callmeback.cli.parameters import Moment, Whole
 from callmeback.ops import loglines
 from callmeback.ops.loglines import Entry, Follower, Wanted
@@ -93,11 +94,11 @@ def _print(entries: Sequence[Entry], *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _line(entry: Entry) -> str:
+def _line(entry: Entry) -> Text:
     facts = entry.facts.get("sql") if isinstance(entry.facts.get("sql"), dict) else entry.facts
     told = " ".join(f"{name}={value}" for name, value in (facts or {}).items() if name not in ("logger", "exception"))
     exception = entry.facts.get("exception")
     at = entry.at.astimezone()
     text = f"{at:%Y-%m-%d %H:%M:%S.%f%z} {entry.service:8} {entry.level:8} {entry.event} {told}".rstrip()
 
-    return escape(text + (f"\n{exception}" if exception else ""))
+    return plain(text + (f"\n{exception}" if exception else ""))

@@ -1,5 +1,6 @@
 """What commands print: a table for people, or with `--json` one document for programs."""
 
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -9,12 +10,14 @@ from typing import Any, Final, TypeVar
 import click
 import msgspec
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from callmeback import money
 
 TABLE_WIDTH_MAX: Final = 1_000
+# What a terminal obeys, but for line ends and tabs.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -31,7 +34,7 @@ def show(items: Sequence[msgspec.Struct], columns: Mapping[str, str], *, as_json
         return
     table = Table(*columns.values())
     for item in items:
-        table.add_row(*(escape(text_of(getattr(item, field))) for field in columns))
+        table.add_row(*(plain(text_of(getattr(item, field))) for field in columns))
     console().print(table)
 
 
@@ -45,7 +48,7 @@ def show_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
         return
     table = Table(*rows[0])
     for row in rows:
-        table.add_row(*(escape(text_of(value)) for value in row.values()))
+        table.add_row(*(plain(text_of(value)) for value in row.values()))
     console().print(table)
 
 
@@ -57,6 +60,11 @@ def show_json(value: object) -> None:
 def console() -> Console:
     """Standard output. A terminal shortens what doesn't fit; a file or a pipe gets all of it."""
     return Console(width=None if sys.stdout.isatty() else TABLE_WIDTH_MAX)
+
+
+def plain(text: str) -> Text:
+    """A text of whomever as it is: without markup or emoji read into it, and with control characters written out."""
+    return Text(_CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text))
 
 
 def text_of(value: object) -> str:

@@ -1,11 +1,14 @@
 """What options of several commands take: days, lengths of time, moments."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import click
 from click.core import ParameterSource
+
+from callmeback.domain import books
+from callmeback.domain.books import Period
 
 DAY: Final = click.DateTime(["%Y-%m-%d"])
 NOW: Final = "now"
@@ -60,8 +63,11 @@ class Duration(click.ParamType[timedelta]):
         found = _DURATION.fullmatch(str(value))
         if found is None or (int(found["number"]) == 0 and not self._can_be_zero):
             self.fail(f"{value!a} is not a time such as 90s, 15m, 12h, 30d or 4w.", param, ctx)
+        length = _length(found)
+        if length > datetime.max.replace(tzinfo=UTC) - datetime.now(UTC):
+            self.fail(f"{value!a} from now is past the end of the calendar.", param, ctx)
 
-        return _length(found)
+        return length
 
 
 class Moment(click.ParamType[datetime]):
@@ -97,3 +103,13 @@ class Moment(click.ParamType[datetime]):
 
 def _length(found: re.Match[str]) -> timedelta:
     return timedelta(seconds=int(found["number"]) * _UNITS[found["unit"]])
+
+
+def period(first: datetime | None, last: datetime | None, default_days: int) -> Period:
+    """The days of `--from` and `--to`: by default this many, up to today in UTC. Raises click's UsageError."""
+    end = last.date() if last else datetime.now(UTC).date()
+    begin = first.date() if first else date.fromordinal(max(1, end.toordinal() - default_days + 1))
+    if begin > end:
+        raise click.UsageError("--from is later than --to.")
+
+    return books.period(begin, end)

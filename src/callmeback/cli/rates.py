@@ -1,7 +1,7 @@
 """`callmeback rates …`: what vendors charge, since when, and what a past period would have cost at other rates."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
@@ -10,8 +10,8 @@ import click
 from callmeback import money
 from callmeback.cli.installation import in_transaction
 from callmeback.cli.output import json_option, show, show_json
-from callmeback.cli.parameters import DAY, Moment, Whole
-from callmeback.domain import books, rates
+from callmeback.cli.parameters import DAY, Moment, Whole, period
+from callmeback.domain import rates
 from callmeback.domain.rates import NewRate, RepriceBy
 
 COLUMNS: Final = {
@@ -117,8 +117,7 @@ def reprice(
     Ends with 1 where calls used something that has no rate at that time: they are counted, never priced at zero.
     """
     moment = as_of or datetime.now(UTC)
-    end = last.date() if last else datetime.now(UTC).date()
-    days = books.period(first.date() if first else end - timedelta(days=REPRICE_DAYS - 1), end)
+    days = period(first, last, REPRICE_DAYS)
     found = asyncio.run(in_transaction(lambda tx: rates.reprice(tx, by, days, moment), deadline_s=READ_SECONDS_MAX))
     show(found, REPRICED | {"key": by.capitalize()}, as_json=as_json)
     if any(line.unpriced_calls for line in found):

@@ -31,7 +31,7 @@ HISTORY: Final = statements.load("callmeback.pg", "history.sql")
 # Another runner may be building a large index.
 LOCK_WAIT_S: Final = 600.0
 LOCK_POLL_S: Final = 0.2
-# How often a transaction is done anew that PostgreSQL ended since it and somebody's waited for each other.
+# How often a file is done anew that PostgreSQL ended since it and somebody waited for each other.
 DEADLOCKS_MAX: Final = 5
 CONNECT_TIMEOUT_S: Final = 10
 # Settings of the runner's session. A server process whose runner was killed notices within a second, also in the
@@ -232,16 +232,14 @@ def _check_history(migrations: Sequence[Migration], recorded: list[Recorded]) ->
 def _apply_one(connection: Runner, dsn: str, migration: Migration) -> Applied:
     started = time.monotonic()
     with Watch(dsn, connection.pgconn.backend_pid) as watch:
-        if migration.in_transaction:
-            _until_no_deadlock(lambda: _in_transaction(connection, migration, started, watch))
-        else:
-            _without_transaction(connection, migration, started, watch)
+        run = _in_transaction if migration.in_transaction else _without_transaction
+        _until_no_deadlock(lambda: run(connection, migration, started, watch))
 
     return Applied(migration.file, _ms_since(started))
 
 
 def _until_no_deadlock(work: Callable[[], None]) -> None:
-    """Do a transaction, and anew where it was ended in a deadlock with people who use the tables: it left nothing."""
+    """Do a file, and anew, as a later run would, where it was ended in a deadlock with people who use the tables."""
     for _ in range(DEADLOCKS_MAX):
         try:
             return work()

@@ -25,8 +25,8 @@ class Json(msgspec.Struct, frozen=True):
 def encode(value: object) -> bytes | None:
     """The text format of `value`, None for NULL.
 
-    Raises ValidationFailed for text that PostgreSQL can't hold (NUL, lone surrogates), TypeError for a naive datetime
-    and for a type without a rule.
+    Raises ValidationFailed for text that PostgreSQL can't hold (NUL, lone surrogates) and for a moment that has no date
+    in UTC, TypeError for a naive datetime and for a type without a rule.
     """
     if value is None:
         return None
@@ -63,7 +63,10 @@ def _moment(value: datetime) -> bytes:
     if value.tzinfo is None:
         raise TypeError("a datetime without a time zone is no moment in time")
 
-    return value.astimezone(UTC).isoformat().encode()
+    try:
+        return value.astimezone(UTC).isoformat().encode()
+    except OverflowError as exc:
+        raise errors.ValidationFailed("A time lies beyond the end of the calendar.") from exc
 
 
 def _interval(value: timedelta) -> bytes:

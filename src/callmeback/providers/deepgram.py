@@ -10,7 +10,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator
 from decimal import Decimal
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 import msgspec
@@ -18,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from callmeback import mulaw
+from callmeback.errors import UNREADABLE
 from callmeback.providers.failures import VendorError, VendorRefused, VendorUnavailable
 from callmeback.providers.nearby import on_this_machine
 from callmeback.providers.observed import asking
@@ -41,6 +42,8 @@ ONSET_S: Final = 1.0
 """Speech that long may have been heard without a start of turn."""
 
 CLOSE_TIMEOUT_S: Final = 1.0
+SOUND_SECONDS_MAX: Final = 86_400
+"""No call has more sound: what the vendor says of a later second can't be read."""
 
 
 class ListenerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,8 +106,11 @@ class Lost(msgspec.Struct, frozen=True):
 Event = Update | StartOfTurn | EagerEndOfTurn | TurnResumed | EndOfTurn | Lost
 
 
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=SOUND_SECONDS_MAX)]
+
+
 class _Word(msgspec.Struct):
-    end: float | None = None
+    end: _Seconds | None = None
 
 
 class _Message(msgspec.Struct):
@@ -112,9 +118,9 @@ class _Message(msgspec.Struct):
 
     type: str | None = None
     event: str | None = None
-    transcript: str = ""
-    turn_index: int = 0
-    audio_window_end: float = 0.0
+    transcript: str | None = None
+    turn_index: int | None = None
+    audio_window_end: _Seconds | None = None
     words: list[_Word] | None = None
     trigger: str | None = None
     code: str | None = None
@@ -226,7 +232,7 @@ class Listener:
             self._sent_since_heard = 0
             try:
                 message = _decoder.decode(raw)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 # It may have been an end of turn, so it isn't skipped: another socket hears the sound again.
                 return
             if message.type == "Error":
@@ -237,23 +243,23 @@ class Listener:
                     yield event
 
     def _read(self, message: _Message) -> list[Event]:
-        turn = self._first_turn + message.turn_index
+        turn, text = self._first_turn + (message.turn_index or 0), message.transcript or ""
         self._turn = max(self._turn, turn)
         match message.event:
             case "Update":
                 if not self._open:
                     # Nobody has spoken up to here, but for an onset that isn't recognised yet.
-                    self._answered(message.audio_window_end - ONSET_S)
-                return [Update(turn, message.transcript)] if message.transcript else []
+                    self._answered((message.audio_window_end or 0.0) - ONSET_S)
+                return [Update(turn, text)] if text else []
             case "StartOfTurn":
-                return self._started(turn, message.transcript)
+                return self._started(turn, text)
             case "EagerEndOfTurn":
-                return self._eagerly(turn, message)
+                return self._eagerly(turn, text, message)
             case "TurnResumed":
                 self._eager = False
                 return [TurnResumed(turn)]
             case "EndOfTurn":
-                return self._ended(turn, message)
+                return self._ended(turn, text, message)
             case _:
                 return []
 
@@ -270,18 +276,18 @@ class Listener:
         self._open = True
         return [StartOfTurn(turn, text)]
 
-    def _eagerly(self, turn: int, message: _Message) -> list[Event]:
-        before: list[Event] = [TurnResumed(turn)] if self._eager else self._started(turn, message.transcript)
+    def _eagerly(self, turn: int, text: str, message: _Message) -> list[Event]:
+        before: list[Event] = [TurnResumed(turn)] if self._eager else self._started(turn, text)
         self._eager = True
-        return [*before, EagerEndOfTurn(turn, message.transcript, self._ended_at(message))]
+        return [*before, EagerEndOfTurn(turn, text, self._ended_at(message))]
 
-    def _ended(self, turn: int, message: _Message) -> list[Event]:
-        before = self._started(turn, message.transcript)
+    def _ended(self, turn: int, text: str, message: _Message) -> list[Event]:
+        before = self._started(turn, text)
         ended_at = self._ended_at(message)
         self._open = self._eager = False
         self._turn = turn + 1
-        self._answered(message.audio_window_end)
-        return [*before, EndOfTurn(turn, message.transcript, ended_at, message.trigger)]
+        self._answered(message.audio_window_end or 0.0)
+        return [*before, EndOfTurn(turn, text, ended_at, message.trigger)]
 
     def _ended_at(self, message: _Message) -> float | None:
         ends = [word.end for word in message.words or [] if word.end is not None]

@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.protocol import State
 
+from callmeback.errors import UNREADABLE
 from callmeback.providers.failures import VendorBroken, VendorError, VendorRefused, VendorUnavailable
 from callmeback.providers.nearby import on_this_machine
 from callmeback.providers.observed import asking
@@ -254,7 +255,7 @@ class Voice:
     async def _take(self, raw: str | bytes) -> list[Spoken | Silent]:
         try:
             message = _decoder.decode(raw)
-        except msgspec.DecodeError as exc:
+        except UNREADABLE as exc:
             raise VendorBroken(VENDOR, "speak", vendor_code="unreadable") from exc
         if message.error == _IDLE:
             # The close that follows is a loss like any other, and no loss at all between two utterances.

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import httpx
 import msgspec
 
+from callmeback.errors import UNREADABLE
 from callmeback.providers.failures import VendorBroken, VendorError, VendorRefused, VendorUnavailable
 from callmeback.providers.nearby import on_this_machine
 from callmeback.providers.observed import asking
@@ -230,7 +231,7 @@ async def _events(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
 def _decoded(data: bytes) -> _Chunk:
     try:
         chunk = _chunks.decode(data)
-    except msgspec.DecodeError as exc:
+    except UNREADABLE as exc:
         raise VendorBroken(VENDOR, "answer", vendor_code="unreadable") from exc
     if chunk.error is not None:
         raise VendorBroken(VENDOR, "answer", vendor_code=_code(chunk.error, None, None))
@@ -271,12 +272,12 @@ async def _refusal(response: httpx.Response) -> VendorError:
                     break
         problem = _problems.decode(body)
         code = _code(problem.error, problem.code, problem.type)
-    except (TimeoutError, httpx.HTTPError, msgspec.DecodeError):
+    except (TimeoutError, httpx.HTTPError, *UNREADABLE):
         code = None
     status = response.status_code
     if status in {408, 409, 429} or status >= 500:
         wait = response.headers.get("retry-after", "")
-        after = float(wait) if wait.replace(".", "", 1).isdigit() else None
+        after = float(wait) if wait.replace(".", "", 1).isdecimal() else None
         return VendorUnavailable(VENDOR, "answer", vendor_code=code, status=status, retry_after_seconds=after)
     return VendorRefused(VENDOR, "answer", vendor_code=code, status=status)
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from callmeback.errors import UNREADABLE
 from callmeback.providers.failures import VendorBroken
 from callmeback.providers.twilio import VENDOR
 
@@ -107,10 +108,10 @@ def decode(message: str | bytes) -> Incoming | None:
     """A message of the carrier; None for a kind that we don't know. Raises VendorBroken for one that can't be read."""
     try:
         return _incoming.decode(message)
-    except msgspec.DecodeError as exc:
+    except UNREADABLE as exc:
         try:
             event = _decode_event(message).event
-        except msgspec.DecodeError:
+        except UNREADABLE:
             raise VendorBroken(VENDOR, "read a stream message") from exc
         if event in _KNOWN:
             raise VendorBroken(VENDOR, "read a stream message", vendor_code=event) from exc

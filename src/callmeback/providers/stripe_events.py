@@ -159,7 +159,7 @@ def verified(body: bytes, signature: str | None, secret: str) -> Event:
         raise errors.ForgedWebhook() from exc
     try:
         return event_of(msgspec.json.decode(text, type=dict[str, Any]))
-    except msgspec.MsgspecError as exc:
+    except errors.UNREADABLE as exc:
         raise errors.ValidationFailed("This is no event.") from exc
 
 

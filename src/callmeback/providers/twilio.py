@@ -18,6 +18,7 @@ from xml.sax.saxutils import escape, quoteattr
 import httpx
 import msgspec
 
+from callmeback.errors import UNREADABLE
 from callmeback.providers.failures import VendorBroken, VendorError, VendorRefused, VendorUnavailable, VendorUnclear
 from callmeback.providers.nearby import on_this_machine
 from callmeback.providers.observed import asking
@@ -284,7 +285,7 @@ class Carrier:
             raise _failure(response, doing)
         try:
             return msgspec.json.decode(response.content, type=kind)
-        except msgspec.DecodeError as exc:
+        except UNREADABLE as exc:
             raise VendorBroken(VENDOR, doing, status=response.status_code) from exc
 
 
@@ -313,11 +314,11 @@ def _failure(response: httpx.Response, doing: str) -> VendorError:
     try:
         body = msgspec.json.decode(response.content, type=_ErrorBody)
         code = None if body.code is None else str(body.code)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         code = None
     if status == 429:
         after = response.headers.get("retry-after", "")
-        wait = float(after) if after.isdigit() else None
+        wait = float(after) if after.isdecimal() else None
         return VendorUnavailable(VENDOR, doing, vendor_code=code, status=status, retry_after_seconds=wait)
     if status >= 500:
         # A server that failed may have failed after it dialled.
@@ -358,7 +359,7 @@ def _after(text: str, since: datetime) -> bool:
 
 
 def _whole(text: str | None) -> int | None:
-    return int(text) if text and text.isdigit() else None
+    return int(text) if text and text.isdecimal() else None
 
 
 def _amount(text: str | None) -> Decimal | None:

@@ -2150,6 +2150,11 @@ BEGIN
     -- In the order in which everybody else takes them, who may be at work for this person: an event of the provider before
     -- the account, a number before its person, who is before a schedule, and that before its calls to come.
     PERFORM FROM payment_events AS x WHERE x.user_id = p_user_id ORDER BY x.id FOR NO KEY UPDATE;
+    PERFORM
+    FROM payment_events AS x
+    WHERE x.state = 'unmatched' AND x.facts ->> 'user_id' = p_user_id
+    ORDER BY x.id
+    FOR NO KEY UPDATE;
     PERFORM FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
     PERFORM FROM phones AS x WHERE x.user_id = p_user_id ORDER BY x.number FOR UPDATE;
     PERFORM FROM users AS u WHERE u.id = p_user_id FOR NO KEY UPDATE;
@@ -2197,7 +2202,11 @@ BEGIN
         -- A voice may be a copy of somebody's own.
         default_voice_id = NULL, default_voice_settings = '{}', llm_model = NULL, phone_number = NULL, is_active = false
     WHERE x.owner_user_id = p_user_id;
-    UPDATE payment_events AS x SET payload = NULL, facts = NULL WHERE x.user_id = p_user_id;
+    -- What an event says is needed until it is settled: it may be money.
+    UPDATE payment_events AS x
+    SET payload = NULL, facts = CASE WHEN x.state = 'unmatched' THEN x.facts END
+    WHERE x.user_id = p_user_id;
+    UPDATE payment_events AS x SET payload = NULL WHERE x.state = 'unmatched' AND x.facts ->> 'user_id' = p_user_id;
     UPDATE api_keys AS x
     SET revoked_at = clock_timestamp()
     FROM sql_scopes AS s
@@ -2344,6 +2353,13 @@ BEGIN
         RETURN (false, NULL, NULL, NULL)::finished_call;
     ELSIF coalesce(p_status, 'calling') IN ('initiating', 'calling', 'connected', 'in_progress') THEN
         RAISE EXCEPTION 'a call cannot end as %', p_status USING ERRCODE = 'CM007';
+    END IF;
+    IF p_turn_count IS NULL AND u.carrier_seconds > 0 THEN
+        -- Whoever talked is gone, and left what was said.
+        p_turn_count := (
+            SELECT count(*) FROM transcripts AS t
+            WHERE t.user_id = p_user_id AND t.call_id = p_call_id AND t.speaker = 'user'
+        );
     END IF;
     IF greatest(u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters) > 0 THEN
         SELECT x.* INTO p
@@ -4341,7 +4357,9 @@ DECLARE
     c_give_up_after CONSTANT interval := '4 days';
     v_now timestamptz := clock_timestamp();
     v payment_outcome := payment_effect(p_event.type, p_event.created_at, p_event.facts);
-    v_is_erased boolean := EXISTS (SELECT FROM users AS u WHERE u.id = v.user_id AND u.erased_at IS NOT NULL);
+    v_is_erased boolean := EXISTS (
+        SELECT FROM users AS u WHERE u.id IN (v.user_id, p_event.facts ->> 'user_id') AND u.erased_at IS NOT NULL
+    );
 BEGIN
     UPDATE payment_events AS e
     SET

@@ -164,7 +164,7 @@ def decode(decoder: msgspec.json.Decoder[BodyT], body: bytes) -> BodyT:
     """A body; raises ValidationFailed, which never repeats what was sent."""
     try:
         return decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
+    except errors.UNREADABLE as exc:
         raise errors.ValidationFailed(NOT_JSON) from exc
 
 

@@ -68,6 +68,7 @@ class CarrierStream:
                 if unreadable > UNREADABLE_IN_A_ROW_MAX:
                     raise VendorUnavailable("carrier", "stream") from exc
                 continue
+            unreadable = 0
             if isinstance(message, media_stream.Media):
                 return message.media.payload
             if isinstance(message, media_stream.Mark):

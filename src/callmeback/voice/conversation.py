@@ -83,7 +83,8 @@ class Conversation:
         self._cut_in = False
         self._warned: tuple[Utterance, int, str] | None = None
         """The warning that was sent last: in what, behind how many characters, and its words."""
-        self._warning_cut = ""
+        self._warning_cut: tuple[int, str] | None = None
+        """A warning cut before half of it was heard: behind how many characters of what is left, and its words."""
         self._warnings_sent = 0
 
     # What was heard.
@@ -193,14 +194,19 @@ class Conversation:
     def _resume(self) -> None:
         """Go on after a noise with what was left unheard, and, if nothing of the answer was ready yet, think again."""
         self._cut_in = False
-        self._warning_cut = ""
         self.leaving = self._interrupted_leaving
         thought = self._think(None) if self._is_unanswered else None
-        self._speak(thought, self._unheard, instead=prompts.LOST_WORDS)
+        utterance = self._speak(thought, self._unheard, instead=prompts.LOST_WORDS)
+        if self._warning_cut is not None:
+            # Its rest is part of what was left unheard.
+            self._warned = utterance, *self._warning_cut
+            self._warning_cut = None
 
     def _hear(self, text: str) -> None:
         self._write("user", text)
-        self.warning, self._warning_cut = self.warning or self._warning_cut, ""
+        if self._warning_cut is not None:
+            self.warning = self.warning or self._warning_cut[1]
+            self._warning_cut = None
         if self._cut_in:
             self.interrupt_count += 1
             self._cut_in = False
@@ -239,11 +245,13 @@ class Conversation:
 
     # What is said.
 
-    def _speak(self, thought: Thought | None, texts: Sequence[str] = (), *, instead: str | None = None) -> None:
+    def _speak(self, thought: Thought | None, texts: Sequence[str] = (), *, instead: str | None = None) -> Utterance:
         """Say these texts and then a thought as it comes; `instead` stands in when no brain gave a word."""
         utterance = self.speaker.begin()
         self._left = partial(self._left_of, utterance, thought, texts)
         self._answer(partial(self._say_all, utterance, thought, texts, instead))
+
+        return utterance
 
     def _left_of(self, utterance: Utterance, thought: Thought | None, texts: Sequence[str]) -> tuple[list[str], bool]:
         """What `_left` answers."""
@@ -297,13 +305,18 @@ class Conversation:
             await self.speaker.say(utterance, words, aside=True)
 
     def _look_whether_warned(self, utterance: Utterance) -> None:
-        """A warning that was cut before half of it was heard comes again, unless it was a noise that cut it."""
+        """A warning that was cut before half of it was heard goes on after a noise, and comes again after words."""
         warned, self._warned = self._warned, None
-        if warned is None or warned[0] is not utterance or self._warnings_sent == WARNINGS_MAX:
+        if warned is None or warned[0] is not utterance:
             return
         _, behind, words = warned
-        if len(utterance.heard_text()) - behind < len(words) / 2:
-            self._warning_cut = words
+        heard = len(utterance.heard_text())
+        if len(utterance.text) <= behind:
+            # It still waited for its turn: no voice had it.
+            self.warning = words
+            self._warnings_sent -= 1
+        elif heard - behind < len(words) / 2 and self._warnings_sent < WARNINGS_MAX:
+            self._warning_cut = behind - heard, words
 
     async def _farewell(self, reason: EndReason, words: str) -> None:
         utterance = self.speaker.begin(reserved=True)

@@ -13,6 +13,8 @@ from litestar import Request
 from litestar.datastructures import State
 from litestar.exceptions import InternalServerException, ValidationException
 
+from callmeback import errors
+
 _PLACE: Final = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
 _MISSING: Final = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 # How JSON writes it; as a bare byte it is no JSON.
@@ -47,7 +49,7 @@ class StrictRequest(Request[Any, Any, State]):
                 _refuse_nul(body)
         except msgspec.ValidationError as exc:
             raise _invalid(str(exc)) from exc
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        except errors.UNREADABLE as exc:
             raise ValidationException(extra=[{"message": "This is no JSON document.", "key": "body"}]) from exc
 
         return data

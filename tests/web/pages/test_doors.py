@@ -127,11 +127,21 @@ async def test_a_form_sent_after_the_session_ended_leads_back_to_its_page(mia: B
     form = {"name": "Late", "scenario_text": "A text", "csrf": await mia.token("/scenarios")}
     await mia.client.post("/api/auth/logout", headers={"X-CSRF-Token": mia.client.cookies["csrf"]})
     led = []
-    for page in (f"{site}/scenarios?x=1", "http://elsewhere.example/scenarios", f"{site}//elsewhere.example", ""):
+    elsewhere = ("http://elsewhere.example/scenarios", f"{site}//elsewhere.example", "", "http://[")
+    for page in (f"{site}/scenarios?x=1", *elsewhere):
         answer = await mia.client.post("/scenarios", data=form, headers={"Referer": page})
         led.append((answer.status_code, answer.headers["location"]))
 
-    assert led == [(303, "/login?next=%2Fscenarios"), *[(303, "/login?next=%2F")] * 3]
+    assert led == [(303, "/login?next=%2Fscenarios"), *[(303, "/login?next=%2F")] * len(elsewhere)]
+
+
+async def test_whoever_comes_back_to_where_a_form_was_sent_begins_anew(mia: Browser):
+    page = {"accept": "text/html"}
+    seen = [await mia.client.get(path, headers=page) for path in ("/personas", "/credits/checkout")]
+    told = await mia.client.get("/personas", headers={"accept": "application/json"})
+
+    assert [(answer.status_code, answer.headers["location"]) for answer in seen] == [(303, "/")] * 2
+    assert told.status_code == 405
 
 
 async def test_log_out_ends_the_session_and_everywhere_ends_all(mia: Browser):

@@ -221,6 +221,13 @@ BEGIN
     ELSIF coalesce(p_status, 'calling') IN ('initiating', 'calling', 'connected', 'in_progress') THEN
         RAISE EXCEPTION 'a call cannot end as %', p_status USING ERRCODE = 'CM007';
     END IF;
+    IF p_turn_count IS NULL AND u.carrier_seconds > 0 THEN
+        -- Whoever talked is gone, and left what was said.
+        p_turn_count := (
+            SELECT count(*) FROM transcripts AS t
+            WHERE t.user_id = p_user_id AND t.call_id = p_call_id AND t.speaker = 'user'
+        );
+    END IF;
     IF greatest(u.fallback_input_tokens, u.fallback_output_tokens, u.local_characters) > 0 THEN
         SELECT x.* INTO p
         FROM price_whole_usage(

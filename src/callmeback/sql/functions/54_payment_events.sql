@@ -77,7 +77,9 @@ DECLARE
     c_give_up_after CONSTANT interval := '4 days';
     v_now timestamptz := clock_timestamp();
     v payment_outcome := payment_effect(p_event.type, p_event.created_at, p_event.facts);
-    v_is_erased boolean := EXISTS (SELECT FROM users AS u WHERE u.id = v.user_id AND u.erased_at IS NOT NULL);
+    v_is_erased boolean := EXISTS (
+        SELECT FROM users AS u WHERE u.id IN (v.user_id, p_event.facts ->> 'user_id') AND u.erased_at IS NOT NULL
+    );
 BEGIN
     UPDATE payment_events AS e
     SET

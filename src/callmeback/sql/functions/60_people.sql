@@ -361,6 +361,11 @@ BEGIN
     -- In the order in which everybody else takes them, who may be at work for this person: an event of the provider before
     -- the account, a number before its person, who is before a schedule, and that before its calls to come.
     PERFORM FROM payment_events AS x WHERE x.user_id = p_user_id ORDER BY x.id FOR NO KEY UPDATE;
+    PERFORM
+    FROM payment_events AS x
+    WHERE x.state = 'unmatched' AND x.facts ->> 'user_id' = p_user_id
+    ORDER BY x.id
+    FOR NO KEY UPDATE;
     PERFORM FROM user_credits AS a WHERE a.user_id = p_user_id FOR NO KEY UPDATE;
     PERFORM FROM phones AS x WHERE x.user_id = p_user_id ORDER BY x.number FOR UPDATE;
     PERFORM FROM users AS u WHERE u.id = p_user_id FOR NO KEY UPDATE;
@@ -408,7 +413,11 @@ BEGIN
         -- A voice may be a copy of somebody's own.
         default_voice_id = NULL, default_voice_settings = '{}', llm_model = NULL, phone_number = NULL, is_active = false
     WHERE x.owner_user_id = p_user_id;
-    UPDATE payment_events AS x SET payload = NULL, facts = NULL WHERE x.user_id = p_user_id;
+    -- What an event says is needed until it is settled: it may be money.
+    UPDATE payment_events AS x
+    SET payload = NULL, facts = CASE WHEN x.state = 'unmatched' THEN x.facts END
+    WHERE x.user_id = p_user_id;
+    UPDATE payment_events AS x SET payload = NULL WHERE x.state = 'unmatched' AND x.facts ->> 'user_id' = p_user_id;
     UPDATE api_keys AS x
     SET revoked_at = clock_timestamp()
     FROM sql_scopes AS s

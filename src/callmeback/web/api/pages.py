@@ -41,5 +41,5 @@ def key_of(text: str | None, kind: type[KeyT]) -> KeyT | None:
         return None
     try:
         return msgspec.json.decode(base64.urlsafe_b64decode(text.encode("ascii") + b"==="), type=kind)
-    except (UnicodeEncodeError, binascii.Error, msgspec.DecodeError) as exc:
+    except (UnicodeEncodeError, binascii.Error, *errors.UNREADABLE) as exc:
         raise errors.ValidationFailed("This is no cursor of this list.", field="cursor") from exc

@@ -4,7 +4,7 @@ from typing import Any
 
 from litestar import Router
 from litestar.di import Provide
-from litestar.exceptions import HTTPException, NotFoundException
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 
 from callmeback import errors
 from callmeback.web.pages import (
@@ -33,8 +33,11 @@ from callmeback.web.pages import (
     voices,
 )
 
-EXCEPTION_HANDLERS: dict[Any, Any] = {NotFoundException: frame.nowhere}
-"""For the whole application: what a browser sees at an address that nothing answers."""
+EXCEPTION_HANDLERS: dict[Any, Any] = {
+    NotFoundException: frame.nowhere,
+    MethodNotAllowedException: frame.unseen,
+}
+"""For the whole application: what a browser sees at an address that nothing answers, or only forms are sent to."""
 
 
 def route_handlers() -> list[Any]:

@@ -7,7 +7,7 @@ from urllib.parse import urlencode, urlsplit
 import jinja2
 from litestar import Request, Response
 from litestar.datastructures import Cookie, State
-from litestar.exceptions import HTTPException, NotFoundException
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.response import Redirect
 
 from callmeback import errors, logs
@@ -125,7 +125,10 @@ def _asked_from(request: Request[Any, Any, State]) -> str:
     """The page to come back to: the one asked for, or the one whose form was sent; browsers name it."""
     if request.method == "GET":
         return request.url.path
-    page = urlsplit(request.headers.get("Referer", ""))
+    try:
+        page = urlsplit(request.headers.get("Referer", ""))
+    except ValueError:
+        return "/"
 
     return own_path(page.path) if page.netloc == request.url.netloc else "/"
 
@@ -162,6 +165,14 @@ def nowhere(request: Request[Any, Any, State], error: NotFoundException) -> Resp
         return problems.framework_error(request, error)
 
     return _word(request, 404, "There is no such page. It may have moved, or the address has a slip in it.")
+
+
+def unseen(request: Request[Any, Any, State], error: MethodNotAllowedException) -> Response[Any]:
+    """An address that only takes forms: a browser that comes back to it begins anew, a program is told."""
+    if request.method != "GET" or "text/html" not in request.headers.get("accept", ""):
+        return problems.framework_error(request, error)
+
+    return go("/")
 
 
 def unforeseen(request: Request[Any, Any, State], error: Exception) -> Response[Any]:
