@@ -47,7 +47,7 @@ def test_help_lists_every_command_and_waits_for_none_to_load() -> None:
     assert answer.returncode == 0
     assert all(f"  {name} " in answer.stdout for name in cli.COMMANDS)
     assert {name for name in loaded if name.startswith("callmeback.")} == {"callmeback.cli", "callmeback.errors"}
-    assert loaded & {"psycopg", "msgspec", "litestar", "structlog"} == set()
+    assert loaded & {"psycopg", "litestar", "structlog"} == set()
 
 
 def test_whatever_has_a_result_tells_it_in_json() -> None:
