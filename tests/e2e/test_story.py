@@ -1,11 +1,12 @@
 """The story of the page in Chromium, on a real `callmeback up`: sign up, prove a phone, be called, see the cost."""
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, WebSocketRoute, expect
 from tests.cli.test_up import Installation
 from tests.e2e.browser import (
     IMAGE_BYTES_MAX,
@@ -172,6 +173,19 @@ def test_the_story_on_a_small_screen_in_the_dark(chromium: Browser, site: str) -
         sign_up(page, "leo@example.org", name=long)
         verify_phone(page, name=long)
         no_sideways(page)
+        page.get_by_role("link", name="Invent a persona").click()
+        page.get_by_label("Name").fill(long * 2)
+        page.get_by_label("Who are they?").fill("You are patient.")
+        page.get_by_role("button", name="Bring them to life").click()
+        page.set_viewport_size({"width": 320, "height": 640})
+        expect(page.get_by_role("heading", level=2, name=long)).to_be_visible()
+        no_sideways(page)
+        page.get_by_role("link", name=f"Change {long}").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("and you")
+        no_sideways(page)
+        page.goto("/calendar/new?pick=weekdays-7")
+        expect(page.locator(".times")).to_be_visible()
+        no_sideways(page)
     with opened(chromium, site, **small) as page:
         sign_up(page, "lea@example.org")
         verify_phone(page, "phone-")
@@ -209,7 +223,8 @@ def test_the_story_on_a_small_screen_in_the_dark(chromium: Browser, site: str) -
 
 
 def test_the_page_by_keyboard_alone(chromium: Browser, site: str) -> None:
-    with opened(chromium, site, viewport=WIDE, reduced_motion="reduce") as page:
+    broken = r"^$|^htmx:|net::ERR_FAILED"
+    with opened(chromium, site, expects=broken, viewport=WIDE, reduced_motion="reduce") as page:
         sign_up(page, "kim@example.org")
         page.get_by_label("Phone number").focus()
         page.keyboard.press("Enter")
@@ -229,9 +244,14 @@ def test_the_page_by_keyboard_alone(chromium: Browser, site: str) -> None:
         expect(page.locator("#announce")).to_contain_text("Alex is calling")
         page.keyboard.press("Shift+Tab")
         expect(page.get_by_role("button", name="Decline")).to_be_focused()
+        page.route(page.url, lambda route: route.abort(), times=1)
         page.keyboard.press("Enter")
         expect(page.locator("#over-why")).to_have_text("You declined the call.")
+        expect(page.get_by_role("button", name="Put the phone down")).to_be_focused()
+        expect(page.locator("#offline")).to_be_visible()
+        # The receipt didn't come, and is asked for again.
         expect(page.get_by_text("The line was busy, or the call was declined.").first).to_be_visible()
+        expect(page.locator("main")).to_be_focused()
 
 
 def test_a_call_goes_on_through_other_pages_and_a_reload(chromium: Browser, site: str) -> None:
@@ -247,19 +267,62 @@ def test_a_call_goes_on_through_other_pages_and_a_reload(chromium: Browser, site
         expect(page).to_have_title("Budget · Call Me Back")
         page.go_back()
         expect(page.locator("#live-state")).to_have_text("You are talking")
+        expect(page.locator(".nav [aria-current]")).to_have_text("Calls")
+        expect(page.locator("#talk-clock")).to_contain_text("¢")
         page.get_by_role("link", name="Phones", exact=True).first.click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Phones")
         expect(page.locator("#screen-talking")).to_be_visible()
+        # Nobody counts the cost on this page, so the phone doesn't show what it was.
+        expect(page.locator("#talk-clock")).to_have_text(re.compile(r"^\d+:\d\d$"))
+        names = held(page, "**/handset/caller")
         page.reload()
         expect(page.locator("#screen-talking")).to_be_visible()
+        expect(page.locator("#talk-name")).to_have_text("Somebody")
+        page.wait_for_timeout(100)
+        names.pop().continue_()
         expect(page.locator("#talk-name")).to_have_text("Sarah")
         page.get_by_label("Simulated phone").get_by_role("button", name="Hang up").click()
         page.get_by_role("link", name="See what it cost").click()
         expect(page.get_by_role("heading", name="Receipt")).to_be_visible()
 
 
+def held(page: Page, pattern: str) -> list[Route]:
+    """The requests that are made from now on, each waiting until it is let go."""
+    waiting: list[Route] = []
+
+    def hold(route: Route) -> None:
+        waiting.append(route)
+
+    page.route(pattern, hold)
+
+    return waiting
+
+
+def test_a_line_that_is_lost_stops_ringing(chromium: Browser, site: str) -> None:
+    lines: list[WebSocketRoute] = []
+
+    def connect(line: WebSocketRoute) -> None:
+        lines.append(line)
+        if len(lines) == 1:
+            line.connect_to_server()
+
+    with opened(chromium, site, viewport=WIDE) as page:
+        sign_up(page, "liv@example.org")
+        verify_phone(page)
+        page.route_web_socket("**/socket", connect)
+        page.reload()
+        expect(page.locator("#handset-line")).to_have_text("ready")
+        pick(page, "Brad")
+        page.clock.install()
+        lines[0].close()
+        page.clock.run_for(6_000)
+        expect(page.locator("#over-why")).to_have_text("The line was lost.")
+        expect(page).to_have_title("Brad · Call Me Back")
+
+
 def test_the_page_says_when_the_server_is_gone(chromium: Browser, site: str, installation: Installation) -> None:
-    with opened(chromium, site, viewport=WIDE, expects=r"^$|^htmx:|net::ERR_FAILED") as page:
+    broken = r"^$|^htmx:|net::ERR_FAILED|status of 50[23]"
+    with opened(chromium, site, viewport=WIDE, expects=broken) as page:
         sign_up(page, "eve@example.org")
         page.route("**/phones", lambda route: route.abort())
         page.get_by_role("button", name="Send me a code").click()
@@ -269,6 +332,67 @@ def test_the_page_says_when_the_server_is_gone(chromium: Browser, site: str, ins
         page.get_by_role("button", name="Send me a code").click()
         expect(page.locator("#offline")).to_be_hidden()
         expect(page.get_by_label("The code", exact=True)).to_be_visible()
+        assert_nothing_typed_is_lost(page)
+        assert_the_last_wish_counts(page)
+
+
+def assert_nothing_typed_is_lost(page: Page) -> None:
+    """Neither a gateway's empty answer nor a page that only says a sentence takes a form away."""
+    sentence = page.request.get("/nowhere", headers={"Accept": "text/html"}).text()
+    page.goto("/scenarios")
+    page.get_by_label("The situation").fill("You are my team lead.")
+    page.get_by_label("Name", exact=True).fill("Monday")
+    for status, body, said in ((502, "", "The server can't be reached"), (503, sentence, "There is no such page.")):
+        page.route("**/scenarios", answering(status, body), times=1)
+        page.get_by_label("Name", exact=True).press("Enter")
+        expect(page.locator("#offline")).to_contain_text(said)
+        expect(page.locator("#offline")).to_contain_text("What you typed is still here")
+        expect(page.get_by_label("The situation")).to_have_value("You are my team lead.")
+    page.route("**/budget", answering(502, ""), times=1)
+    page.get_by_role("link", name="Budget", exact=True).first.click()
+    expect(page.locator("#offline")).to_contain_text("The server can't be reached")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("link", name="Change Monday")).to_be_visible()
+    expect(page.locator("#offline")).to_be_hidden()
+
+
+def answering(status: int, body: str) -> Callable[[Route], None]:
+    def answer(route: Route) -> None:
+        route.fulfill(status=status, body=body)
+
+    return answer
+
+
+def assert_the_last_wish_counts(page: Page) -> None:
+    """What was asked for earlier, and comes late, changes nothing; without a network the way back says so."""
+    late = held(page, "**/budget")
+    page.get_by_role("link", name="Budget", exact=True).first.click()
+    page.get_by_role("link", name="Phones", exact=True).first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Phones")
+    let_go(page, late)
+    assert_at(page, "Phones")
+    page.get_by_role("link", name="Budget", exact=True).first.click()
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Scenarios")
+    let_go(page, late)
+    assert_at(page, "Scenarios")
+    page.unroute("**/budget")
+    page.route("**/phones", lambda route: route.abort(), times=1)
+    page.go_forward()
+    expect(page.locator("#offline")).to_be_visible()
+
+
+def let_go(page: Page, waiting: list[Route]) -> None:
+    with page.expect_response("**/budget"):
+        waiting.pop().continue_()
+    page.wait_for_timeout(200)
+
+
+def assert_at(page: Page, name: str) -> None:
+    expect(page).to_have_url(re.compile(f"/{name.lower()}$|done="))
+    expect(page).to_have_title(f"{name} · Call Me Back")
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    expect(page.locator(".nav [aria-current]")).to_have_text(name)
 
 
 def test_pictures_are_small_enough() -> None:

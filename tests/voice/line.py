@@ -423,6 +423,18 @@ class Call:
             for other in (*self.line.tasks, *([task] if task else [])):
                 other.cancel()
 
+    async def talk(self, *lines):
+        """Hold the call while the person says each line after the persona has spoken, hears the answer and hangs up."""
+
+        async def person(call):
+            await call.persona_is_done()
+            for line in lines:
+                await call.listener.hears(line)
+                await call.persona_is_done()
+            call.line.person_hangs_up()
+
+        return await self.run(person)
+
     async def persona_speaks(self):
         """Wait until the persona is heard."""
         while not self.line.speaking():

@@ -17,13 +17,7 @@ def test_the_persona_greets_listens_answers_and_the_person_hangs_up(card):
         call = call_of(card)
         call.brain = Brain(["Hi, it is Brad.", "Glad to hear that!"])
 
-        async def person(call):
-            await call.persona_is_done()
-            await call.listener.hears("I am fine, thank you.")
-            await call.persona_is_done()
-            call.line.person_hangs_up()
-
-        return call, await call.run(person)
+        return call, await call.talk("I am fine, thank you.")
 
     call, outcome = virtually(story())
 
@@ -47,13 +41,7 @@ def test_the_brain_thinks_at_the_eager_end_and_the_answer_is_measured(card):
         call = call_of(card)
         call.brain = Brain(["Hi.", "Fine then."], latency=0.2)
 
-        async def person(call):
-            await call.persona_is_done()
-            await call.listener.hears("Hello hello hello.")
-            await call.persona_is_done()
-            call.line.person_hangs_up()
-
-        return call, await call.run(person)
+        return call, await call.talk("Hello hello hello.")
 
     call, outcome = virtually(story())
 
@@ -349,13 +337,7 @@ def test_unaligned_voice_is_heard_to_its_end_and_said_once(card):
         call.mouths = [Mouth(aligns=False)]
         call.brain = Brain(["Hi there. This voice does not align its text at all.", "Yes, it works."])
 
-        async def person(call):
-            await call.persona_is_done()
-            await call.listener.hears("Does it work?")
-            await call.persona_is_done()
-            call.line.person_hangs_up()
-
-        return call, await call.run(person)
+        return call, await call.talk("Does it work?")
 
     call, outcome = virtually(story())
 

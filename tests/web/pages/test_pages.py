@@ -78,6 +78,7 @@ async def test_the_token_of_another_session_is_refused(mia: Browser):
     answer = await mia.client.post("/account", data={"csrf": await other.token("/account"), "name": "Mallory"})
 
     assert answer.status_code == 403
+    assert "Load it again" in answer.text
 
 
 def test_the_list_of_forms_above_is_complete():

@@ -1,11 +1,11 @@
-// What happens on every page: focus after a swap, the list of things that come alive, the word when the server is gone.
+// What happens on every page: focus after a swap, and the list of things that come alive.
 
+import { followArrivals } from "./arrivals.js";
 import { isRinging, keepTitle, startHandset } from "./handset.js";
 import { watchCall } from "./live.js";
 import { hearVoices } from "./voices.js";
 
 const announce = document.getElementById("announce");
-const offline = document.getElementById("offline");
 
 // A button that copies shows itself only where there is a clipboard to copy to.
 function offerCopies() {
@@ -15,9 +15,9 @@ function offerCopies() {
     button.onclick = async () => {
       const field = document.getElementById(button.dataset.copy);
       field.select();
-      await navigator.clipboard.writeText(field.value);
-      button.textContent = "Copied";
-      announce.textContent = "Copied";
+      const word = await navigator.clipboard.writeText(field.value).then(() => "Copied", () => "Selected: copy it now");
+      button.textContent = word;
+      announce.textContent = word;
     };
   }
 }
@@ -48,9 +48,6 @@ document.body.addEventListener("htmx:afterSettle", (event) => {
   keepTitle();
   if (event.detail.target?.id === "main" || event.detail.elt?.id === "main") settleFocus();
 });
-document.body.addEventListener("htmx:sendError", () => (offline.hidden = false));
-document.body.addEventListener("htmx:timeout", () => (offline.hidden = false));
-document.body.addEventListener("htmx:beforeSwap", () => (offline.hidden = true));
 
 // A menu closes when something else is chosen.
 document.addEventListener("click", (event) => {
@@ -67,4 +64,5 @@ document.addEventListener("keydown", (event) => {
 });
 
 awaken();
+followArrivals();
 startHandset();

@@ -13,6 +13,7 @@ const SHUT_AFTER_MS = 4000;
 const REST_AFTER_MS = 30_000;
 const STRANGE_AFTER_TRIES = 3;
 const TOO_MANY_PAGES = 1013;
+const LOST_AFTER_MS = 5000; // longer than the other side waits for a page that is loaded anew
 
 const WHY = {
   hangup: "You hung up.",
@@ -22,6 +23,7 @@ const WHY = {
   canceled: "They stopped calling.",
   no_answer: "You missed this call.",
   answered_elsewhere: "Answered in another window.",
+  lost: "The line was lost.",
 };
 const CANNOT = {
   nothing_rings: "Nothing is ringing any more.",
@@ -33,6 +35,10 @@ const lines = new Map();
 let dom = null;
 let active = null; // the line that rings or is talked on
 let call = null; // who calls: {id, name, avatar, hue}
+let lostTimer = null; // runs while nobody knows whether what rang or was talked on still does
+let meeting = null; // the question of who calls that was asked last
+let isReading = false;
+let readsAgain = false;
 let voice = null;
 let clockStart = 0;
 let clockTimer = null;
@@ -61,8 +67,7 @@ export function startHandset() {
   byId("over-close").addEventListener("click", () => show("idle"));
   dom.say.addEventListener("submit", (event) => {
     event.preventDefault();
-    say(dom["say-text"].value);
-    dom["say-text"].value = "";
+    if (say(dom["say-text"].value)) dom["say-text"].value = "";
     dom["say-text"].focus();
   });
   dom.mute.addEventListener("click", () => {
@@ -131,6 +136,10 @@ class Line {
 
   #lost(code) {
     if (this.#closed) return;
+    if (this === active) {
+      clearTimeout(lostTimer);
+      lostTimer = setTimeout(() => ended(this, "lost"), LOST_AFTER_MS);
+    }
     if (code === TOO_MANY_PAGES) {
       lineState("crowded");
       return;
@@ -141,8 +150,10 @@ class Line {
   }
 
   send(message) {
-    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+    const isOpen = this.#socket.readyState === WebSocket.OPEN;
+    if (isOpen) this.#socket.send(JSON.stringify(message));
     else note("The line is being restored. Try again in a moment.");
+    return isOpen;
   }
 
   close() {
@@ -174,48 +185,65 @@ function take(line, data) {
 }
 
 async function whoCalls() {
-  call = null;
   try {
     const answer = await fetch("/handset/caller", { headers: { Accept: "application/json" } });
-    if (answer.status === 200) call = await answer.json();
+    return answer.status === 200 ? await answer.json() : null;
   } catch {
-    // Without a name the phone still rings.
+    return null; // without a name the phone still rings
   }
 }
 
-async function rings(line) {
+// The name may come late, and after the answer: the phone neither waits for it nor believes one of another call.
+async function meet(line, told) {
+  const mine = (meeting = {});
+  const found = await whoCalls();
+  if (active !== line || meeting !== mine) return;
+  call = found;
+  told(call?.name ?? "Somebody");
+}
+
+function drawCaller(name) {
+  for (const place of ["ring", "talk"]) {
+    dom[`${place}-name`].textContent = name;
+    drawFace(dom[`${place}-face`], call);
+  }
+}
+
+function rings(line) {
   if (active && active !== line) return;
+  clearTimeout(lostTimer);
   endedHere = false;
   active = line;
+  call = null;
+  drawCaller("Somebody");
   ring();
   show("ringing");
   open(true);
-  await whoCalls();
-  if (active !== line || !isRinging()) return;
-  const name = call?.name ?? "Somebody";
-  dom["ring-name"].textContent = name;
-  drawFace(dom["ring-face"], call);
-  ringTitle = `☎ ${name} is calling`;
-  keepTitle();
-  dom.announce.textContent = `${name} is calling. Answer or decline.`;
-  if (!typing()) byId("answer").focus();
+  meet(line, (name) => {
+    drawCaller(name);
+    if (!isRinging()) return;
+    ringTitle = `☎ ${name} is calling`;
+    keepTitle();
+    dom.announce.textContent = `${name} is calling. Answer or decline.`;
+    if (!typing()) byId("answer").focus();
+  });
 }
 
-async function answered(line, heldFor) {
+function answered(line, heldFor) {
+  clearTimeout(lostTimer);
+  const isNew = active !== line; // the page was reloaded, and got its call back
   active = line;
   stopRinging();
+  voice?.clear();
   voice = new Voice();
   dom.captions.replaceChildren();
   cost = "";
-  // A page that was reloaded got its call back: it goes on, and so does its clock.
+  // Its clock goes on with it.
   clockStart = performance.now() - heldFor * 1000;
   drawClock();
   clearInterval(clockTimer);
   clockTimer = setInterval(drawClock, 250);
-  if (!call) await whoCalls();
-  if (active !== line) return;
-  dom["talk-name"].textContent = call?.name ?? "Somebody";
-  drawFace(dom["talk-face"], call);
+  if (isNew) meet(line, drawCaller);
   show("talking");
   restoreTitle();
   open(true);
@@ -225,6 +253,7 @@ async function answered(line, heldFor) {
 
 function ended(line, reason) {
   if (line !== active) return;
+  clearTimeout(lostTimer);
   const talked = dom.handset.dataset.state === "talking";
   stopRinging();
   restoreTitle();
@@ -249,9 +278,9 @@ function ended(line, reason) {
 
 function say(text) {
   const words = text.trim();
-  if (!words || !active) return;
-  active.send({ type: "say", text: words.slice(0, 1000) });
+  if (!words || !active?.send({ type: "say", text: words.slice(0, 1000) })) return false;
   put("me", words);
+  return true;
 }
 
 function caption(text) {
@@ -294,8 +323,10 @@ function toggleDictation() {
 
 function show(state) {
   clearTimeout(restTimer);
+  const hadFocus = dom.handset.contains(document.activeElement);
   dom.handset.dataset.state = state;
   for (const name of ["idle", "ringing", "talking", "over"]) dom[`screen-${name}`].hidden = name !== state;
+  if (hadFocus && state === "over") byId("over-close").focus({ preventScroll: true });
   dom["handset-title"].textContent =
     { ringing: "Ringing…", talking: "On the phone", over: "Call ended" }[state] ?? dom["handset-title"].textContent;
   dom["handset-badge"].textContent = "";
@@ -321,19 +352,28 @@ function drawFace(place, who) {
   }
 }
 
+// One round at a time: on a slow network an older answer must not come after a newer one.
 async function readTexts() {
-  const numbers = [...lines.keys()];
+  if (isReading) {
+    readsAgain = true;
+    return;
+  }
+  isReading = true;
+  readsAgain = false;
   const found = [];
-  for (const number of numbers) {
-    try {
+  try {
+    for (const number of [...lines.keys()]) {
       const answer = await fetch(`/simulator/messages?to=${encodeURIComponent(number)}`);
       if (answer.ok) found.push(...(await answer.json()).items);
-    } catch {
-      return;
     }
+    found.sort((one, other) => other.sent_at.localeCompare(one.sent_at));
+    drawTexts(found.slice(0, TEXTS_SHOWN_MAX));
+  } catch {
+    // They are asked for again soon.
+  } finally {
+    isReading = false;
   }
-  found.sort((one, other) => other.sent_at.localeCompare(one.sent_at));
-  drawTexts(found.slice(0, TEXTS_SHOWN_MAX));
+  if (readsAgain) readTexts();
 }
 
 function drawTexts(letters) {

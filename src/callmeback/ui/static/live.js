@@ -53,6 +53,7 @@ class Watch {
     this.#events?.close();
     clearTimeout(this.#retry);
     clearInterval(this.#ticker);
+    showCost(""); // nobody counts it any more
   }
 
   #listen() {
@@ -63,8 +64,16 @@ class Watch {
     this.#events.addEventListener("turn", (event) => this.#say(JSON.parse(event.data)));
     this.#events.onerror = () => {
       if (this.#events.readyState !== EventSource.CLOSED) return;
-      this.#retry = setTimeout(() => this.place.isConnected && this.#listen(), RETRY_MS);
+      this.#retry = setTimeout(() => this.#listenAgain(), RETRY_MS);
     };
+  }
+
+  // The events were refused, and don't say why: whoever is logged out meanwhile is led to the door.
+  async #listenAgain() {
+    const answer = await fetch(`/calls/${encodeURIComponent(this.id)}`, { method: "HEAD" }).catch(() => null);
+    if (!this.place.isConnected) return;
+    if (answer?.redirected) location.reload();
+    else this.#listen();
   }
 
   #draw(call) {
@@ -113,9 +122,13 @@ class Watch {
   #over() {
     this.stop();
     this.part.state.textContent = "Over. Here is the receipt…";
-    setTimeout(() => {
-      if (!this.place.isConnected) return;
-      htmx.ajax("GET", `/calls/${encodeURIComponent(this.id)}`, { target: "#main", select: "#main", swap: "outerHTML" });
-    }, RELOAD_AFTER_MS);
+    this.#retry = setTimeout(() => this.#showReceipt(), RELOAD_AFTER_MS);
+  }
+
+  async #showReceipt() {
+    if (!this.place.isConnected) return;
+    const page = { target: "#main", select: "#main", swap: "outerHTML" };
+    await htmx.ajax("GET", `/calls/${encodeURIComponent(this.id)}`, page).catch(() => {}); // the page says it
+    if (this.place.isConnected) this.#retry = setTimeout(() => this.#showReceipt(), RETRY_MS);
   }
 }

@@ -1,8 +1,12 @@
 // "Hear it": a voice says a sentence at the chosen pace and temper.
 
+import { say } from "./arrivals.js";
+
 let playing = null;
+let pressed = null;
 
 export function hearVoices() {
+  if (pressed && !pressed.isConnected) playing.pause();
   for (const button of document.querySelectorAll("[data-hear]:not([data-awake])")) {
     button.dataset.awake = "";
     button.addEventListener("click", () => hear(button));
@@ -17,12 +21,15 @@ async function hear(button) {
     speed: form?.elements.speed?.value ?? "1.0",
     stability: form?.elements.stability?.value ?? "0.5",
   });
-  playing = new Audio(`/voices/sample.wav?${query}`);
+  const sample = new Audio(`/voices/sample.wav?${query}`);
+  playing = sample;
+  pressed = button;
   button.setAttribute("aria-busy", "true");
   try {
-    await playing.play();
+    await sample.play();
   } catch {
-    document.getElementById("announce").textContent = "This voice can't be heard right now.";
+    // One that was cut by the next, or by leaving, isn't missed.
+    if (playing === sample && button.isConnected) say("This voice can't be heard right now. Try again in a moment.");
   } finally {
     button.removeAttribute("aria-busy");
   }

@@ -88,4 +88,4 @@ def keep_form_cookie(services: Services, value: str) -> Cookie:
 async def _require(request: Request[Any, Any, State], expected: str) -> None:
     given = request.headers.get(CSRF_HEADER) or (await read_form(request)).get(CSRF_FIELD, "")
     if not hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogatepass")):
-        raise errors.CsrfRefused()
+        raise errors.CsrfRefused("This page is from before you logged in anew. Load it again, then send the form.")
