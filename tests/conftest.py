@@ -158,6 +158,16 @@ async def readonly(cluster: Cluster, database_url: str) -> AsyncIterator[Databas
         yield database
 
 
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The machine's clock shows Berlin's time."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
 def _pool(role: str, cluster: Cluster, database_url: str) -> Database:
     dsn = roles.dsn_for(role, cluster.role_secret, database_url)
 

@@ -26,7 +26,7 @@ ADDED_MS_MAX = 15.0
 CPU_PERCENT_MAX = 3.0
 CLEAR_MS_MAX = 50.0
 # Half a gigabyte, which this bench alone installs.
-PEERS = Peers("pipecat", "Pipecat", ("pipecat-ai==1.14.0", "websockets", "uvicorn", "fastapi"))
+PEERS = Peers("pipecat", "Pipecat", ("pipecat-ai==1.14.0", "websockets==17.4", "uvicorn==0.54.0", "fastapi==0.165.0"))
 
 
 class Part:

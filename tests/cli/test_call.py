@@ -8,11 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 from tests.cli.test_up import wait_until
-from tests.e2e.house import House, Person, opened
+from tests.e2e.house import LINE, House, Person, opened
 
 pytestmark = pytest.mark.slow
 
-LINE = "I went for a long walk this morning and it was lovely."
 TIMEOUT_S = 60.0
 
 

@@ -5,12 +5,12 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from tests.test_docs import commands
 
 from callmeback import cli, errors, logs
 from callmeback.cli import psql
@@ -47,23 +47,16 @@ def test_help_lists_every_command_and_waits_for_none_to_load() -> None:
     assert answer.returncode == 0
     assert all(f"  {name} " in answer.stdout for name in cli.COMMANDS)
     assert {name for name in loaded if name.startswith("callmeback.")} == {"callmeback.cli", "callmeback.errors"}
-    assert loaded & {"psycopg", "msgspec", "litestar", "structlog"} == set()
-
-
-def leaves(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
-    """The commands that do something, with their whole names."""
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for child in command.list_commands(context):
-            inner = command.get_command(context, child)
-            assert inner is not None, child
-            yield from leaves(inner, f"{name} {child}".strip())
-    if not isinstance(command, click.Group) or command.invoke_without_command:
-        yield name, command
+    assert loaded & {"psycopg", "litestar", "structlog"} == set()
 
 
 def test_whatever_has_a_result_tells_it_in_json() -> None:
-    without = {name for name, command in leaves(cli.app) if all("--json" not in each.opts for each in command.params)}
+    without = {
+        name.removeprefix("callmeback ")
+        for name, command in commands(cli.app, "callmeback")
+        if not isinstance(command, click.Group) or command.invoke_without_command
+        if all("--json" not in each.opts for each in command.params)
+    }
 
     assert without == WITHOUT_JSON
 

@@ -288,7 +288,7 @@ NOBODY = "There is no key with this name or id."
         (["create", "x", "--expires", "30"], 2, "is not a time such as"),
         (["create", "x", "--expires", "-1d"], 2, "is not a time such as"),
         (["create", "x", "--expires", "0d"], 2, "is not a time such as"),
-        (["create", "x", "--expires", "999999w"], 1, "at most 3660 days"),
+        (["create", "x", "--expires", "99999w"], 1, "at most 3660 days"),
         (["create", "x", "--cidr", "192.0.2.1/24"], 1, "is not a network such as"),
         (["create", "x", "--cidr", "everywhere"], 1, "is not a network such as"),
         (["create", "x", "--rate", "0"], 2, "is not in the range"),

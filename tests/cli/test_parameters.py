@@ -1,7 +1,5 @@
 """What options of several commands take: one way to say a time, a length of time, a period."""
 
-import time
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
 import click
@@ -11,16 +9,6 @@ from tests.test_docs import commands
 from callmeback.__main__ import app
 from callmeback.cli import parameters
 from callmeback.cli.parameters import Duration, Moment
-
-
-@pytest.fixture
-def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The machine's clock shows Berlin's time."""
-    monkeypatch.setenv("TZ", "Europe/Berlin")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 def moment(text: str) -> datetime:

@@ -23,6 +23,7 @@ REQUEST_S = 30.0
 TERMINAL = frozenset({"completed", "failed", "no_answer", "busy", "canceled"})
 VENDORS = ("carrier", "listener", "brain", "voice")
 CREDITS = 100
+LINE = "I went for a long walk this morning and it was lovely."
 
 Call = dict[str, Any]
 

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 from tests.cli.test_up import wait_until
-from tests.e2e.house import TERMINAL, VENDORS, House, Person, cents, opened, said_by
+from tests.e2e.house import LINE, TERMINAL, VENDORS, House, Person, cents, said_by
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -29,27 +29,10 @@ pytestmark = pytest.mark.slow
 # Ten seconds of silence, a second look five seconds later, and the reaper's pace; the rest is for a slow machine.
 SETTLED_WITHIN_S = 40.0
 RINGS_WITHIN_S = 5.0
-LINE = "I went for a long walk this morning and it was lovely."
 LONG_TALK = [LINE] * 40
 APOLOGY = "something is wrong on my side"
 
 Manners = Callable[..., None]
-
-
-@pytest.fixture(scope="module")
-def house() -> Iterator[House]:
-    with opened() as house:
-        yield house
-
-
-@pytest.fixture(scope="module")
-def ann(house: House) -> Person:
-    return house.person()
-
-
-@pytest.fixture(scope="module")
-def bob(house: House) -> Person:
-    return house.person()
 
 
 @pytest.fixture

@@ -1,16 +1,14 @@
 """How calls end, against a whole installation: nobody there, limits, a hang-up; and what no client talks us into."""
 
 import time
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from tests.e2e.house import House, Person, cents, opened, said_by
+from tests.e2e.house import LINE, House, Person, cents, said_by
 
 pytestmark = pytest.mark.slow
 
-LINE = "I went for a long walk this morning and it was lovely."
 LONG_TALK = [LINE] * 40
 WARNING = "Just so you know"
 GOODBYE = "That's all the time we have today."
@@ -18,22 +16,6 @@ MESSAGE = "I tried to reach you"
 # Between a limit and the person's hearing that it is over: the answer of the next metering and the goodbye.
 CUT_WITHIN_S = 2.0
 GOODBYE_SECONDS_MAX = 9.0
-
-
-@pytest.fixture(scope="module")
-def house() -> Iterator[House]:
-    with opened() as house:
-        yield house
-
-
-@pytest.fixture(scope="module")
-def ann(house: House) -> Person:
-    return house.person()
-
-
-@pytest.fixture(scope="module")
-def bob(house: House) -> Person:
-    return house.person()
 
 
 def test_nobody_there_costs_no_credit(house: House) -> None:

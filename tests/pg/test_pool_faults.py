@@ -158,6 +158,33 @@ async def test_cancelled_tasks_lose_no_connection(small: Database):
 
 
 @pytest.mark.anyio
+async def test_a_cancellation_that_comes_with_the_connection_is_not_lost(small: Database):
+    async def work() -> None:
+        async with small.transaction() as tx:
+            await tx.value(SQL.backend)
+            await asyncio.Event().wait()
+
+    for ticks in range(10):
+        release, held = asyncio.Event(), asyncio.Semaphore(0)
+        async with asyncio.timeout(LATE), asyncio.TaskGroup() as group:
+            for _ in range(2):
+                group.create_task(hold(small, release, held))
+                await held.acquire()
+            waiting = asyncio.create_task(work())
+            await until(lambda: small.stats().waiting == 1)
+            release.set()
+            # From the step on in which the pool hands the connection over.
+            while small.stats().waiting:
+                await asyncio.sleep(0)
+            for _ in range(ticks):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait({waiting})
+
+        assert waiting.cancelled()
+
+
+@pytest.mark.anyio
 async def test_a_terminated_connection_is_passed_over(owner: Database, superuser: psycopg.Connection):
     pids = []
     for _ in range(3):

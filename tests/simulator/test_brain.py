@@ -248,5 +248,6 @@ def test_brain_quotes_the_person_and_never_the_house() -> None:
         talk += [Said("assistant", said[-1]), Said("user", line)]
     said.append(reply(talk))
 
+    assert reply([system, Said("user", f"{cue.content} Who is this?")]).startswith("This is Brad.")
     assert "an interview" in said[0]
     assert not any("Why the person" in answer or "picked up" in answer or "Greet" in answer for answer in said)

@@ -79,6 +79,7 @@ class Line:
         self.ended_at = None
         self.began_at = now()
         self.mute = False
+        self.takes_nothing = False
         self._inbox = asyncio.Queue()
         self._buffer = deque()
         self.heard_at = []
@@ -140,7 +141,7 @@ class Line:
             self._inbox.put_nowait(None)
 
     def _check(self):
-        if self.ended_at is not None:
+        if self.ended_at is not None or self.takes_nothing:
             raise VendorUnavailable("the stream is closed", "work")
 
     async def _play(self):
@@ -239,6 +240,7 @@ class Brain:
     fails: bool = False
     cut_after: int | None = None
     stalls_after: int | None = None
+    stall_seconds: float = 3600.0
     requests: list = field(default_factory=list)
     generated: int = 0
     cancelled: int = 0
@@ -254,14 +256,14 @@ class Brain:
                 if index == self.cut_after:
                     return
                 if index == self.stalls_after:
-                    await asyncio.sleep(3600)
+                    await asyncio.sleep(self.stall_seconds)
                 self.generated += 1
                 yield Delta(word if index == 0 else " " + word)
                 await asyncio.sleep(0.004)
             yield Finished("stop")
             prompt = sum(len(message.content) for message in messages) // 5
             yield TokensUsed(prompt, len(answer.split(" ")))
-        except GeneratorExit:
+        except (GeneratorExit, asyncio.CancelledError):
             self.cancelled += 1
             raise
 
@@ -269,11 +271,12 @@ class Brain:
 class Mouth:
     """A vendor's voice: 15 characters a second, faster than real time, aligned."""
 
-    def __init__(self, latency=0.15, drops_after=None, stalls_after=None, aligns=True):
+    def __init__(self, latency=0.15, drops_after=None, stalls_after=None, aligns=True, sends_again=""):
         self.latency = latency
         self.drops_after = drops_after
         self.stalls_after = stalls_after
         self.aligns = aligns
+        self.sends_again = sends_again
         self.texts = []
         self.cancelled = []
         self.spoken_characters = 0
@@ -285,6 +288,9 @@ class Mouth:
         if self.closed:
             raise VendorUnavailable("voice", "work")
         self.texts.append(text)
+        if self.sends_again and self.sends_again in text:
+            # Its socket was lost before a sound, and the text went over a new one.
+            self.texts.append(text)
         if context not in self._contexts:
             queue = asyncio.Queue()
             self._contexts[context] = (queue, asyncio.create_task(self._speak(context, queue)))
@@ -416,6 +422,18 @@ class Call:
         finally:
             for other in (*self.line.tasks, *([task] if task else [])):
                 other.cancel()
+
+    async def talk(self, *lines):
+        """Hold the call while the person says each line after the persona has spoken, hears the answer and hangs up."""
+
+        async def person(call):
+            await call.persona_is_done()
+            for line in lines:
+                await call.listener.hears(line)
+                await call.persona_is_done()
+            call.line.person_hangs_up()
+
+        return await self.run(person)
 
     async def persona_speaks(self):
         """Wait until the persona is heard."""

@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from tests.voice.line import virtually
+from tests.voice.line import Call, now, ticket_of, virtually
 
 from callmeback.providers.failures import VendorError
 from callmeback.voice import carrier_stream
@@ -35,6 +35,7 @@ class Socket:
         self.waits = waits
         self.sent = []
         self.closed = False
+        self.is_stuck = False
 
     async def receive(self):
         if self.messages:
@@ -46,9 +47,13 @@ class Socket:
     async def send(self, text):
         if self.closed:
             raise ConnectionError
+        if self.is_stuck:
+            await carrier_stream.asyncio.sleep(3600)
         self.sent.append(json.loads(text))
 
     async def close(self):
+        if self.is_stuck:
+            await carrier_stream.asyncio.sleep(3600)
         self.closed = True
 
 
@@ -142,6 +147,19 @@ def test_a_broken_stream_is_an_error_and_not_an_end(messages):
         virtually(story())
 
 
+@pytest.mark.parametrize("write", [CarrierStream.send_clear, CarrierStream.close])
+def test_nobody_waits_long_for_a_carrier_that_takes_nothing(write):
+    async def story():
+        socket = Socket(waits=True)
+        socket.is_stuck = True
+        began = now()
+        with pytest.raises(VendorError):
+            await write(CarrierStream(socket, "MZ1"))
+        return now() - began
+
+    assert virtually(story()) <= 2.0
+
+
 def test_nothing_is_sent_over_a_closed_stream():
     async def story():
         stream = CarrierStream(Socket(), "MZ1")
@@ -150,3 +168,21 @@ def test_nothing_is_sent_over_a_closed_stream():
 
     with pytest.raises(VendorError):
         virtually(story())
+
+
+def test_a_stream_that_brings_sound_and_takes_none_is_hung_up(card):
+    async def story():
+        call = Call(ticket_of(card))
+
+        async def person(call):
+            await call.persona_is_done()
+            call.line.takes_nothing = True
+            await call.listener.hears("Are you still there?")
+
+        return call, await call.run(person)
+
+    call, outcome = virtually(story())
+
+    assert outcome.end_reason == "stream_lost"
+    assert call.line.hang_ups == 1
+    assert outcome.duration_seconds < 10, "nobody pays for a call in which nothing can be heard"

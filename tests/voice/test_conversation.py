@@ -2,7 +2,6 @@
 
 import asyncio
 
-import pytest
 from tests.voice.line import Brain, Call, Mouth, now, ticket_of, virtually
 
 from callmeback.voice import prompts
@@ -18,13 +17,7 @@ def test_the_persona_greets_listens_answers_and_the_person_hangs_up(card):
         call = call_of(card)
         call.brain = Brain(["Hi, it is Brad.", "Glad to hear that!"])
 
-        async def person(call):
-            await call.persona_is_done()
-            await call.listener.hears("I am fine, thank you.")
-            await call.persona_is_done()
-            call.line.person_hangs_up()
-
-        return call, await call.run(person)
+        return call, await call.talk("I am fine, thank you.")
 
     call, outcome = virtually(story())
 
@@ -48,13 +41,7 @@ def test_the_brain_thinks_at_the_eager_end_and_the_answer_is_measured(card):
         call = call_of(card)
         call.brain = Brain(["Hi.", "Fine then."], latency=0.2)
 
-        async def person(call):
-            await call.persona_is_done()
-            await call.listener.hears("Hello hello hello.")
-            await call.persona_is_done()
-            call.line.person_hangs_up()
-
-        return call, await call.run(person)
+        return call, await call.talk("Hello hello hello.")
 
     call, outcome = virtually(story())
 
@@ -202,127 +189,6 @@ def test_marks_of_an_older_generation_do_not_mean_heard(card):
     assert outcome.transcript[-1].text in ("Yes?", "And", "And now")
 
 
-def test_a_noise_that_interrupted_lets_the_persona_finish(card):
-    sentence = "First I want to tell you this. And then there is also that to be told."
-
-    async def story():
-        call = call_of(card)
-        call.brain = Brain([sentence])
-
-        async def person(call):
-            await call.persona_speaks()
-            await asyncio.sleep(1.5)
-            call.listener.put("start_of_turn")
-            await asyncio.sleep(0.5)
-            await call.persona_is_done()
-            call.line.person_hangs_up()
-
-        return call, await call.run(person)
-
-    call, outcome = virtually(story())
-
-    assert " ".join(turn.text for turn in outcome.transcript).split() == sentence.split(), "nothing lost, nothing twice"
-    assert len(outcome.transcript) == 2
-    assert outcome.interrupt_count == 0
-    assert len(call.brain.requests) == 1
-
-
-def test_noises_lose_nothing_of_a_long_reply(card):
-    sentences = [f"This is sentence number {index} of a long story." for index in range(12)]
-
-    async def story():
-        call = call_of(card, max_tokens=1000)
-        call.brain = Brain([" ".join(sentences)])
-
-        async def person(call):
-            for _ in range(2):
-                await call.persona_speaks()
-                await asyncio.sleep(3.0)
-                call.listener.put("start_of_turn")
-                await asyncio.sleep(0.5)
-            await call.persona_is_done()
-            call.line.person_hangs_up()
-
-        return call, await call.run(person)
-
-    call, outcome = virtually(story())
-
-    assert " ".join(turn.text for turn in outcome.transcript).split() == " ".join(sentences).split()
-    assert len(call.brain.requests) == 1
-    assert outcome.interrupt_count == 0
-
-
-def test_a_noise_does_not_take_a_goodbye_back(card):
-    async def story():
-        call = call_of(card)
-        call.brain = Brain(["Hi.", f"Goodbye then, and sleep well, my friend. {prompts.END_MARK}"])
-
-        async def person(call):
-            await call.persona_is_done()
-            await call.listener.hears("Good night, Brad.")
-            await call.persona_speaks()
-            await asyncio.sleep(0.5)
-            call.listener.put("start_of_turn")
-
-        return await call.run(person)
-
-    assert virtually(story()).end_reason == "persona_ended"
-
-
-def test_a_noise_before_the_answer_was_ready_does_not_swallow_it(card):
-    async def story():
-        call = call_of(card)
-        call.brain = Brain(["Hi.", "It is a tree."], latency=0.6)
-
-        async def person(call):
-            await call.persona_is_done()
-            await call.listener.hears("What is it?")
-            await asyncio.sleep(0.1)
-            call.listener.put("start_of_turn")
-            await call.persona_is_done()
-            call.line.person_hangs_up()
-
-        return call, await call.run(person)
-
-    call, outcome = virtually(story())
-
-    assert [turn.text for turn in outcome.transcript] == ["Hi.", "What is it?", "It is a tree."]
-    assert [message.role for message in call.brain.requests[-1]][-1] == "user"
-    assert outcome.interrupt_count == 0
-
-
-@pytest.mark.parametrize(("latency", "after"), [(0.5, 0.0), (0.25, 1.0), (0.25, 3.0)])
-def test_a_noise_in_a_warning_costs_neither_it_nor_the_answer_after_it(card, latency, after):
-    """Before a word of it was heard and the answer was ready, in its first half, and after that."""
-    answer = "It is a tree, and it is a very old one."
-
-    async def story():
-        call = call_of(card, granted_seconds=100, warn_at_percent=20)
-        call.brain = Brain(["Hi.", answer], latency=latency)
-
-        async def person(call):
-            await call.persona_is_done()
-            await asyncio.sleep(3.0)
-            # The warning becomes due while this is said.
-            await call.listener.hears("What is it? " + "I have been looking at it for so long. " * 6)
-            while prompts.warning(call.ticket, "time") not in "".join(call.opened[0].texts):
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(after)
-            call.listener.put("start_of_turn")
-            await asyncio.sleep(0.5)
-            await call.persona_is_done()
-            call.line.person_hangs_up()
-
-        return call, await call.run(person)
-
-    call, outcome = virtually(story())
-
-    said = " ".join(turn.text for turn in outcome.transcript[2:])
-    assert said.endswith(f" {answer}")
-    assert [said.count(words) for words in (answer, prompts.warning(call.ticket, "time")[-20:])] == [1, 1]
-    assert outcome.interrupt_count == 0
-
-
 def test_text_is_given_to_the_voice_only_a_little_ahead_of_what_is_heard(card):
     sentences = [f"This is sentence number {index} of a very long speech indeed." for index in range(30)]
 
@@ -369,6 +235,26 @@ def test_m_natural_ending_is_the_brain_s_judgement_not_a_word_of_the_person_s(ca
     assert not any("[end]" in text for text in call.opened[0].texts)
 
 
+def test_an_answer_that_is_nothing_but_the_end_is_a_goodbye(card):
+    async def story():
+        call = call_of(card)
+        call.brain = Brain(["Hi.", "Take care, bye!", prompts.END_MARK])
+
+        async def person(call):
+            await call.persona_is_done()
+            await call.listener.hears("I have to go now.")
+            await call.persona_is_done()
+            await call.listener.hears("Bye!")
+
+        return call, await call.run(person)
+
+    call, outcome = virtually(story())
+
+    assert outcome.end_reason == "persona_ended"
+    assert outcome.transcript[-1].text == prompts.FAREWELL
+    assert call.second_brain.requests == []
+
+
 def test_who_speaks_into_the_farewell_goes_on_talking(card):
     async def story():
         call = call_of(card)
@@ -404,6 +290,27 @@ def test_silence_is_asked_into_twice_and_then_ended(card):
     assert call.line.hang_ups == 1
 
 
+def test_who_answers_into_the_goodbye_after_a_silence_is_talked_to_again(card):
+    async def story():
+        call = call_of(card)
+        call.brain = Brain(["Hi.", "There you are!"])
+
+        async def person(call):
+            while prompts.goodbye("silence") not in "".join(call.opened[0].texts if call.opened else ()):
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(1.0)
+            await call.listener.hears("Wait, I am here!")
+            await call.persona_is_done()
+            call.line.person_hangs_up()
+
+        return await call.run(person)
+
+    outcome = virtually(story())
+
+    assert outcome.end_reason == "user_hung_up"
+    assert outcome.transcript[-1].text == "There you are!"
+
+
 def test_listener_gets_silence_when_the_carrier_sends_nothing(card):
     async def story():
         call = call_of(card)
@@ -430,13 +337,7 @@ def test_unaligned_voice_is_heard_to_its_end_and_said_once(card):
         call.mouths = [Mouth(aligns=False)]
         call.brain = Brain(["Hi there. This voice does not align its text at all.", "Yes, it works."])
 
-        async def person(call):
-            await call.persona_is_done()
-            await call.listener.hears("Does it work?")
-            await call.persona_is_done()
-            call.line.person_hangs_up()
-
-        return call, await call.run(person)
+        return call, await call.talk("Does it work?")
 
     call, outcome = virtually(story())
 

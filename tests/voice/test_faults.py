@@ -43,13 +43,7 @@ def test_a_voice_that_drops_mid_sentence_is_finished_by_the_local_one(card, drop
         call.mouths = [Mouth(drops_after=drops_after, aligns=aligns), Mouth()]
         call.brain = Brain([LONG, "Yes indeed."])
 
-        async def person(call):
-            await call.persona_is_done()
-            await call.listener.hears("And?")
-            await call.persona_is_done()
-            call.line.person_hangs_up()
-
-        return call, await call.run(person)
+        return call, await call.talk("And?")
 
     call, outcome = virtually(story())
 
@@ -197,11 +191,7 @@ def test_without_any_brain_the_persona_still_greets(card):
         call = call_of(card)
         call.brain.fails = call.second_brain.fails = True
 
-        async def person(call):
-            await call.persona_is_done()
-            call.line.person_hangs_up()
-
-        return call, await call.run(person)
+        return call, await call.talk()
 
     call, outcome = virtually(story())
 

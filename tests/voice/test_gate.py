@@ -20,7 +20,7 @@ def gate_of(card, cents, seconds=600):
 
 def test_a_spend_passes_up_to_the_reserve_and_not_a_hair_beyond(card):
     gate = gate_of(card, 100)
-    room = Decimal(100) - gate.reserved_cents()
+    room = Decimal(100) - gate.reserved_cents() - gate.held_cents()
 
     assert gate.ask(Decimal(0), room + Decimal("1e-10")) is None
     assert gate.ask(Decimal(0), room) is not None
@@ -28,7 +28,8 @@ def test_a_spend_passes_up_to_the_reserve_and_not_a_hair_beyond(card):
 
 def test_what_is_running_counts_until_it_is_settled(card):
     gate = gate_of(card, 100)
-    room = Decimal(100) - gate.reserved_cents()
+    warning = gate.held_cents()
+    room = Decimal(100) - gate.reserved_cents() - warning
 
     running = gate.ask(Decimal(0), room)
     assert running is not None
@@ -36,7 +37,7 @@ def test_what_is_running_counts_until_it_is_settled(card):
 
     running.settle()
     running.settle()
-    assert gate.held_cents() == 0
+    assert gate.held_cents() == warning
     assert gate.ask(Decimal(0), room) is not None
 
 
@@ -71,24 +72,55 @@ def test_the_warning_is_due_by_money_or_by_time_whichever_comes_first(card):
     assert not gate.warning_due(Decimal(99), 599.0, 75, Decimal(100))
 
 
-@pytest.mark.parametrize("seconds", [20, 35, 60, 1800])
-def test_the_warning_by_time_comes_before_the_goodbye_however_short_the_call(card, seconds):
+@pytest.mark.parametrize("percent", [1, 50, 100])
+@pytest.mark.parametrize("seconds", [25, 26, 60, 300])
+def test_the_warning_by_time_can_be_heard_before_the_goodbye(card, seconds, percent):
+    """Goodbye and hang-up take 9 seconds, the warning 8: from 25 on there are as many before it."""
     gate = gate_of(card, 1000, seconds)
     moments = [tenths / 10 for tenths in range(seconds * 10)]
 
-    warned = next(at for at in moments if gate.warning_due(Decimal(0), at, 90, Decimal(1000)))
+    warned = next(at for at in moments if gate.warning_due(Decimal(0), at, percent, Decimal(1000)))
+    pressing = next(at for at in moments if gate.warning_presses(Decimal(0), at))
     leaving = next(at for at in moments if gate.leaving_due(Decimal(0), at))
 
-    assert warned < leaving
+    assert warned <= pressing == leaving - RESERVE.warning_seconds()
 
 
-def test_the_spoken_warning_frees_what_was_set_aside_for_it(card):
+@pytest.mark.parametrize("percent", [1, 50, 100])
+@pytest.mark.parametrize("cents", ["5.9", "8", "30"])
+def test_the_warning_by_money_can_be_heard_before_the_goodbye(card, cents, percent):
+    gate = gate_of(card, cents)
+    spent = [Decimal(hundredths) / 100 for hundredths in range(int(Decimal(cents) * 100) + 1)]
+
+    warned = next(at for at in spent if gate.warning_due(at, 0.0, percent, Decimal(cents)))
+    pressing = next(at for at in spent if gate.warning_presses(at, 0.0))
+    leaving = next(at for at in spent if gate.leaving_due(at, 0.0))
+
+    assert warned <= pressing
+    assert leaving - pressing > gate.warned().cents - Decimal("0.01")
+
+
+@pytest.mark.parametrize(("cents", "seconds"), [("5.8", 600), ("1000", 24)])
+def test_a_call_too_small_for_talk_and_warning_sets_nothing_aside_for_one(card, cents, seconds):
+    gate = gate_of(card, cents, seconds)
+
+    assert not gate.owes_warning()
+    assert gate.held_cents() == 0
+    assert gate.warning_due(Decimal(5), 15.0, 50, Decimal(cents)) is None
+    assert not gate.warning_presses(Decimal(5), 15.0)
+
+
+def test_the_warning_stays_set_aside_until_it_is_paid_for(card):
     gate = gate_of(card, 100)
-    before = gate.reserved_cents()
+    set_aside = gate.held_cents()
 
-    gate.warned()
+    passed = gate.warned()
+    assert gate.held_cents() == set_aside > 2 * gate.speech_cents(RESERVE.warning_characters, local=False)
+    assert gate.owes_warning()
 
-    assert before - gate.reserved_cents() == Decimal("0.9")
+    passed.settle()
+    assert gate.held_cents() == 0
+    assert not gate.owes_warning()
 
 
 def test_the_goodbye_begins_early_enough_to_end_within_the_granted_seconds(card):
@@ -188,11 +220,11 @@ class Spending(RuleBasedStateMachine):
             self.meter.connected(self.elapsed, Decimal(self.elapsed))
 
     def leave(self):
-        """The goodbye at its dearest: both voices say it, and the listener is sent everything once more."""
+        """The goodbye at its dearest: said again on a new socket, then by the local voice, and all heard once more."""
         self.left = True
         for _, request, _, _ in self.running:
             request.delta("cut")
-        self.meter.voice(RESERVE.goodbye_characters)
+        self.meter.voice(2 * RESERVE.goodbye_characters)
         self.meter.local(RESERVE.goodbye_characters)
         for _ in range(RESERVE.goodbye_seconds()):
             if self.gate.cut_due(self.meter.spent_cents(), self.elapsed):

@@ -46,6 +46,20 @@ def test_frames_are_gathered_unless_somebody_may_interrupt():
     assert virtually(story()) == [640, 640, 160, 160, 160, 640]
 
 
+def test_messages_without_sound_do_not_keep_silence_from_the_listener():
+    async def story():
+        listener = Counting()
+        hearing, _, task = await opened(listener)
+        for _ in range(30):
+            await asyncio.sleep(0.1)
+            hearing.take(b"")
+            hearing.fill_pause()
+        task.cancel()
+        return sum(listener.chunks)
+
+    assert virtually(story()) >= 2.5 * 8000
+
+
 def test_audio_from_before_the_listener_was_there_is_heard_first_and_bounded():
     async def story():
         listener = Counting()

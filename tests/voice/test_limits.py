@@ -122,6 +122,91 @@ def test_a_warning_percent_of_the_user_s_own_limit_with_cut_off_off(card):
     assert sum(text.count(warning) for text in texts(outcome)) == 1
 
 
+# What a talk may cost at most in a minute, as the grant reckons, and a grant that never ends it.
+GRANTS = {"by the grant": lambda cents: int(cents * 60 / 17), "by the money": lambda cents: 3600}
+
+
+@pytest.mark.parametrize("granted", GRANTS.values(), ids=GRANTS.keys())
+@pytest.mark.parametrize("cents", [3, 5, 6, 7, 8, 9, 10, 12, 15, 20, 30])
+@pytest.mark.parametrize("percent", [50, 99])
+def test_a_budget_that_pays_for_warning_and_goodbye_has_both_heard(card, cents, percent, granted):
+    changes = {"hold_cents": Decimal(cents), "granted_seconds": granted(cents), "limited_by": "call_budget"}
+
+    async def story():
+        call = talkative(card, warn_at_percent=percent, **changes)
+        return call, await call.run(chatting)
+
+    call, outcome = virtually(story())
+
+    warning, goodbye = prompts.warning(call.ticket, "money"), prompts.goodbye("budget_reached")
+    said = " ".join(texts(outcome))
+    pays_for_both = cents >= 7 if granted(cents) == 3600 else cents >= 8
+    assert said.count(warning) == pays_for_both
+    assert said.endswith(goodbye)
+    assert outcome.end_reason in ("budget_reached", "time_limit")
+    assert outcome.costs.total_cents <= cents
+    assert outcome.duration_seconds <= granted(cents)
+
+
+def test_a_warning_that_can_wait_no_longer_breaks_into_a_long_sentence_that_then_goes_on(card):
+    sentence = " ".join(f"and number {index}" for index in range(17)) + "."
+
+    async def story():
+        call = Call(ticket_of(card, granted_seconds=60, warn_at_percent=99))
+        call.brain = Brain(["Hi.", sentence], latency=0.1)
+
+        async def person(call):
+            await call.persona_is_done()
+            # The answer begins two seconds before the warning is due, and would end after its last moment.
+            await call.listener.hears("Well, " * 72)
+
+        return call, await call.run(person)
+
+    call, outcome = virtually(story())
+
+    warning = prompts.warning(call.ticket, "time")
+    before, _, after = " ".join(texts(outcome)[1:]).partition(f" {warning} ")
+    rest, _, _ = after.partition(prompts.goodbye("time_limit"))
+    assert before
+    assert rest.strip()
+    assert sentence.startswith(f"{before} {rest.strip()}")
+
+
+def test_a_warning_is_said_to_someone_who_does_not_stop_talking(card):
+    async def story():
+        call = talkative(card, granted_seconds=60)
+
+        async def person(call):
+            await call.persona_is_done()
+            await call.listener.hears("And another thing is this. " * 40)
+
+        return call, await call.run(person)
+
+    call, outcome = virtually(story())
+
+    assert prompts.warning(call.ticket, "time") in texts(outcome)
+    assert outcome.end_reason == "time_limit"
+
+
+def test_a_goodbye_that_its_voice_sends_again_stays_within_the_hold(card):
+    async def story():
+        call = talkative(card, granted_seconds=3600, hold_cents=Decimal(12), warn_at_percent=1)
+        call.mouths = [Mouth(sends_again="That's all")]
+
+        async def person(call):
+            await call.persona_is_done()
+            # By the second the money runs down to what is set aside for the goodbye, and not a hair less.
+            await call.listener.hears("And another thing is this. " * 300)
+
+        return call, await call.run(person)
+
+    call, outcome = virtually(story())
+
+    assert sum("That's all" in text for text in call.opened[0].texts) == 2
+    assert texts(outcome)[-1] == prompts.goodbye("budget_reached")
+    assert outcome.costs.total_cents <= 12
+
+
 @pytest.mark.parametrize("noise_at", [None, 30, 45], ids=["undisturbed", "noise while it waits", "noise in it"])
 def test_the_warning_comes_between_the_sentences_of_a_long_reply(card, noise_at):
     sentences = [f"This is sentence number {index} of a story that goes on and on." for index in range(16)]

@@ -33,6 +33,12 @@ def test_a_call_opens_with_a_cue_to_greet():
     ]
 
 
+def test_who_says_hello_before_the_greeting_is_still_greeted():
+    messages = prompts.conversation("S", [], "Hello?")
+
+    assert [message.content for message in messages] == ["S", f"{prompts.GREETING_CUE} Hello?"]
+
+
 def test_roles_alternate_and_what_is_said_now_comes_last():
     history = [Turn("persona", "Hi.", NOW), Turn("user", "Hello.", NOW), Turn("user", "Are you there?", NOW)]
 

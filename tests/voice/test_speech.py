@@ -34,6 +34,14 @@ def test_sentences(text, expected):
     assert split(text) == (expected, False)
 
 
+def test_what_comes_in_one_piece_is_still_said_in_sentences_of_bounded_length():
+    sentences = Sentences()
+    whole = sentences.push("so it goes " * 400 + "and ends. ")
+
+    assert max(map(len, whole)) <= SENTENCE_CHARACTERS_MAX
+    assert " ".join(whole).split() == ("so it goes " * 400 + "and ends.").split()
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 50])
 def test_the_mark_of_an_ending_is_never_spoken_however_it_is_cut(size):
     assert split("Bye now, take care. [end]", (size,)) == (["Bye now, take care."], True)

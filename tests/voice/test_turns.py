@@ -6,6 +6,9 @@ from hypothesis import strategies as st
 
 from callmeback.voice.turns import TABLE, Action, Event, State, step
 
+# The persona speaks by itself, or goes on; nothing was asked.
+_UNASKED = (Event.SAY, Event.WARN, Event.LEAVE, Event.NOISE)
+
 
 @pytest.mark.parametrize(
     ("state", "event", "expected"),
@@ -21,6 +24,7 @@ from callmeback.voice.turns import TABLE, Action, Event, State, step
         (State.LISTENING, Event.END_OF_TURN, (State.SPEAKING, (Action.THINK, Action.HEAR, Action.SPEAK))),
         (State.SPEAKING, Event.START_OF_TURN, (State.INTERRUPTED, (Action.CUT,))),
         (State.INTERRUPTED, Event.NOISE, (State.SPEAKING, (Action.RESUME,))),
+        (State.SPEAKING, Event.WARN, (State.SPEAKING, (Action.CUT, Action.RESUME))),
         (State.SPEAKING, Event.PLAYED, (State.LISTENING, ())),
     ],
 )
@@ -66,7 +70,7 @@ def test_any_sequence_keeps_at_most_one_reply_and_one_thought(events):
                 thought = True
             elif action in (Action.SPEAK, Action.RESUME):
                 assert not reply, "two replies would be heard at once"
-                assert thought or Action.THINK in actions or event in (Event.SAY, Event.LEAVE, Event.NOISE)
+                assert thought or Action.THINK in actions or event in _UNASKED
                 thought, reply = False, True
         assert thought == (state is State.THINKING)
         if state is not State.LEAVING:

@@ -81,6 +81,23 @@ async def test_c04_the_carrier_s_pace_is_shared(house: House, crowd: list[Dialle
     assert 1 <= dialled <= 1 + 4 * seconds
 
 
+async def test_a_dialler_that_is_kicked_when_it_is_told_to_end_ends(crowd: list[Dialler]):
+    """At whatever step of the loop the one comes after the other."""
+    dialler = crowd[0]
+    for ticks in range(10):
+        running = asyncio.create_task(dialler.run())
+        async with asyncio.timeout(30):
+            while not dialler._kicked._waiters:  # type: ignore[attr-defined]  # it waits for the next look
+                await asyncio.sleep(0.01)
+            dialler.kick()
+            for _ in range(ticks):
+                await asyncio.sleep(0)
+            running.cancel()
+            await asyncio.wait({running})
+
+        assert running.cancelled()
+
+
 async def test_a_full_process_leaves_calls_to_others(house: House, ann: Person):
     house.services.host.admission.calls_max = 0
     answer = await ann.client.post("/api/calls", json={"persona_id": "brad"})

@@ -1,28 +1,18 @@
 """Calls whose time has come: claimed once, placed once, missed, refused, canceled, tried again."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
-from tests.worker.plans import CARD, SETTINGS, Plans, ago, now, ring
+from tests.worker.plans import CARD, Plans, ago, now, ring
 
-from callmeback.domain import costs, due
+from callmeback.domain import due
 from callmeback.pg.errors import RULES
 from callmeback.pg.pool import Database
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def plans(database_url: str, worker: Database) -> AsyncIterator[Plans]:
-    made = Plans(database_url)
-    async with worker.transaction() as tx:
-        await costs.ensure_card(tx, SETTINGS)
-    yield made
-    made.books.close()
 
 
 async def test_a_call_is_begun_at_its_time_and_not_before(plans: Plans, worker: Database) -> None:

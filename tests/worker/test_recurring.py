@@ -1,26 +1,16 @@
 """What repeats: the next occurrence is there whatever became of the one before, and downtime is seen, not rung."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from tests.worker.plans import SETTINGS, Plans, ago, now, ring
+from tests.worker.plans import Plans, ago, now, ring
 
-from callmeback.domain import costs, due
+from callmeback.domain import due
 from callmeback.pg.pool import Database
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def plans(database_url: str, worker: Database) -> AsyncIterator[Plans]:
-    made = Plans(database_url)
-    async with worker.transaction() as tx:
-        await costs.ensure_card(tx, SETTINGS)
-    yield made
-    made.books.close()
 
 
 async def materialise(worker: Database, most: int = 100) -> int:

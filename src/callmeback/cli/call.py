@@ -15,7 +15,6 @@ from rich.text import Text
 from callmeback import errors
 from callmeback.cli import person
 from callmeback.cli.output import json_option, plain, show_json
-from callmeback.cli.parameters import Whole
 
 POLL_S: Final = 0.5
 # The longest call that a tier may allow is four hours; no watch goes on for ever.
@@ -58,13 +57,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 @click.command(name="call")
 @click.argument("persona", default="brad")
 @person.who_option
-@click.option("--phone", metavar="NUMBER", help="A verified number; by default the primary one.")
-@click.option(
-    "--minutes",
-    type=Whole(1, 240),
-    metavar="N",
-    help="Longest talk in minutes; by default what the plan allows.",
-)
+@person.phone_option
+@person.minutes_option
 @click.option("--about", metavar="TEXT", help="What the call is about.")
 @json_option
 def command(persona: str, who: str, phone: str | None, minutes: int | None, about: str | None, as_json: bool) -> None:

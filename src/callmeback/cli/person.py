@@ -13,13 +13,22 @@ import httpx
 
 from callmeback import errors
 from callmeback.cli.installation import owner_database
+from callmeback.cli.parameters import Whole
 from callmeback.domain import operators, tokens
+from callmeback.domain.calls import MINUTES_MAX
 from callmeback.pg import home
 from callmeback.settings import Settings
 
 REQUEST_TIMEOUT_S: Final = 15.0
 
 who_option = click.option("--as", "who", required=True, metavar="EMAIL|ID", help="For whom.")
+phone_option = click.option("--phone", metavar="NUMBER", help="A verified number; by default the primary one.")
+minutes_option = click.option(
+    "--minutes",
+    type=Whole(1, MINUTES_MAX),
+    metavar="N",
+    help="Longest talk in minutes; by default what the plan allows.",
+)
 
 
 @contextlib.contextmanager

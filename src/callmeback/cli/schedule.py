@@ -11,6 +11,7 @@ from callmeback.cli import person
 from callmeback.cli.output import json_option, show, show_json
 from callmeback.cli.parameters import Whole
 from callmeback.domain import zones
+from callmeback.domain.wishes import RETRIES_MAX
 
 LISTED_MAX: Final = 100
 PAGES_MAX: Final = 100
@@ -70,16 +71,11 @@ def command() -> None:
 @click.option(
     "--zone", metavar="ZONE", help="IANA zone of the rule; by default the person's own, also when it changes."
 )
-@click.option("--phone", metavar="NUMBER", help="A verified number; by default the primary one.")
-@click.option(
-    "--minutes",
-    type=Whole(1, 240),
-    metavar="N",
-    help="Longest talk in minutes; by default what the plan allows.",
-)
+@person.phone_option
+@person.minutes_option
 @click.option("--about", metavar="TEXT", help="What the calls are about.")
 @click.option(
-    "--retries", type=Whole(0, 5), metavar="N",
+    "--retries", type=Whole(0, RETRIES_MAX), metavar="N",
     help="So many more tries if it is busy or nobody answers, ten minutes apart; by default none.",
 )  # fmt: skip
 @click.option("--ends-after", type=Whole(1), metavar="N", help="End after so many calls; by default never.")

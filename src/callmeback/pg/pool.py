@@ -324,9 +324,10 @@ class Database:
 
     async def _take(self) -> Connection:
         """A living connection. After a restart of the server the dead ones are passed over, each at most once."""
-        loop = asyncio.get_running_loop()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None, "who waits for a connection is a task"
         deadline = loop.time() + self._wait_s
-        refused = self._refusals()
+        refused, cancelled = self._refusals(), task.cancelling()
         for _ in range(self._pool.max_size + 1):
             try:
                 connection = await self._getconn(deadline)
@@ -336,6 +337,11 @@ class Database:
                 raise (errors.DatabaseUnavailable() if self._refusals() > refused else overloaded()) from exc
             except PoolClosed as exc:
                 raise errors.DatabaseUnavailable() from exc
+            if task.cancelling() > cancelled:
+                # The pool waits with wait_for, which up to Python 3.11 swallows a cancellation that comes together with
+                # the connection; a loop that was told to end would go on for ever.
+                await self._pool.putconn(connection)
+                raise asyncio.CancelledError()
             if connection.is_alive():
                 self._lent += 1
                 return connection

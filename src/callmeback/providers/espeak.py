@@ -120,7 +120,8 @@ class LocalVoice:
         # The count falls when the thread is done with it, not when the asker stops waiting.
         work.add_done_callback(self._one_done)
         try:
-            sound = await asyncio.wait_for(asyncio.shield(work), SPEAK_TIMEOUT_S)
+            async with asyncio.timeout(SPEAK_TIMEOUT_S):
+                sound = await asyncio.shield(work)
         except TimeoutError as exc:
             raise VendorUnavailable(VENDOR, "speak", vendor_code="timeout") from exc
         self._keep(key, sound)

@@ -59,6 +59,9 @@ _SAD: Final = re.compile(
 )
 _GLAD: Final = re.compile(r"\b(good|great|well|happy|fine|wonderful|excited|glad|proud|nice|better|love\w*)\b", re.I)
 
+# A cue of the house stands in brackets; nobody said it.
+_CUE: Final = re.compile(r"^\s*\([^)]*\)")
+
 _MIRROR: Final = {
     "i": "you", "me": "you", "my": "your", "mine": "yours", "myself": "yourself", "am": "are", "i'm": "you're",
     "i've": "you've", "i'd": "you'd", "i'll": "you'll", "was": "were", "we": "you", "our": "your", "us": "you",
@@ -100,11 +103,8 @@ def _scene(messages: Sequence[Said]) -> _Scene:
         manner=strongest[1] if strongest[0] else "plain",
         occasion=_short(occasion[1]) if occasion else "",
         end_mark=mark[0] if mark else "",
-        # A cue of the house stands in brackets; nobody said it.
         heard=[
-            said
-            for message in messages
-            if message.role == "user" and not (said := message.content.strip()).startswith("(")
+            said for message in messages if message.role == "user" and (said := _CUE.sub("", message.content).strip())
         ],
         turn=sum(message.role == "assistant" for message in messages),
     )

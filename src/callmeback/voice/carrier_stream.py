@@ -15,6 +15,9 @@ START_SECONDS_MAX = 10.0
 MESSAGES_BEFORE_START_MAX = 10
 # A message that can't be read is passed over: a call isn't ended for it. So many in a row are a second of sound.
 UNREADABLE_IN_A_ROW_MAX = 50
+# A carrier that takes nothing for so long is gone, though its socket may seem open for minutes: a call's clock, which
+# cuts what is said before the goodbye, must not wait for it.
+SEND_SECONDS_MAX = 2.0
 
 
 class TextSocket(Protocol):
@@ -91,11 +94,16 @@ class CarrierStream:
         await self._write(media_stream.clear(self._stream_sid))
 
     async def close(self) -> None:
-        """Close the socket, which lets the carrier go on to the hang-up behind it."""
-        await self._close()
+        """Close the socket, which lets the carrier go on to the hang-up behind it. Raises VendorError."""
+        try:
+            async with asyncio.timeout(SEND_SECONDS_MAX):
+                await self._close()
+        except TimeoutError as exc:
+            raise VendorUnavailable("carrier", "stream") from exc
 
     async def _write(self, text: str) -> None:
         try:
-            await self._send(text)
-        except ConnectionError as exc:
+            async with asyncio.timeout(SEND_SECONDS_MAX):
+                await self._send(text)
+        except (ConnectionError, TimeoutError) as exc:
             raise VendorUnavailable("carrier", "stream") from exc

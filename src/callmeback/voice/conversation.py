@@ -7,9 +7,11 @@ without locks: a method that awaits looks again at what may have changed. `sessi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from functools import partial
+
+import msgspec
 
 from callmeback import logs
 from callmeback.providers.failures import VendorError
@@ -24,6 +26,8 @@ from callmeback.voice.vendors import EagerEndOfTurn, EndOfTurn, HeardEvent, Star
 
 # A warning that nobody lets the persona say is not tried for ever: each attempt is paid for.
 WARNINGS_MAX = 3
+# How a stream ended that takes no sound is told so soon, if at all.
+STREAM_WORD_SECONDS_MAX = 1.0
 
 # A call and not a coroutine: a task that is cancelled before its first step leaves nothing unawaited behind.
 Work = Callable[[], Coroutine[None, None, None]]
@@ -31,8 +35,39 @@ Work = Callable[[], Coroutine[None, None, None]]
 _log = logs.get_logger(__name__)
 
 
-def _nothing_left() -> tuple[list[str], bool]:
-    return [], False
+class Speech(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be said in one go: texts, then a thought as it comes, but for its first so many sentences."""
+
+    texts: tuple[str, ...] = ()
+    thought: Thought | None = None
+    after: int = 0
+    instead: str | None = None
+    """Stands in when no brain gave a word; without it the persona takes its leave."""
+
+    def rest(self, utterance: Utterance) -> Speech:
+        """What was not given to a voice yet when this utterance was cut, the unheard words of it before that."""
+        given = utterance.pieces
+        texts = (utterance.unheard_text(), *self.texts[given:])
+        is_lost = self.thought is not None and self.thought.failed and given > len(self.texts)
+
+        return Speech(
+            texts=tuple(text for text in texts if text),
+            # Of an answer that never came the apology was said: that was all.
+            thought=None if is_lost else self.thought,
+            after=self.after + max(0, given - len(self.texts)),
+        )
+
+    def is_unanswered(self) -> bool:
+        """Has an answer that was asked for given no sentence, and will it give none?"""
+        return self.thought is not None and not self.thought.ready and not self.thought.goes_on()
+
+    def drop(self) -> None:
+        """Nothing more need be thought; what is ready can still be said."""
+        if self.thought is not None:
+            self.thought.drop()
+
+
+SILENCE = Speech()
 
 
 class Conversation:
@@ -74,11 +109,10 @@ class Conversation:
         self._write_down = write
         self._thought: Thought | None = None
         self._reply: asyncio.Task[None] | None = None
-        self._left: Callable[[], tuple[list[str], bool]] = _nothing_left
-        """The sentences of the reply that are ready and were not given to a voice yet, and whether there is none at all
-        of the answer."""
-        self._unheard: list[str] = []
-        self._is_unanswered = False
+        self._speech = SILENCE
+        """What `_reply` says."""
+        self._cut_off = SILENCE
+        """The rest of what was cut: a noise lets it go on, and until there are words it is thought on meanwhile."""
         self._interrupted_leaving: EndReason | None = None
         self._cut_in = False
         self._warned: tuple[Utterance, int, str] | None = None
@@ -106,6 +140,9 @@ class Conversation:
         elif isinstance(event, EndOfTurn):
             text = event.text.strip()
             await (self.turn_ended(text, ended_at) if text else self.was_noise())
+        if self.words_so_far:
+            # It was no noise: an answer to the words is what will be said.
+            self._cut_off.drop()
 
     async def turn_ended(self, text: str, ended_at: float) -> None:
         """The person has finished saying this."""
@@ -129,33 +166,52 @@ class Conversation:
         self.state, actions = step(self.state, event)
         for action in actions:
             if action is Action.CUT:
-                await self._cut(by_person=event is not Event.LEAVE)
+                await self._cut(by_person=event not in (Event.WARN, Event.LEAVE))
             elif action is Action.DROP:
                 self._drop_thought()
             elif action is Action.HEAR:
                 self._hear(text)
             elif action is Action.THINK:
+                self._cut_off.drop()
                 self._thought = self._think(text)
             elif action is Action.RESUME:
                 self._resume()
-            elif event not in (Event.SAY, Event.LEAVE):
+            elif event not in (Event.SAY, Event.WARN, Event.LEAVE):
                 thought, self._thought = self._thought, None
                 assert thought is not None, "the table thinks before it speaks"
-                self._speak(thought)
+                self._speak(Speech(thought=thought))
 
     async def greet(self) -> None:
         """The persona speaks first."""
         self.turn_ended_at = self.clock()
         await self.happens(Event.SAY)
         if self.state is State.SPEAKING:
-            self._speak(self._think(None), instead=prompts.greeting(self.call))
+            self._speak(Speech(thought=self._think(None), instead=prompts.greeting(self.call)))
 
-    async def say(self, text: str) -> None:
-        """The persona speaks unasked, unless somebody speaks. Empty text says only the warning."""
+    async def say(self, text: str, *, leaving: EndReason | None = None) -> None:
+        """The persona speaks unasked, unless somebody speaks. Empty text says only the warning.
+
+        With it the persona may be `leaving`: then the call is over when it was heard, unless somebody speaks into it.
+        """
         if self.state is not State.LISTENING or self.person_speaks_since is not None:
             return
         await self.happens(Event.SAY)
-        self._speak(None, [text] if text else [])
+        self.leaving = leaving
+        self._speak(Speech(texts=(text,)) if text else SILENCE)
+
+    async def warn_now(self) -> None:
+        """Say the warning into whatever is being said: later it would not be heard before the goodbye."""
+        is_next = self._warned is not None and self._warned[:2] == (self.speaker.current, 0)
+        if is_next or self.leaving is not None:
+            return
+        if self.state is State.INTERRUPTED and not self.words_so_far:
+            # Should it be no noise after all, its first words will cut once more.
+            await self.was_noise()
+            return
+        speaks = self.state is State.SPEAKING
+        await self.happens(Event.WARN)
+        if self.state is State.SPEAKING and not speaks:
+            self._speak(SILENCE)
 
     async def leave(self, reason: EndReason, words: str | None = None) -> None:
         """Say the reserved goodbye, or these words, and end; the first reason counts. Not to be called by a reply."""
@@ -167,6 +223,7 @@ class Conversation:
     async def fall_silent(self) -> None:
         """Stop talking for good; `last_words` may still follow."""
         await self.happens(Event.LEAVE)
+        self._cut_off.drop()
 
     def last_words(self, reason: EndReason, words: str) -> None:
         """Say this and end; it is paid for from what was set aside."""
@@ -183,6 +240,8 @@ class Conversation:
         self.speaker.count_resent()
         if self._reply is not None:
             self._reply.cancel()
+        self._speech.drop()
+        self._cut_off.drop()
         self._drop_thought()
         utterance, self.speaker.current = self.speaker.current, None
         if utterance is not None and (heard := utterance.heard_text()):
@@ -192,11 +251,13 @@ class Conversation:
         return Thought(self._thinking, prompts.conversation(self._system, self.transcript, text), text)
 
     def _resume(self) -> None:
-        """Go on after a noise with what was left unheard, and, if nothing of the answer was ready yet, think again."""
+        """Go on after a noise with what was left unheard, and if no answer was ready nor is coming, think again."""
         self._cut_in = False
         self.leaving = self._interrupted_leaving
-        thought = self._think(None) if self._is_unanswered else None
-        utterance = self._speak(thought, self._unheard, instead=prompts.LOST_WORDS)
+        rest, self._cut_off = self._cut_off, SILENCE
+        thought, after = (self._think(None), 0) if rest.is_unanswered() else (rest.thought, rest.after)
+        speech = Speech(texts=rest.texts, thought=thought, after=after, instead=prompts.LOST_WORDS)
+        utterance = self._speak(speech)
         if self._warning_cut is not None:
             # Its rest is part of what was left unheard.
             self._warned = utterance, *self._warning_cut
@@ -219,20 +280,19 @@ class Conversation:
     async def _cut(self, *, by_person: bool) -> None:
         """The clear goes out first; whatever it takes to stop paying comes after."""
         reply, self._reply = self._reply, None
-        self._unheard = []
-        unsaid, self._is_unanswered = self._left()
-        self._left = _nothing_left
+        speech, self._speech = self._speech, SILENCE
         utterance = await self.speaker.cut()
         if reply is not None:
             reply.cancel()
         self._drop_thought()
-        if by_person:
-            # Whoever speaks into the persona's goodbye has not said goodbye.
-            self._interrupted_leaving, self.leaving = self.leaving, None
+        # Whoever speaks into the persona's goodbye has not said goodbye.
+        self._interrupted_leaving, self.leaving = self.leaving, None
+        self._cut_off = SILENCE
         if utterance is None:
+            speech.drop()
             return
         self._look_whether_warned(utterance)
-        self._unheard = [text for text in (utterance.unheard_text(), *unsaid) if text]
+        self._cut_off = speech.rest(utterance)
         self._cut_in = by_person and utterance.bytes_sent > 0
         if heard := utterance.heard_text():
             self._write("persona", heard)
@@ -245,64 +305,69 @@ class Conversation:
 
     # What is said.
 
-    def _speak(self, thought: Thought | None, texts: Sequence[str] = (), *, instead: str | None = None) -> Utterance:
-        """Say these texts and then a thought as it comes; `instead` stands in when no brain gave a word."""
+    def _speak(self, speech: Speech) -> Utterance:
+        """Say this from now on."""
         utterance = self.speaker.begin()
-        self._left = partial(self._left_of, utterance, thought, texts)
-        self._answer(partial(self._say_all, utterance, thought, texts, instead))
+        self._speech = speech
+        self._answer(partial(self._say_all, utterance, speech))
 
         return utterance
 
-    def _left_of(self, utterance: Utterance, thought: Thought | None, texts: Sequence[str]) -> tuple[list[str], bool]:
-        """What `_left` answers."""
-        ready = [] if thought is None else thought.ready
-        is_unanswered = thought is not None and not ready and utterance.pieces <= len(texts)
-
-        return [*texts, *ready][utterance.pieces :], is_unanswered
-
-    async def _say_all(
-        self, utterance: Utterance, thought: Thought | None, texts: Sequence[str], instead: str | None
-    ) -> None:
-        try:
-            for text in texts:
-                await self._say_warning(utterance)
-                await self.speaker.say(utterance, text)
-            if thought is None:
-                await self._say_warning(utterance)
-            elif not await self._say_thought(utterance, thought, instead):
-                return
-        finally:
-            if thought is not None:
-                thought.drop()
+    async def _say_all(self, utterance: Utterance, speech: Speech) -> None:
+        for text in speech.texts:
+            if not await self._say_next(utterance, text):
+                break
+        thought = speech.thought
+        if utterance.refused:
+            speech.drop()
+        elif thought is None:
+            await self._say_warning(utterance)
+        elif not await self._say_thought(utterance, thought, speech):
+            return
+        if utterance.refused or (thought is not None and thought.refused):
+            await self._say_that_money_is_short(utterance)
         await self.speaker.close(utterance)
         await self.look_whether_played()
 
-    async def _say_thought(self, utterance: Utterance, thought: Thought, instead: str | None) -> bool:
+    async def _say_thought(self, utterance: Utterance, thought: Thought, speech: Speech) -> bool:
         """Whether the call goes on."""
-        async for sentence in thought.sentences():
-            await self._say_warning(utterance)
-            if not await self.speaker.say(utterance, sentence):
+        async for sentence in thought.sentences(speech.after):
+            if not await self._say_next(utterance, sentence):
+                thought.drop()
                 break
-        if thought.failed and instead is None:
+        if thought.failed and speech.instead is None:
             await self._leave_from_reply("vendor_failure")
             return False
-        if thought.failed and instead is not None:
-            await self.speaker.say(utterance, instead)
-        if thought.refused or utterance.refused:
-            self.leaving = "budget_reached"
-        elif thought.ends_call:
+        if thought.failed and speech.instead is not None:
+            await self._say_next(utterance, speech.instead)
+        if thought.ends_call:
             self.leaving = "persona_ended"
+            if not thought.ready:
+                await self.speaker.say(utterance, prompts.FAREWELL)
 
         return True
 
+    async def _say_next(self, utterance: Utterance, sentence: str) -> bool:
+        """Say one more sentence, the warning before it if that is due; False if the gate refused it."""
+        await self._say_warning(utterance)
+        return await self.speaker.say(utterance, sentence)
+
     async def _say_warning(self, utterance: Utterance) -> None:
-        """The warning comes before the next sentence; once it is sent, nothing is set aside for it any more."""
         if self.warning:
             words, self.warning = self.warning, ""
             self._warnings_sent += 1
             self._warned = utterance, len(utterance.text), words
-            self.gate.warned()
-            await self.speaker.say(utterance, words, aside=True)
+            await self.speaker.say(utterance, words, aside=self.gate.warned())
+
+    async def _say_that_money_is_short(self, utterance: Utterance) -> None:
+        """What was refused stays unsaid: the goodbye follows, or first the warning, to which the person may answer."""
+        if self.gate.owes_warning():
+            self.warning = prompts.warning(self.call, "money")
+            await self._say_warning(utterance)
+        if self._warned is not None and self._warned[0] is utterance:
+            utterance.refused = False
+        else:
+            self.leaving = "budget_reached"
 
     def _look_whether_warned(self, utterance: Utterance) -> None:
         """A warning that was cut before half of it was heard goes on after a noise, and comes again after words."""
@@ -336,13 +401,13 @@ class Conversation:
         if utterance is None or not utterance.played.is_set() or self.state is not State.SPEAKING:
             return
         self.speaker.current = None
-        self._left = _nothing_left
+        self._speech = SILENCE
         if said := utterance.heard_text():
             self._write("persona", said)
         self.quiet_since = self.clock()
         await self.happens(Event.PLAYED)
-        if self.leaving == "persona_ended":
-            self.end("persona_ended")
+        if self.leaving in ("persona_ended", "silence"):
+            self.end(self.leaving)
         elif self.leaving is not None or utterance.refused:
             await self._leave_from_reply(self.leaving or "budget_reached")
 
@@ -362,8 +427,11 @@ class Conversation:
         try:
             await work()
         except VendorError:
-            # Only the carrier's stream is written to unguarded, and its own loop says what became of it.
+            # Only the carrier's stream is written to unguarded, and its own loop says what became of it; but not of one
+            # that still brings sound and takes none.
             self._failures.append(f"{name}:stream")
+            await asyncio.sleep(STREAM_WORD_SECONDS_MAX)
+            self.end("stream_lost")
         except Exception as exc:
             _log.exception("voice_part_failed", call_id=self.call.call_id, part=name, error=type(exc).__name__)
             self._failures.append(f"{name}:{type(exc).__name__}")

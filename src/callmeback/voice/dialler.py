@@ -85,8 +85,10 @@ class Dialler:
         if has_more and self._dialling:
             await asyncio.wait(self._dialling, timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             return
+        # Python 3.11's wait_for swallows a cancellation that comes together with a kick.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._kicked.wait(), POLL_SECONDS)
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._kicked.wait()
 
     async def _claim(self, most: int) -> list[Claimed]:
         if most <= 0:

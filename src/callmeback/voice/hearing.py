@@ -42,7 +42,9 @@ class Hearing:
         """Since when the listener's socket is gone, until it says something again."""
 
     def take(self, frame: bytes) -> None:
-        """A frame of the person's audio; most frames only wait for the chunk to be full."""
+        """A frame of the person's audio; most frames only wait for the chunk to be full, an empty one is none."""
+        if not frame:
+            return
         now = self._clock()
         self._last_audio_at = now
         if self._began_at is None:

@@ -42,7 +42,9 @@ def system_prompt(layers: PromptLayers) -> str:
 def conversation(system: str, history: Sequence[Turn], heard_now: str | None) -> list[Message]:
     """The messages of a request: the system prompt, the newest turns within the bounds, and what was just said.
 
-    With nothing said yet the request opens with a cue to greet. Turns of one speaker in a row become one message.
+    As long as the call is remembered from its beginning it opens with a cue to greet: also for someone who says hello
+    while they pick up, and would else be answered by a persona that waits to be told what they want. Turns of one
+    speaker in a row become one message.
     """
     turns: list[tuple[str, str]] = [(turn.speaker, turn.text) for turn in history[-HISTORY_TURNS_MAX:]]
     if heard_now is not None:
@@ -51,7 +53,8 @@ def conversation(system: str, history: Sequence[Turn], heard_now: str | None) ->
     while len(turns) > 1 and size > HISTORY_BYTES_MAX:
         size -= len(turns.pop(0)[1].encode())
     messages = [Message("system", system)]
-    if not turns or turns[0][0] == "persona":
+    is_whole = len(turns) == len(history) + (heard_now is not None)
+    if is_whole or turns[0][0] == "persona":
         messages.append(Message("user", GREETING_CUE))
     for speaker, text in turns:
         role = "user" if speaker == "user" else "assistant"
@@ -95,6 +98,7 @@ def longest_last_words(ticket: CallTicket) -> int:
 
 
 STILL_THERE = ("Are you still there?", "Hello? Can you hear me?")
+FAREWELL = "Bye!"
 FILLER = "Hm, one moment."
 LINE_FILLER = "Sorry, the line dropped for a second."
 LOST_WORDS = "Sorry, I didn't catch that. Could you say it again?"

@@ -70,7 +70,8 @@ async def hang_up(
             await _close(stream)
             over()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), backoff_seconds(attempt))
+            async with asyncio.timeout(backoff_seconds(attempt)):
+                await ended.wait()
             return True
     _log.error("hang_up_given_up", attempts=HANG_UP_ATTEMPTS_MAX)
     return False

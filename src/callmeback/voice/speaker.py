@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from callmeback.providers.failures import VendorError
 from callmeback.voice import audio
-from callmeback.voice.gate import Gate
+from callmeback.voice.gate import Gate, Pass
 from callmeback.voice.meter import Meter
 from callmeback.voice.speech import CHARACTERS_PER_SECOND, Record
 from callmeback.voice.vendors import LocalVoice, MediaStream, Mouth, Silent, Spoken
@@ -122,8 +122,11 @@ class Speaker:
         self.current = Utterance(self._generation, self._clock(), reserved=reserved)
         return self.current
 
-    async def say(self, utterance: Utterance, sentence: str, *, aside: bool = False) -> bool:
-        """Say one more sentence; False if the gate refused it. Words for an utterance that was cut are dropped."""
+    async def say(self, utterance: Utterance, sentence: str, *, aside: Pass | None = None) -> bool:
+        """Say one more sentence; False if the gate refused it. Words for an utterance that was cut are dropped.
+
+        One said `aside` is no part of the utterance's own text, and is paid for from what was set aside for it.
+        """
         if self._mouth is None and not self._mouth_known.is_set() and not utterance.with_local:
             await self._wait_for_mouth()
         while utterance is self.current:
@@ -134,14 +137,16 @@ class Speaker:
         if utterance is not self.current:
             return True
         text = sentence + " "
+        if aside is not None:
+            aside.settle()
         if self._mouth is None or utterance.with_local:
-            utterance.wrote(text, aside=aside)
+            utterance.wrote(text, aside=aside is not None)
             return await self._say_locally(utterance, text)
         # Twice its price: it may have to be sent again.
         if not utterance.reserved and not self._affords(2 * len(text), local=False):
             utterance.refused = True
             return False
-        utterance.wrote(text, aside=aside)
+        utterance.wrote(text, aside=aside is not None)
         utterance.last_text_at = self._clock()
         self._characters_counted += len(text)
         self._meter.voice(len(text))

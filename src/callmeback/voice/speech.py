@@ -55,7 +55,7 @@ class Sentences:
     def _cut(self) -> int | None:
         """Where the held text can be cut: after a sentence, an early first clause, or at the greatest length."""
         held = self._held
-        for index, character in enumerate(held):
+        for index, character in enumerate(held[:SENTENCE_CHARACTERS_MAX]):
             if character == "\n" and held[:index].strip():
                 return index + 1
             if character in _ENDS and self._ends_here(index):

@@ -41,35 +41,49 @@ class Thinking(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Thought:
-    """An answer to what was heard; iterate `sentences()` once, `drop()` it when it is no longer wanted."""
+    """An answer to what was heard; read it by `sentences()`, `drop()` it when it is no longer wanted."""
 
     def __init__(self, thinking: Thinking, messages: Sequence[Message], heard: str | None) -> None:
         self.heard = heard
         self.refused = False
         """The gate let no brain be asked."""
         self.failed = False
-        """No brain gave a single sentence."""
+        """No brain gave a single sentence, nor marked the end of the call without one."""
         self.ends_call = False
         """The brain marked that both have said goodbye."""
         self.ready: list[str] = []
         """Its sentences so far."""
+        self.is_dropped = False
         self._thinking = thinking
         self._messages = messages
-        self._coming: asyncio.Queue[str | None] = asyncio.Queue(SENTENCES_MAX + 1)
+        self._is_over = False
+        self._news = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name="thought")
 
     def drop(self) -> None:
         """Cancel the stream at the vendor; what was generated stays counted."""
         self._task.cancel()
+        self._news.set()
+        self.is_dropped = not self._is_over
+
+    def goes_on(self) -> bool:
+        """Is more of it to come?"""
+        return not (self._is_over or self.is_dropped)
 
     async def settled(self) -> None:
         """Wait until the stream is closed, after it ended or was dropped."""
         await asyncio.wait((self._task,))
 
-    async def sentences(self) -> AsyncIterator[str]:
-        """The sentences as they become ready; ends with the answer."""
-        while (sentence := await self._coming.get()) is not None:
-            yield sentence
+    async def sentences(self, after: int = 0) -> AsyncIterator[str]:
+        """The sentences as they become ready, but for the first so many; ends with the answer. One reads at a time."""
+        while True:
+            while after < len(self.ready):
+                after += 1
+                yield self.ready[after - 1]
+            if not self.goes_on():
+                return
+            self._news.clear()
+            await self._news.wait()
 
     async def _run(self) -> None:
         try:
@@ -78,8 +92,9 @@ class Thought:
         except TimeoutError:
             self._thinking.failures.append("brain:endless")
         finally:
-            self.failed = not self.ready and not self.refused
-            self._coming.put_nowait(None)
+            self.failed = not (self.ready or self.refused or self.ends_call)
+            self._is_over = True
+            self._news.set()
 
     async def _ask_both(self) -> None:
         thinking = self._thinking
@@ -136,10 +151,10 @@ class Thought:
                     self.ends_call = splitter.ended
         if not whole:
             self._thinking.failures.append(f"{request.leg}:cut")
-        return whole and bool(self.ready)
+        return whole and (bool(self.ready) or self.ends_call)
 
     def _put(self, sentences: list[str]) -> None:
         for sentence in sentences:
             if len(self.ready) < SENTENCES_MAX:
                 self.ready.append(sentence)
-                self._coming.put_nowait(sentence)
+                self._news.set()

@@ -35,6 +35,8 @@ class Event(Enum):
     PLAYED = "played"
     NOISE = "noise"
     """The start of turn that interrupted was no speech: nothing followed it."""
+    WARN = "warn"
+    """The last moment for the warning: it is said into whatever is being said."""
     LEAVE = "leave"
     """The goodbye begins; from here on nothing interrupts."""
 
@@ -51,7 +53,7 @@ class Action(Enum):
     THINK = "think"
     SPEAK = "speak"
     RESUME = "resume"
-    """Say what was left unheard of the reply that a noise cut."""
+    """Say what was left unheard of the reply that a noise or the warning cut."""
 
 
 Step = tuple[State, tuple[Action, ...]]
@@ -64,6 +66,7 @@ TABLE: Final[dict[tuple[State, Event], Step]] = {
     (State.LISTENING, Event.END_OF_TURN): (State.SPEAKING, _ANSWER),
     (State.LISTENING, Event.END_OF_OTHER_TURN): (State.SPEAKING, _ANSWER),
     (State.LISTENING, Event.SAY): (State.SPEAKING, (Action.SPEAK,)),
+    (State.LISTENING, Event.WARN): (State.SPEAKING, (Action.SPEAK,)),
     (State.LISTENING, Event.LEAVE): (State.LEAVING, (Action.SPEAK,)),
     # A replay after a reconnect may start a turn again that was thought about already.
     (State.THINKING, Event.START_OF_TURN): (State.LISTENING, (Action.DROP,)),
@@ -78,11 +81,13 @@ TABLE: Final[dict[tuple[State, Event], Step]] = {
     (State.SPEAKING, Event.END_OF_TURN): (State.SPEAKING, (Action.CUT, *_ANSWER)),
     (State.SPEAKING, Event.END_OF_OTHER_TURN): (State.SPEAKING, (Action.CUT, *_ANSWER)),
     (State.SPEAKING, Event.PLAYED): (State.LISTENING, ()),
+    (State.SPEAKING, Event.WARN): (State.SPEAKING, (Action.CUT, Action.RESUME)),
     (State.SPEAKING, Event.LEAVE): (State.LEAVING, (Action.CUT, Action.SPEAK)),
     (State.INTERRUPTED, Event.EAGER_END): (State.THINKING, (Action.THINK,)),
     (State.INTERRUPTED, Event.END_OF_TURN): (State.SPEAKING, _ANSWER),
     (State.INTERRUPTED, Event.END_OF_OTHER_TURN): (State.SPEAKING, _ANSWER),
     (State.INTERRUPTED, Event.NOISE): (State.SPEAKING, (Action.RESUME,)),
+    (State.INTERRUPTED, Event.WARN): (State.SPEAKING, (Action.SPEAK,)),
     (State.INTERRUPTED, Event.LEAVE): (State.LEAVING, (Action.SPEAK,)),
     # Words said over the goodbye still belong to the transcript; they get no answer.
     (State.LEAVING, Event.END_OF_TURN): (State.LEAVING, (Action.HEAR,)),

@@ -75,7 +75,7 @@ class MediaStream(Protocol):
         """Forget what was not played yet. Raises VendorError."""
 
     async def close(self) -> None:
-        """End the stream from our side; the carrier then hangs up by itself."""
+        """End the stream from our side; the carrier then hangs up by itself. Raises VendorError."""
 
 
 class CarrierControl(Protocol):

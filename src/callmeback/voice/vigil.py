@@ -105,6 +105,8 @@ class Vigil:
         running_out = self._gate.warning_due(spent, elapsed, self._call.warn_at_percent, of_cents)
         if running_out is not None:
             self._talk.warning = prompts.warning(self._call, running_out)
+        if self._gate.warning_presses(spent, elapsed):
+            await self._talk.warn_now()
         await self._look_at_turns()
 
     async def _look_at_turns(self) -> None:
@@ -156,7 +158,7 @@ class Vigil:
         if said != self._turns_when_asked:
             self._asked_count, self._turns_when_asked = 0, said
         if self._asked_count == len(prompts.STILL_THERE):
-            await self._talk.leave("silence")
+            await self._talk.say(prompts.goodbye("silence"), leaving="silence")
             return
         self._asked_count += 1
         await self._talk.say(prompts.STILL_THERE[self._asked_count - 1])

@@ -1,8 +1,6 @@
 """What is due when: local clock, first backup at once, one for two slots, patience after a failure."""
 
-import time
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -15,14 +13,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 # A Thursday.
 MADE = datetime(2026, 11, 19, 12, 0, tzinfo=UTC)
 
-
-@pytest.fixture(autouse=True)
-def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "Europe/Berlin")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("berlin")
 
 
 def local(text: str) -> datetime:
