@@ -320,6 +320,13 @@ def test_a_line_that_is_lost_stops_ringing(chromium: Browser, site: str) -> None
         page.clock.run_for(6_000)
         expect(page.locator("#over-why")).to_have_text("The line was lost.")
         expect(page).to_have_title("Brad · Call Me Back")
+        # Whoever is logged out meanwhile is led to the door, not left before a call that stands still.
+        page.route("**/events", answering(401, ""))
+        page.reload()
+        expect(page.locator("#live")).to_be_visible()
+        page.context.clear_cookies()
+        page.clock.run_for(3_000)
+        expect(page).to_have_url(re.compile(r"/login\?next="))
 
 
 def test_the_page_says_when_the_server_is_gone(chromium: Browser, site: str, installation: Installation) -> None:
