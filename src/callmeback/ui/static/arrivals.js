@@ -21,16 +21,16 @@ export function followArrivals() {
   on("historyCacheMissLoadError", () => location.reload());
 }
 
-// Said over the page, until something is asked for again.
+// Said over the page until something is asked for again; nothing is said by an empty sentence.
 export function say(sentence) {
   notice.textContent = sentence;
-  notice.hidden = false;
+  notice.hidden = !sentence;
 }
 
 function ask(event) {
   const { elt, target, xhr, requestConfig } = event.detail;
   const isAsked = ASKED.has(requestConfig.triggeringEvent?.type);
-  if (isAsked) notice.hidden = true;
+  if (isAsked) say("");
   if (target.id !== "main") return;
   if (!isAsked && isUnderWay(awaited)) {
     event.preventDefault(); // what a page does by itself gives way to what a person asked for
@@ -57,7 +57,7 @@ function receive(event) {
   const sentence = xhr.status < 400 ? "" : sentenceOf(xhr.response);
   const isPart = xhr.response.includes(`id="${target.id}"`);
   if (isPart && !(sentence && isTypedInto(requestConfig.elt))) {
-    notice.hidden = true;
+    say("");
     return;
   }
   event.preventDefault();
@@ -80,7 +80,7 @@ function restore(xhr) {
 
 // Back and forward bring only what is in the page: what is around it follows.
 function surround(html) {
-  notice.hidden = true;
+  say("");
   const page = new DOMParser().parseFromString(html, "text/html");
   const top = page.getElementById("top");
   const main = page.getElementById("main");

@@ -15,6 +15,7 @@ export function hearVoices() {
 
 async function hear(button) {
   playing?.pause();
+  say("");
   const form = button.form;
   const query = new URLSearchParams({
     voice_id: button.dataset.hear,
