@@ -340,7 +340,7 @@ def move(hand: Hand, account: Account) -> None:
         user_id = next(
             (row[0] for row in hand.run("SELECT user_id FROM open_calls ORDER BY random() LIMIT 1")), user_id
         )
-    amount = hand.random.choice((-100, -15, -3, -1, 2, 60, 60, 120, 120, None))
+    amount = hand.random.choice((-100, -15, -3, -1, 2, 20, 60, 120, None, None))
     if amount is None:
         # To the last credit, so that the next call finds none.
         rows = hand.run("SELECT -available_credits FROM user_credits WHERE user_id = %s", (user_id,))
