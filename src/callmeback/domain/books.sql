@@ -281,7 +281,7 @@ FROM (
         sum(coalesce(z.kept_cents, coalesce(c.credits_used, 0) * coalesce(w.cents_per_credit, 0))) AS revenue_cents,
         coalesce(sum(c.actual_cost_cents), 0) AS cost_cents
     FROM calls AS c
-    LEFT JOIN paid_calls AS z ON c.user_id = z.user_id AND c.id = z.call_id -- noqa: ST09, it looks into the other half
+    LEFT JOIN paid_calls AS z ON c.user_id = z.user_id AND c.id = z.call_id -- noqa: ST09, it takes c for the one below the UNION
     LEFT JOIN credit_prices AS w ON c.user_id = w.user_id
     WHERE c.created_at >= %(begins_at)s AND c.created_at < %(ends_at)s
     GROUP BY c.persona_id
