@@ -53,7 +53,10 @@ async def verdict_of(patient: Patient, asked: Check) -> Verdict:
 
 
 async def until_seen(patient: Patient, asked: Check, what: str | None = None) -> Verdict:
-    """The verdict as soon as it isn't green any more, or names `what`: the log is written a moment later."""
+    """The verdict as soon as it isn't green any more, or names `what`: the log is written a moment later.
+
+    Sessions of the tests beside these are seen as well, so that of sessions only the named one is waited for.
+    """
     return await until(patient, asked, lambda each: each.verdict != "green" if what is None else what in named(each))
 
 
@@ -66,6 +69,17 @@ async def until(patient: Patient, asked: Check, condition: Callable[[Verdict], b
         await asyncio.sleep(0.05)
 
 
+def name_of(session: Connection) -> str:
+    """What the doctor calls it."""
+    return f"pid {session.info.backend_pid} ({session.info.user}, {session.info.parameter_status('application_name')})"
+
+
+def of(session: Connection, verdict: Verdict) -> Verdict:
+    """The verdict with the commands of one session alone: the others are those of the tests beside these."""
+    commands = [text for text in verdict.mends if f"a.pid = {session.info.backend_pid} " in text]
+    return msgspec.structs.replace(verdict, mends=commands)
+
+
 def at_once(asked: Check, *which: str) -> Check:
     """The check with no time to wait before it finds something."""
     return msgspec.structs.replace(asked, parameters={**asked.parameters, **dict.fromkeys(which, NOTHING)})
@@ -73,18 +87,19 @@ def at_once(asked: Check, *which: str) -> Check:
 
 async def test_a_transaction_that_idles_is_ended(patient: Patient, guest: Connection, superuser_url: str):
     asked = at_once(check("connections", "no transaction idles"), "idle_after")
+    name = name_of(guest)
     before = await verdict_of(patient, asked)
     guest.execute("SELECT id FROM personas FOR UPDATE")
-    verdict = await until_seen(patient, asked)
-    mended = await doctor.mend(superuser_url, [verdict])
+    verdict = await until_seen(patient, asked, name)
+    mended = await doctor.mend(superuser_url, [of(guest, verdict)])
     # It was told to end, and does so when it is its turn.
-    after = await until(patient, asked, lambda each: each.verdict == "green")
+    after = await until(patient, asked, lambda each: name not in named(each))
 
-    assert before.verdict == "green"
+    assert name not in named(before)
     assert verdict.verdict == "warning"
-    assert named(verdict) == [f"pid {guest.info.backend_pid} (callmeback_owner, guest)"]
+    assert name in named(verdict)
     assert [each.error for each in mended] == [None]
-    assert after.verdict == "green"
+    assert name not in named(after)
     with pytest.raises(psycopg.OperationalError):
         guest.execute("SELECT 1")
 
@@ -92,19 +107,22 @@ async def test_a_transaction_that_idles_is_ended(patient: Patient, guest: Connec
 async def test_a_transaction_that_idles_for_long_is_red(patient: Patient, guest: Connection):
     asked = at_once(check("connections", "no transaction idles"), "idle_after", "red_after")
     guest.execute("SELECT 1")
+    verdict = await until_seen(patient, asked, name_of(guest))
 
-    assert (await until_seen(patient, asked)).verdict == "red"
+    assert verdict.verdict == "red"
+    assert name_of(guest) in named(verdict)
 
 
 async def test_what_was_idle_and_works_again_is_left_alone(patient: Patient, guest: Connection, superuser_url: str):
     """Between the look and the fix the session may have gone on; only what still idles is ended."""
     asked = at_once(check("connections", "no transaction idles"), "idle_after")
     guest.execute("SELECT 1")
-    verdict = await until_seen(patient, asked)
+    verdict = of(guest, await until_seen(patient, asked, name_of(guest)))
     guest.commit()
     guest.execute("SELECT 2")
-    await doctor.mend(superuser_url, [verdict])
+    mended = await doctor.mend(superuser_url, [verdict])
 
+    assert len(mended) == 1
     assert guest.execute("SELECT 3").fetchone() == (3,)
 
 
@@ -116,24 +134,22 @@ async def test_an_idle_session_is_ended_and_one_of_a_pool_of_ours_is_not(
     guest.execute("SELECT 1")
     with psycopg.connect(module_database_url, autocommit=True, application_name="callmeback api") as ours:
         ours.execute("SELECT 1")
-        verdict = await until_seen(patient, asked)
-        await doctor.mend(superuser_url, [msgspec.structs.replace(verdict, mends=_of(verdict, guest))])
+        verdict = await until_seen(patient, asked, name_of(guest))
+        await doctor.mend(superuser_url, [of(guest, verdict)])
 
-        assert any("guest" in name for name in named(verdict))
-        assert not any("callmeback api" in name for name in named(verdict))
+        assert name_of(guest) in named(verdict)
+        assert name_of(ours) not in named(verdict)
         assert ours.execute("SELECT 1").fetchone() == (1,)
     with pytest.raises(psycopg.OperationalError):
         guest.execute("SELECT 1")
 
 
-def _of(verdict: Verdict, guest: Connection) -> list[str]:
-    """Of the commands of a verdict, those of one session: the tests' own are idle as well."""
-    return [text for text in verdict.mends if f"a.pid = {guest.info.backend_pid} " in text]
-
-
 async def test_the_holder_of_a_lock_is_named(patient: Patient, guest: Connection, module_database_url: str):
     asked = at_once(check("connections", "nobody waits for a lock"), "wait_after")
     guest.execute("LOCK TABLE personas")
+
+    def waiters(verdict: Verdict) -> list[str]:
+        return [name for name in named(verdict) if name.endswith("patient one)")]
 
     def wait() -> None:
         with psycopg.connect(module_database_url, application_name="patient one") as waiting:
@@ -141,14 +157,14 @@ async def test_the_holder_of_a_lock_is_named(patient: Patient, guest: Connection
 
     waiter = threading.Thread(target=wait)
     waiter.start()
-    verdict = await until_seen(patient, asked)
+    verdict = await until(patient, asked, lambda each: waiters(each) != [])
     guest.rollback()
     waiter.join(PATIENCE_S)
     after = await verdict_of(patient, asked)
 
-    assert "patient one" in named(verdict)[0]
+    assert len(waiters(verdict)) == 1
     assert f"for personas, held by pid {guest.info.backend_pid} (callmeback_owner, guest, idle in tran" in said(verdict)
-    assert after.verdict == "green"
+    assert waiters(after) == []
 
 
 async def test_a_long_statement_and_an_old_snapshot_are_named_without_their_text(
@@ -166,7 +182,6 @@ async def test_a_long_statement_and_an_old_snapshot_are_named_without_their_text
     sleeper.start()
 
     def is_named(verdict: Verdict) -> bool:
-        # Sessions of the tests beside this one are seen too.
         return any("sleeper" in name for name in named(verdict))
 
     verdict = await until(patient, long, is_named)
@@ -189,13 +204,13 @@ async def test_a_stopped_process_is_found_though_no_timeout_ends_it(
     before = await verdict_of(patient, asked)
     os.kill(pid, signal.SIGSTOP)
     try:
-        verdict = await until_seen(patient, asked)
+        verdict = await until_seen(patient, asked, f"pid {pid}")
     finally:
         os.kill(pid, signal.SIGCONT)
     after = await verdict_of(patient, asked)
 
-    assert (before.verdict, verdict.verdict, after.verdict) == ("green", "red", "green")
-    assert named(verdict) == [f"pid {pid}"]
+    assert verdict.verdict == "red"
+    assert [f"pid {pid}" in named(each) for each in (before, verdict, after)] == [False, True, False]
     assert f"kill -CONT {pid}" in said(verdict)
 
 
