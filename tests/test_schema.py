@@ -144,15 +144,15 @@ def test_constraints_and_indexes_are_named_after_their_table(schema: psycopg.Con
 
 
 def test_s01_roles_in_service_have_no_power_over_the_cluster(schema: psycopg.Connection) -> None:
+    in_service = ", ".join(f"'{role}'" for role in roles.ROLES if role != roles.OWNER)
     strong = names(
         schema,
-        "SELECT rolname FROM pg_roles WHERE rolname LIKE 'callmeback%' AND rolname <> 'callmeback_owner'"
+        f"SELECT rolname FROM pg_roles WHERE rolname IN ({in_service})"
         " AND (rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls OR rolreplication)",
     )
     members = names(
         schema,
-        "SELECT m.member::regrole::text FROM pg_auth_members AS m"
-        " WHERE m.member::regrole::text LIKE 'callmeback%' AND m.member::regrole::text <> 'callmeback_owner'",
+        f"SELECT m.member::regrole::text FROM pg_auth_members AS m WHERE m.member::regrole::text IN ({in_service})",
     )
 
     assert (strong, members) == ([], [])

@@ -136,13 +136,16 @@ def test_a_broken_index_of_a_real_database_is_found(empty_database_url: str):
 
 
 def test_the_shadow_is_gone_afterwards_and_old_ones_are_cleared(cluster: Cluster, superuser: psycopg.Connection):
-    superuser.execute("CREATE DATABASE callmeback_shadow_1000_abcdef")
+    old = "callmeback_shadow_1000_abcdef"
+    superuser.execute(f"CREATE DATABASE {old}")
     with pytest.raises(RuntimeError), shadow.database(cluster.superuser_dsn) as dsn:
         with psycopg.connect(dsn) as connection:
+            made = connection.info.dbname
             assert connection.execute("SELECT current_user").fetchone() == (roles.OWNER,)
         raise RuntimeError
 
-    left = superuser.execute("SELECT datname FROM pg_database WHERE datname LIKE 'callmeback_shadow_%'").fetchall()
+    left = superuser.execute("SELECT datname FROM pg_database WHERE datname IN (%s, %s)", (old, made)).fetchall()
+    assert made.startswith("callmeback_shadow_")
     assert left == []
 
 

@@ -56,8 +56,8 @@ async def patient(module_database_url: str, superuser_url: str) -> AsyncIterator
 class Fault(msgspec.Struct, frozen=True):
     """What is done to a database, which check must see it, what it must name and say, and what makes it good again.
 
-    `undo` is None where the check's own fix does it; `tidy` removes what isn't wrong any more. `otherwise` is the
-    verdict on the tests' server without the fault.
+    `undo` is None where the check's own fix does it; `tidy` removes what isn't wrong any more. A check `of_server` sees
+    what the tests beside this one do as well, so that only what it says of this fault counts.
     """
 
     area: str
@@ -68,7 +68,10 @@ class Fault(msgspec.Struct, frozen=True):
     verdict: str = "red"
     undo: str | None = None
     tidy: tuple[str, ...] = ()
-    otherwise: str = "green"
+    of_server: bool = False
+
+    def is_seen(self, verdict: Verdict) -> bool:
+        return self.named in named(verdict) if self.of_server else verdict.verdict != "green"
 
 
 FAULTS = {
@@ -168,12 +171,13 @@ FAULTS = {
     "slot that nobody reads": Fault(
         "storage", "every slot is read",
         ("SELECT pg_create_physical_replication_slot('forgotten', true)",),
-        "forgotten", "read by nobody", "warning", "SELECT pg_drop_replication_slot('forgotten')",
+        "forgotten", "read by nobody", "warning", "SELECT pg_drop_replication_slot('forgotten')", of_server=True,
     ),
     "strong role": Fault(
         "server", "roles are as weak as can be",
         ("CREATE ROLE callmeback_key_ffffffffffffffff LOGIN BYPASSRLS",),
         "callmeback_key_ffffffffffffffff", "passes every wall", "red", "DROP ROLE callmeback_key_ffffffffffffffff",
+        of_server=True,
     ),
     "migration missing": Fault(
         "migrations", "every migration is applied",
@@ -272,14 +276,15 @@ FAULTS = {
     "key that ends": Fault(
         "services", "keys are good",
         (
-            SCOPE,
-            "CREATE ROLE callmeback_key_eeeeeeeeeeeeeeee LOGIN",
+            # Another role than in the fault before, which may be at work on the same server: there it is missing.
+            SCOPE.replace("e" * 16, "d" * 16),
+            "CREATE ROLE callmeback_key_dddddddddddddddd LOGIN",
             "INSERT INTO api_keys (id, name, scope_id, mode, secret_hash, created_by, expires_at)"
-            " VALUES ('0123456789abcdef', 'shop', 'eeeeeeeeeeeeeeee', 'named', sha256('x'), 'test',"
+            " VALUES ('0123456789abcdef', 'shop', 'dddddddddddddddd', 'named', sha256('x'), 'test',"
             " now() + interval '1 day')",
         ),
         "key 0123456789abcdef (shop)", "ends at", "warning", "DELETE FROM api_keys",
-        ("DELETE FROM sql_scopes", "DROP ROLE callmeback_key_eeeeeeeeeeeeeeee"),
+        ("DELETE FROM sql_scopes", "DROP ROLE callmeback_key_dddddddddddddddd"),
     ),
 }  # fmt: skip
 
@@ -289,7 +294,7 @@ async def seen(patient: Patient, fault: Fault) -> Verdict:
     deadline = time.monotonic() + PATIENCE_S
     while True:
         verdict = await doctor.consult(patient, fault.area, check(fault.area, fault.check))
-        if verdict.verdict != "green" or time.monotonic() > deadline:
+        if fault.is_seen(verdict) or time.monotonic() > deadline:
             return verdict
         await asyncio.sleep(0.1)
 
@@ -309,10 +314,10 @@ async def test_each_fault_is_seen_named_and_mended(hand: Connection, patient: Pa
     for statement in fault.tidy:
         hand.execute(statement)
 
-    assert before.verdict == fault.otherwise
+    assert not fault.is_seen(before)
     assert (verdict.verdict, verdict.what_to_do != "") == (fault.verdict, True)
     assert fault.named in named(verdict) or (fault.named == "" and named(verdict))
     assert fault.says in said(verdict)
     assert [each.error for each in mended] == [None] * len(mended)
     assert bool(mended) == (fault.undo is None)
-    assert after.verdict == fault.otherwise
+    assert not fault.is_seen(after)

@@ -17,7 +17,7 @@ from callmeback.settings import Settings
 from callmeback.sqlproxy.audit import Record
 from callmeback.sqlproxy.services import Services
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 class Running:
@@ -61,10 +61,7 @@ class Running:
 
     def backends(self, books: psycopg.Connection, state: str = "%") -> list[int]:
         """The server's processes that work for the key's role, in some state."""
-        found = books.execute(
-            "SELECT pid FROM pg_stat_activity WHERE usename = %s AND state LIKE %s ORDER BY 1", [self.role, state]
-        )
-        return [pid for (pid,) in found]
+        return backends_of(books, self.role, state)
 
     async def until(self, is_so: Callable[[], bool], what: str) -> None:
         """Wait for something that will be so."""
@@ -74,6 +71,17 @@ class Running:
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise AssertionError(f"never: {what}") from None
+
+
+def backends_of(books: psycopg.Connection, role: str, state: str = "%") -> list[int]:
+    """The server's processes that work for a role in this database: it may be another test's too, in another one."""
+    found = books.execute(
+        "SELECT pid FROM pg_stat_activity"
+        " WHERE datname = current_database() AND usename = %s AND state LIKE %s ORDER BY 1",
+        [role, state],
+    )
+
+    return [pid for (pid,) in found]
 
 
 class QuietServer(uvicorn.Server):

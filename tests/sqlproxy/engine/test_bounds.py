@@ -10,7 +10,7 @@ import msgspec
 import psycopg
 import pytest
 from tests.sqlproxy.conftest import MakeKey
-from tests.sqlproxy.engine.running import Running, serving
+from tests.sqlproxy.engine.running import Running, backends_of, serving
 from tests.sqlproxy.engine.test_faults import SLOW, raw
 
 from callmeback import logs
@@ -122,8 +122,7 @@ async def test_a_rate_is_a_bucket(proxy: Running) -> None:
 async def test_concurrency_is_counted_and_given_back(proxy: Running, hand: psycopg.Connection) -> None:
     limited = await proxy.make_key(reads=("personas",), limits=Limits(concurrency=1))
     slow = asyncio.create_task(proxy.ask(SLOW, token=limited.token))
-    running = "SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = %s AND state = 'active'"
-    await proxy.until(lambda: hand.execute(running, [limited.line.role]).fetchone() == (True,), "the first one runs")
+    await proxy.until(lambda: bool(backends_of(hand, limited.line.role, "active")), "the first one runs")
     second = await proxy.ask("SELECT 1", token=limited.token)
     slow.cancel()
     await asyncio.gather(slow, return_exceptions=True)

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from tests.sqlproxy.conftest import MakeKey
 from tests.sqlproxy.engine.conftest import share
-from tests.sqlproxy.engine.running import Running, serving
+from tests.sqlproxy.engine.running import PATIENCE_S, Running, serving
 
 from callmeback.settings import Settings
 from callmeback.sqlproxy import link
@@ -34,7 +34,7 @@ async def raw(proxy: Running, data: bytes) -> bytes:
     found = b""
     try:
         writer.write(data)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             found = await reader.read()
     finally:
         writer.close()
@@ -185,6 +185,7 @@ async def test_s05_a_stopped_server_is_given_up_at_the_deadline(proxy: Running, 
     os.kill(pid, signal.SIGSTOP)
     try:
         answer = await proxy.ask("SELECT 1")
+        proxy.services.deadline_s = PATIENCE_S
         neon_answers = asyncio.gather(*(proxy.post("/sql", {"query": "SELECT 1 AS n"}) for _ in range(3)))
         assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
         # The others go on meanwhile.

@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 
 import psycopg
 import pytest
-from tests.sqlproxy.engine.running import Running
+from tests.sqlproxy.engine.running import Running, backends_of
 from tests.sqlproxy.engine.test_faults import SLOW, head, raw
 
 from callmeback.domain.keys import Limits
@@ -257,10 +257,9 @@ async def test_a_client_that_leaves_stops_its_statement(proxy: Running, hand: ps
     await talk(proxy, *[post(proxy, body, token=limited.token)] * 3)
     _, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     writer.write(post(proxy, body.replace(b"[2]", b"[100000]"), token=limited.token))
-    running = "SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND state = 'active'"
-    await proxy.until(lambda: hand.execute(running, [limited.line.role]).fetchone() == (1,), "it runs")
+    await proxy.until(lambda: len(backends_of(hand, limited.line.role, "active")) == 1, "it runs")
     writer.close()
-    await proxy.until(lambda: hand.execute(running, [limited.line.role]).fetchone() == (0,), "it was cancelled")
+    await proxy.until(lambda: not backends_of(hand, limited.line.role, "active"), "it was cancelled")
     await proxy.until(lambda: proxy.records[-1].status == 499, "its line is written")
     [after] = await talk(proxy, post(proxy, body, token=limited.token))
 

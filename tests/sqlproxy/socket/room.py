@@ -23,7 +23,7 @@ from callmeback.sqlproxy.services import Services
 from callmeback.sqlproxy.socket import Sockets
 
 START_TIMEOUT_S = 10.0
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 BUDGET = 8
 THINGS = "CREATE TABLE things (id int PRIMARY KEY, word text NOT NULL)"
 HUNDRED = "INSERT INTO things SELECT n, 'word ' || n FROM generate_series(1, 100) AS n"
@@ -107,10 +107,14 @@ class Room:
         """Processes of the server that work for the keys' role."""
         return [pid for pid, _ in self._activity()]
 
+    def states(self) -> list[str]:
+        """What each of these does."""
+        return [state for _, state in self._activity()]
+
     async def until_active(self) -> None:
         """Wait until a statement runs."""
         async with asyncio.timeout(PATIENCE_S):
-            while "active" not in [state for _, state in self._activity()]:
+            while "active" not in self.states():
                 await asyncio.sleep(0.02)
 
     def _activity(self) -> list[tuple[int, str]]:

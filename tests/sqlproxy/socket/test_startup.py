@@ -207,11 +207,7 @@ async def sleeping(room: Room, client: Speaker) -> None:
     await client.say(
         frames.query(b"SELECT count(*) FROM things AS a, things AS b, things AS c, things AS d, things AS e")
     )
-    async with asyncio.timeout(10):
-        while not room.books.execute(
-            "SELECT 1 FROM pg_stat_activity WHERE usename = %s AND state = 'active'", [room.role]
-        ).fetchall():
-            await asyncio.sleep(0.02)
+    await room.until_active()
 
 
 @pytest.mark.parametrize("minor", [0, 2])
@@ -237,9 +233,7 @@ async def test_a_cancel_request_must_know_the_secret(room: Room):
                 with pytest.raises(ConnectionClosed):
                     await other.socket.recv()
         await asyncio.sleep(0.2)
-        assert room.books.execute("SELECT state FROM pg_stat_activity WHERE usename = %s", [room.role]).fetchall() == [
-            ("active",)
-        ]
+        assert room.states() == ["active"]
 
 
 async def test_the_servers_own_secret_is_never_shown(room: Room):
