@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.pg.files import Folder
 from callmeback.pg import migrate
 
 RUNNERS = 8
-LATE_S = 20.0
+LATE_S = 60.0
 RUN = """
 import os, pathlib, sys
 from callmeback.pg import migrate
@@ -36,13 +37,11 @@ def start(dsn: str, folder: Folder) -> subprocess.Popen[str]:
     )
 
 
-def until(condition: Callable[[], bool], within_s: float = LATE_S) -> float:
-    begun = time.monotonic()
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LATE_S
     while not condition():
-        assert time.monotonic() - begun < within_s
+        assert time.monotonic() < deadline
         time.sleep(0.02)
-
-    return time.monotonic() - begun
 
 
 class Observer:
@@ -73,12 +72,10 @@ class Observer:
             == 0
         )
 
-    def somebody_waits(self) -> bool:
-        return (
-            self.value(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-            == 1
+    def waiting(self) -> object:
+        """How many wait for a lock."""
+        return self.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
 
 
@@ -101,7 +98,7 @@ def test_eight_runners_apply_every_file_exactly_once(empty_database_url: str, fo
     folder.write("functions/f.sql", "INSERT INTO log VALUES (0, pg_backend_pid());")
 
     runners = [start(empty_database_url, folder) for _ in range(RUNNERS)]
-    said = [runner.communicate(timeout=60) for runner in runners]
+    said = [runner.communicate(timeout=LATE_S) for runner in runners]
 
     assert [runner.returncode for runner in runners] == [0] * RUNNERS, said
     applied = sorted(line for out, _ in said for line in out.splitlines())
@@ -125,9 +122,9 @@ def test_a_killed_runner_gives_the_lock_back_and_keeps_nothing(
     runner = start(empty_database_url, folder)
     until(lambda: observer.runs("pg_sleep"))
     runner.send_signal(killed)
-    runner.communicate(timeout=10)
+    runner.communicate(timeout=LATE_S)
 
-    assert until(observer.lock_is_free) < 5.0
+    until(observer.lock_is_free)
     folder.write("001_a.sql", "CREATE TABLE a (b integer);")
     assert [step.file for step in migrate.apply(empty_database_url, directory=folder.path)] == ["001_a.sql"]
 
@@ -148,8 +145,8 @@ def test_a_runner_killed_while_it_waits_for_a_reader_gives_the_lock_back(
         runner = start(empty_database_url, folder)
         until(lambda: observer.runs("ALTER TABLE"))
         runner.kill()
-        runner.communicate(timeout=10)
-        assert until(observer.lock_is_free) < 5.0
+        runner.communicate(timeout=LATE_S)
+        until(observer.lock_is_free)
 
     assert [step.file for step in migrate.apply(empty_database_url, directory=folder.path)] == ["002_b.sql"]
 
@@ -172,33 +169,44 @@ def test_a_runner_killed_in_a_concurrent_index_is_followed_by_one_that_ends_it(
         follower = start(empty_database_url, folder)
         time.sleep(0.5)  # the follower polls for the lock and so takes no part in a deadlock
         runner.kill()
-        runner.communicate(timeout=10)
+        runner.communicate(timeout=LATE_S)
         # The writer still stands in the way of the broken index's removal: that waits, as it may.
         until(lambda: observer.runs("DROP INDEX CONCURRENTLY"))
-    out, err = follower.communicate(timeout=30)
+    out, err = follower.communicate(timeout=LATE_S)
 
     assert (follower.returncode, out) == (0, "002_b.sql\n"), err
     assert observer.value("SELECT indisvalid FROM pg_index WHERE indexrelid = 'a_b'::regclass") is True
     assert observer.value("SELECT state FROM schema_migrations WHERE version = 2") == "applied"
 
 
+@pytest.fixture
+def person(cluster: Cluster, empty_database_url: str) -> Iterator[psycopg.Connection]:
+    """Who uses the tables. PostgreSQL ends whoever looks for a deadlock first: the run, since this one never looks."""
+    name = conninfo_to_dict(empty_database_url)["dbname"]
+    with psycopg.connect(cluster.superuser_dsn, dbname=name, options="-c deadlock_timeout=1h") as connection:
+        yield connection
+
+
 @pytest.mark.parametrize("file", ["002_second.sql", "access/second.sql"])
 def test_a_run_that_people_deadlock_with_gives_way_and_goes_on(
-    cluster: Cluster, empty_database_url: str, folder: Folder, observer: Observer, file: str
+    empty_database_url: str, folder: Folder, observer: Observer, person: psycopg.Connection, file: str
 ):
     folder.write("001_first.sql", "CREATE TABLE a (b integer);\nCREATE TABLE c (d integer);\n")
     migrate.apply(empty_database_url, directory=folder.path)
-    steps = ("ALTER TABLE c ADD COLUMN e integer;", "ALTER TABLE a ADD COLUMN e integer;")
-    folder.write(file, "\n".join(steps))
+    held = "SELECT pg_advisory_xact_lock(1);"
+    folder.write(file, f"ALTER TABLE c ADD COLUMN e integer;\n{held}\nALTER TABLE a ADD COLUMN e integer;")
 
-    # PostgreSQL ends whoever looks for the deadlock first, which is the run: the person never looks.
-    with psycopg.connect(
-        cluster.superuser_dsn, dbname=conninfo_to_dict(empty_database_url)["dbname"], options="-c deadlock_timeout=1h"
-    ) as person:
-        person.execute("SELECT FROM a")
-        runner = start(empty_database_url, folder)
-        until(observer.somebody_waits)
-        person.execute("SELECT FROM c")
+    person.execute("SELECT FROM a")
+    observer.value("SELECT pg_advisory_lock(1)")
+    runner = start(empty_database_url, folder)
+    until(lambda: observer.waiting() == 1)
+    asking = threading.Thread(target=person.execute, args=("SELECT FROM c",))
+    asking.start()
+    until(lambda: observer.waiting() == 2)
+    # From here on each waits for the other.
+    observer.value("SELECT pg_advisory_unlock(1)")
+    asking.join(LATE_S)
+    person.commit()
     said, complained = runner.communicate(timeout=LATE_S)
 
     assert (runner.returncode, complained) == (0, "")
@@ -207,18 +215,20 @@ def test_a_run_that_people_deadlock_with_gives_way_and_goes_on(
 
 
 def test_a_concurrent_index_that_people_deadlock_with_is_built_anew(
-    empty_database_url: str, folder: Folder, observer: Observer
+    empty_database_url: str, folder: Folder, observer: Observer, person: psycopg.Connection
 ):
     folder.write("001_a.sql", "CREATE TABLE a (b integer);")
     migrate.apply(empty_database_url, directory=folder.path)
     folder.write("002_b.sql", "-- callmeback: no-transaction\nCREATE INDEX CONCURRENTLY a_b ON a (b);")
 
-    with psycopg.connect(empty_database_url) as person:
-        person.execute("INSERT INTO a VALUES (1)")
-        runner = start(empty_database_url, folder)
-        until(lambda: observer.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == 1)
-        time.sleep(0.3)
-        person.execute("ANALYZE a")
+    # Time enough for the person to ask before the run looks for a deadlock, which it does once.
+    person.execute(f"ALTER DATABASE {person.info.dbname} SET deadlock_timeout = '2s'")
+    person.commit()
+    person.execute("INSERT INTO a VALUES (1)")
+    runner = start(empty_database_url, folder)
+    until(lambda: observer.waiting() == 1)
+    person.execute("ANALYZE a")
+    person.commit()
     said, complained = runner.communicate(timeout=LATE_S)
 
     assert (runner.returncode, complained) == (0, "")
