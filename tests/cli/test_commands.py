@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from tests.test_docs import commands
 
 from callmeback import cli, errors, logs
-from callmeback.cli import psql
+from callmeback.cli import entrance, listening, psql
+from callmeback.cli.entrance import Entrance
 from callmeback.pg import rooms
 from callmeback.pg.place import Place
 
@@ -166,6 +167,41 @@ def test_a_number_that_only_python_reads_is_wrong_usage(number: str) -> None:
 )
 def test_a_coupon_that_can_not_be_is_wrong_usage(arguments: list[str]) -> None:
     assert CliRunner().invoke(cli.app, ["coupons", "add", *arguments]).exit_code == 2
+
+
+def test_a_table_of_a_journal_is_wrong_usage() -> None:
+    answer = CliRunner().invoke(cli.app, ["books", "export", "--what", "costs"])
+
+    assert answer.exit_code == 2
+    assert "--what goes with --format csv." in answer.stderr
+
+
+def test_an_argument_is_named_as_the_reference_names_it() -> None:
+    wrong = [["rates", "set", "nobody"], ["rates", "set", "twilio", "m", "parsec"], ["users", "role", "a@b.c", "king"]]
+    said = [CliRunner().invoke(cli.app, arguments).stderr.partition("Invalid value for ")[2] for arguments in wrong]
+
+    assert [text.partition(":")[0] for text in said] == [
+        "'VENDOR'",
+        "'UNIT'",
+        "'ROLE'",
+    ]
+
+
+async def _never_ready(scope: dict[str, str], receive: object, send: object) -> None:
+    raise RuntimeError(scope["type"])
+
+
+def test_a_server_that_can_not_begin_ends_with_1_and_says_which_port_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "PORT_WAIT_S", 0)
+    with listening.bind("127.0.0.1", 0) as taken:
+        port = listening.port_of(taken)
+        server = Entrance(entrance.configuration(_never_ready, host="127.0.0.1", port=port, grace_seconds=1))
+        with pytest.raises(errors.ConfigurationError, match=f":{port} can't be .* set CALLMEBACK_HOST or THE_PORT"):
+            server.listen(None, "THE_PORT")
+    with pytest.raises(SystemExit) as ended:
+        server.listen(None, "THE_PORT")
+
+    assert ended.value.code == 1
 
 
 def test_a_number_that_is_no_socket_is_one_line(tmp_path: Path) -> None:

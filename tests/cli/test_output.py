@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from callmeback.cli import output
 
@@ -43,6 +44,22 @@ def test_nothing_in_a_text_is_read_by_the_table_or_obeyed_by_the_terminal(
     output.show_rows([{"name": text}], as_json=False)
 
     assert capsys.readouterr().out.splitlines()[3].strip("│").strip() == shown
+
+
+def test_what_a_terminal_is_too_narrow_for_is_a_block_of_lines_with_every_letter_of_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "console", lambda: Console(width=24))
+    rows = [{"id": "sch_01m8cacj5yecf82hb", "at": 1}, {"id": "[b]", "at": 22}]
+    output.show_rows(rows, as_json=False)
+    blocks = capsys.readouterr().out
+    output.show_rows(rows[1:], as_json=False)
+    table = capsys.readouterr().out
+
+    assert [line.split() for line in blocks.splitlines()] == [
+        ["id", "sch_01m8cacj5yecf82h"], ["b"], ["at", "1"], [], ["id", "[b]"], ["at", "22"],
+    ]  # fmt: skip
+    assert "│ [b] │ 22 │" in table
 
 
 def test_rows_without_a_row_say_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,7 @@ async def app(scope, receive, send):
         await send({"type": "websocket.send", "text": message["text"]})
 
 settings = Settings(home=Path("/nonexistent"), port=int(sys.argv[1]))
-serve.WebServer(serve.configuration(settings, app), Services()).listen(None)
+serve.WebServer(serve.configuration(settings, app), Services()).listen(None, "CALLMEBACK_PORT")
 print("closed in order", flush=True)
 """
 

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, Final, TextIO, TypeVar
 
 import click
-from rich.table import Table
 
 from callmeback import errors, money
 from callmeback.cli.installation import in_transaction, owner_database
-from callmeback.cli.output import console, json_option, plain, show_json, show_rows
+from callmeback.cli.output import console, folding, json_option, plain, show_json, show_rows
 from callmeback.cli.parameters import DAY, period
 from callmeback.domain import books
 from callmeback.domain.books import MarginBy, Period
@@ -141,7 +140,7 @@ async def _vendors(settings: Settings, cashier: Cashier, carrier: Carrier) -> Ve
 
 
 def _print(found: list[Finding]) -> None:
-    table = Table("check", "verdict", "what was found")
+    table = folding("check", "verdict", "what was found")
     for finding in found:
         lines = [*finding.objects, *([finding.summary] if finding.summary else [])]
         if len(finding.objects) == checks.OBJECTS_MAX:
@@ -157,18 +156,22 @@ def _print(found: list[Finding]) -> None:
     help="A journal for ledger and hledger, or for beancount, or a table.",
 )  # fmt: skip
 @click.option(
-    "--what", type=click.Choice(["money", "credits", "costs"]), default="money", show_default=True,
-    help="Which table, with --format csv.",
+    "--what", type=click.Choice(["money", "credits", "costs"]),
+    help="Which table, with --format csv; by default money.",
 )  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The file; by default standard output.")
-def export(first: datetime | None, last: datetime | None, form: str, what: journal.Sheet, out: Path | None) -> None:
+def export(
+    first: datetime | None, last: datetime | None, form: str, what: journal.Sheet | None, out: Path | None
+) -> None:
     """Write a period as a double-entry journal that accounting programs read, or as CSV."""
+    if what is not None and form != "csv":
+        raise click.UsageError("--what goes with --format csv.")
     days = period(first, last, MARGIN_DAYS)
 
     async def work(file: TextIO) -> None:
         async def write(tx: Session) -> None:
             pieces: AsyncIterator[str] = (
-                journal.sheet(tx, days, what)
+                journal.sheet(tx, days, what or "money")
                 if form == "csv"
                 else journal.journal(tx, days, "beancount" if form == "beancount" else "ledger")
             )

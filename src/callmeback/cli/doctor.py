@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from typing import Final
 
 import click
-from rich.table import Table
 from rich.text import Text
 
 from callmeback.cli.installation import known_settings, owner_dsn
-from callmeback.cli.output import console, json_option, plain, show_json
+from callmeback.cli.output import console, folding, json_option, plain, show_json
 from callmeback.ops import doctor
 from callmeback.ops.doctor import Mended, Verdict
 from callmeback.pg import server
@@ -59,7 +58,7 @@ def _print(verdicts: Sequence[Verdict], mended: Sequence[Mended], *, show_all: b
         out.print(plain(f"{each.name}: {each.command}: {each.error or 'done'}"), soft_wrap=True)
     shown = [verdict for verdict in verdicts if show_all or verdict.verdict in ("red", "warning")]
     if shown:
-        table = Table("area", "check", "verdict", "object", "what to do")
+        table = folding("area", "check", "verdict", "object", "what to do")
         for verdict in shown:
             table.add_row(*_cells(verdict))
         out.print(table)

@@ -11,6 +11,7 @@ import click
 import uvicorn
 
 from callmeback import errors, logs
+from callmeback.cli import listening
 from callmeback.cli.parameters import Whole
 from callmeback.ops import notify
 
@@ -60,9 +61,21 @@ class Entrance(uvicorn.Server):
         self._leaving: asyncio.Task[None] | None = None
         self._is_hurried = False
 
-    def listen(self, fd: int | None) -> None:
-        """Serve until a signal, on the socket of that number or on one of our own; raises ConfigurationError."""
-        self.run(None if fd is None else [_handed_over(fd)])
+    def listen(self, fd: int | None, variable: str) -> None:
+        """Serve until a signal, on the socket of that number or on one of our own, whose port `variable` says.
+
+        Raises ConfigurationError where it can't be listened on. Ends with 1 when the application doesn't start.
+        """
+        config = self.config
+        own = listening.listen(config.host, config.port, variable) if fd is None else _handed_over(fd)
+        with own:
+            try:
+                self.run([own])
+            except SystemExit as exc:
+                # uvicorn's own code for an application that doesn't start is 3, which is none of ours.
+                raise SystemExit(1) from exc
+        if not self.started:
+            raise SystemExit(1)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Note the loop that signals are handed to, and say when connections are taken."""

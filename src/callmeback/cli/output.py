@@ -10,7 +10,8 @@ from typing import Any, Final, TypeVar
 import click
 import msgspec
 from rich.console import Console
-from rich.table import Table
+from rich.measure import Measurement
+from rich.table import Column, Table
 from rich.text import Text
 
 from callmeback import money
@@ -32,10 +33,7 @@ def show(items: Sequence[msgspec.Struct], columns: Mapping[str, str], *, as_json
     if as_json:
         show_json({"items": items})
         return
-    table = Table(*columns.values())
-    for item in items:
-        table.add_row(*(plain(text_of(getattr(item, field))) for field in columns))
-    console().print(table)
+    _print(list(columns.values()), [[plain(text_of(getattr(item, field))) for field in columns] for item in items])
 
 
 def show_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
@@ -46,10 +44,30 @@ def show_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
     if not rows:
         console().print("Nothing.")
         return
-    table = Table(*rows[0])
+    _print(list(rows[0]), [[plain(text_of(value)) for value in row.values()] for row in rows])
+
+
+def _print(headings: Sequence[str], rows: Sequence[Sequence[Text]]) -> None:
+    """A table, or where it doesn't fit into the terminal a block of lines for each row, so that an id stays whole."""
+    out = console()
+    table = Table(*headings)
     for row in rows:
-        table.add_row(*(plain(text_of(value)) for value in row.values()))
-    console().print(table)
+        table.add_row(*row)
+    if not rows or Measurement.get(out, out.options.update(max_width=TABLE_WIDTH_MAX), table).maximum <= out.width:
+        out.print(table)
+        return
+    for number, row in enumerate(rows):
+        block = Table.grid("", Column(overflow="fold"), padding=(0, 2, 0, 0))
+        for heading, cell in zip(headings, row, strict=True):
+            block.add_row(Text(heading, "bold"), cell)
+        if number:
+            out.print()
+        out.print(block)
+
+
+def folding(*headings: str) -> Table:
+    """A table of sentences: what doesn't fit into a cell goes on in its next line, so that a command stays whole."""
+    return Table(*(Column(heading, overflow="fold") for heading in headings))
 
 
 def show_json(value: object) -> None:
@@ -58,7 +76,7 @@ def show_json(value: object) -> None:
 
 
 def console() -> Console:
-    """Standard output. A terminal shortens what doesn't fit; a file or a pipe gets all of it."""
+    """Standard output. A file or a pipe is as wide as what it gets."""
     return Console(width=None if sys.stdout.isatty() else TABLE_WIDTH_MAX)
 
 

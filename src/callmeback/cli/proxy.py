@@ -43,14 +43,12 @@ def command(port: int | None, fd: int | None) -> None:
 
 
 def run(settings: Settings, fd: int | None = None) -> None:
-    """Serve until a signal; returns when everything is closed. Exits with 3 when the application doesn't start."""
+    """Serve until a signal; returns when everything is closed."""
     allow_files()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     running = Entrance(configuration(settings, Services(settings, near(settings))))
-    running.listen(fd)
-    if not running.started:
-        raise SystemExit(3)
+    running.listen(fd, "CALLMEBACK_PROXY_PORT")
 
 
 def near(settings: Settings) -> str | None:

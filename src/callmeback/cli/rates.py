@@ -59,7 +59,7 @@ def list_(as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("vendor", required=False, type=click.Choice(rates.VENDORS))
+@click.argument("vendor", required=False, type=click.Choice(rates.VENDORS), metavar="[VENDOR]")
 @click.argument("model", required=False)
 @json_option
 def history(vendor: str | None, model: str | None, as_json: bool) -> None:
@@ -68,9 +68,9 @@ def history(vendor: str | None, model: str | None, as_json: bool) -> None:
 
 
 @command.command("set")
-@click.argument("vendor", type=click.Choice(rates.VENDORS))
+@click.argument("vendor", type=click.Choice(rates.VENDORS), metavar="VENDOR")
 @click.argument("model")
-@click.argument("unit", type=click.Choice(rates.UNITS))
+@click.argument("unit", type=click.Choice(rates.UNITS), metavar="UNIT")
 @click.argument("price", type=_Price(), required=False, metavar="[CENTS]")
 @click.option("--per", type=Whole(1, rates.PER_MAX), default=1, show_default=True, help="For so many units.")
 @click.option("--from", "since", type=Moment(), help="From when, local without an offset; by default now.")

@@ -33,12 +33,10 @@ def command(fd: int | None) -> None:
 
 
 def run(settings: Settings, fd: int | None = None) -> None:
-    """Serve until a signal; returns when everything is closed. Exits with 3 when the application doesn't start."""
+    """Serve until a signal; returns when everything is closed."""
     app = create_app(settings)
     server = WebServer(configuration(settings, app), app.state.services)
-    server.listen(fd)
-    if not server.started:
-        raise SystemExit(3)
+    server.listen(fd, "CALLMEBACK_PORT")
 
 
 def configuration(settings: Settings, app: object) -> uvicorn.Config:

@@ -66,7 +66,7 @@ def show_(who: str, as_json: bool) -> None:
 
 @command.command()
 @click.argument("who", metavar="EMAIL|ID")
-@click.argument("role", type=click.Choice(["admin", "user"]))
+@click.argument("role", type=click.Choice(["admin", "user"]), metavar="ROLE")
 @json_option
 def role(who: str, role: operators.Role, as_json: bool) -> None:
     """Make somebody an admin, or an ordinary user again."""

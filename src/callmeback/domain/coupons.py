@@ -46,7 +46,10 @@ async def coupons(tx: Session) -> list[CouponLine]:
 
 async def add(tx: Session, coupon: NewCoupon) -> None:
     """Make a code; raises ValidationFailed for a form or figures that no code has, Conflict where it is there."""
-    await tx.run(SQL.add, **msgspec.structs.asdict(coupon))
+    try:
+        await tx.run(SQL.add, **msgspec.structs.asdict(coupon))
+    except errors.Conflict as exc:
+        raise errors.Conflict(f"There is a code {coupon.code} already; one that has ended keeps its name.") from exc
 
 
 async def expire(tx: Session, code: str) -> CouponLine:

@@ -17,6 +17,7 @@ VENDORS: Final = ("twilio", "deepgram", "cerebras", "elevenlabs", "espeak")
 UNITS: Final = ("second", "input_token", "output_token", "character")
 PRICE_CENTS_MAX: Final = Decimal(1_000_000)
 PER_MAX: Final = 1_000_000_000
+SOURCE_LENGTH_MAX: Final = 500
 # As many as numeric(18, 8) keeps.
 PRICE_DIGITS_MAX: Final = 8
 
@@ -70,6 +71,8 @@ async def history(tx: Session, vendor: str | None = None, model: str | None = No
 
 async def follow(tx: Session, rate: NewRate) -> datetime:
     """Write a rate that follows the one in force; answers from when. Raises ValidationFailed, RateUnchangeable."""
+    if not 1 <= len(rate.source.strip()) <= SOURCE_LENGTH_MAX:
+        raise errors.ValidationFailed(f"The source must have 1 to {SOURCE_LENGTH_MAX} characters.")
     price = rate.price_cents
     if price is not None:
         exponent = price.normalize().as_tuple().exponent if price.is_finite() else None

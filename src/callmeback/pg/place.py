@@ -154,7 +154,7 @@ def usable(binaries: Binaries, place: Place) -> Binaries:
 
 
 def _open(folder: Path) -> None:
-    """Let everybody who reaches this copy of ours read it, and run what its owner may, whatever umask it was made under.
+    """Let everybody who reaches this copy of ours read it, and run what its owner may, whatever the umask.
 
     An installation under a umask such as 077 has private files, and `copytree` keeps their modes.
     """

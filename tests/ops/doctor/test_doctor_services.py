@@ -14,7 +14,7 @@ import pytest
 from tests.ops.doctor.patients import check, named, said
 
 from callmeback.ops import doctor, loglines
-from callmeback.ops.doctor import Patient, Verdict
+from callmeback.ops.doctor import Patient, Verdict, services
 from callmeback.ops.doctor.verdicts import Check
 from callmeback.pg import home
 from callmeback.pg.pool import Database
@@ -119,8 +119,11 @@ async def test_wrong_keys_are_counted_by_the_audit(tmp_path: Path):
     usual = await verdict_of(patient_at(tmp_path), asked)
     file.write_text("\n".join(few * 6) + "\n")
     many = await verdict_of(patient_at(tmp_path), asked)
+    own = services.own_trace(patient_at(tmp_path).settings)
+    file.write_text("\n".join([json.dumps(line | {"sql": {"status": 401, "trace": own}})] * 60) + "\n")
+    visits = await verdict_of(patient_at(tmp_path), asked)
 
-    assert [each.verdict for each in (none, usual, many)] == ["skipped", "green", "warning"]
+    assert [each.verdict for each in (none, usual, many, visits)] == ["skipped", "green", "warning", "green"]
     assert "30 requests" in said(many)
 
 
