@@ -61,6 +61,11 @@ def wrong(answer: httpx.Response, field: str) -> str:
     return html.unescape(found[1])
 
 
+def all_wrong(answer: httpx.Response) -> set[str]:
+    """The fields with a sentence beside them."""
+    return set(re.findall(r'id="(\w+)-wrong">', answer.text))
+
+
 def typed(answer: httpx.Response, field: str) -> str:
     """What stands in a field."""
     found = re.search(rf'id="{field}" name="{field}"[^>]*? value="([^"]*)"', answer.text)

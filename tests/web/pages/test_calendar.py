@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 from tests.web.house import House
-from tests.web.pages.browser import PHONE, Browser, typed, wrong
+from tests.web.pages.browser import PHONE, Browser, all_wrong, typed, wrong
 from tests.web.pages.test_paying import words
 
 from callmeback.web.pages import planner
@@ -177,6 +177,13 @@ async def test_a_single_call_is_planned_on_one_s_own_clock_and_changed(mia: Brow
     assert datetime.fromisoformat(str(after["at"])) == datetime(2058, 3, 28, 9, 0, tzinfo=UTC)
     assert (after["persona_id"], after["context"]) == ("alex", "The dentist.")
     assert taken_back.headers["location"] == "/calendar?done=ended"
+
+
+async def test_a_wrong_day_hides_no_other_wrong_field(mia: Browser):
+    form = {**ONCE, "day": "someday", "context": "x" * 2001, "max_minutes": "many", "step": "plan"}
+    answer = await mia.send("/calendar", form, shown_on="/calendar")
+
+    assert all_wrong(answer) == {"day", "context", "max_minutes"}
 
 
 async def test_seconds_of_a_time_are_shown_and_kept(mia: Browser):

@@ -6,7 +6,7 @@ import wave
 
 import pytest
 from tests.web.house import PASSWORD
-from tests.web.pages.browser import Browser, typed, wrong
+from tests.web.pages.browser import Browser, all_wrong, typed, wrong
 
 from callmeback.web.pages.voices import VOICES
 
@@ -254,6 +254,7 @@ async def test_a_pace_out_of_bounds_is_refused(mia: Browser):
         answer = await mia.send("/personas/brad", form, shown_on="/personas/brad")
 
         assert answer.status_code == 400
+        assert wrong(answer, "speed") == "Pace and temper are set with the two sliders."
         assert (await mia.client.get("/api/relationships")).json()["items"] == []
 
 
@@ -307,6 +308,44 @@ async def test_an_invention_that_can_not_be_is_refused_and_kept(mia: Browser):
         assert answer.status_code == 400
         assert wrong(answer, field)
         assert ROSA["description"] in answer.text or field == "description"
+
+
+WRONG_IN_ALL = [
+    ("/personas", "/personas/new", {}, {"name", "core_system_prompt"}),
+    (
+        "/personas",
+        "/personas/new",
+        {
+            "name": "x" * 101,
+            "description": "x" * 1001,
+            "core_system_prompt": "x" * 8001,
+            "voice_id": "no such voice!",
+            "speed": "9",
+        },
+        {"name", "description", "core_system_prompt", "voice_id", "speed"},
+    ),
+    (
+        "/personas/brad",
+        "/personas/brad",
+        {"voice_id": "no such voice!", "own_voice": "yes", "stability": "wild"},
+        {"relationship_type", "voice_id", "speed"},
+    ),
+    ("/scenarios", "/scenarios", {}, {"name", "scenario_text"}),
+    (
+        "/scenarios",
+        "/scenarios",
+        {"name": "x" * 101, "scenario_text": "x" * 2001, "icon": "x" * 17},
+        {"name", "scenario_text", "icon"},
+    ),
+]
+
+
+async def test_every_wrong_field_is_named_at_once(mia: Browser):
+    for path, page, form, fields in WRONG_IN_ALL:
+        answer = await mia.send(path, form, shown_on=page)
+
+        assert answer.status_code == 400
+        assert all_wrong(answer) == fields
 
 
 # Scenarios

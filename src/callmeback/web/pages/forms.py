@@ -1,7 +1,6 @@
 """Forms: what was typed, what is wrong with it beside which field, and what is wrong in all."""
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -11,7 +10,7 @@ from litestar.datastructures.upload_file import UploadFile
 
 from callmeback import errors
 
-ShapeT = TypeVar("ShapeT")
+ShapeT = TypeVar("ShapeT", bound=msgspec.Struct)
 
 VALUE_LENGTH_MAX: Final = 10_000
 # Never shown again, not even to who typed it.
@@ -41,21 +40,31 @@ class Form:
             self.trouble = self.trouble or error.detail
 
     def shape(self, kind: type[ShapeT], values: Mapping[str, object], sentences: Mapping[str, str]) -> ShapeT | None:
-        """The values as a Struct of the domain, or None with our own sentence beside the first field that is wrong."""
+        """The values as a Struct of the domain, or None with our own sentence beside every field that is wrong."""
         try:
             return msgspec.convert(values, kind, strict=False)
-        except msgspec.ValidationError as exc:
-            found = _PATH.search(str(exc))
-            field = found.group(1) if found else ""
-            if field in sentences:
-                self.wrong[field] = sentences[field]
-            else:
+        except msgspec.ValidationError:
+            placed = {field: sentences[field] for field in _misshapen(kind, values) if field in sentences}
+            self.wrong |= placed
+            if not placed:
                 self.trouble = "Something in this form can't be read. Please look at it again."
             return None
 
+    def move(self, beside: Mapping[str, str]) -> None:
+        """Put what is wrong with a field of the domain beside the field that the form has for it."""
+        for field, place in beside.items():
+            if field in self.wrong:
+                self.wrong.setdefault(place, self.wrong.pop(field))
 
-# Where msgspec says that a value is wrong: "… - at `$.name`".
-_PATH: Final = re.compile(r"at `\$\.([a-z_]+)")
+
+def _misshapen(kind: type[msgspec.Struct], values: Mapping[str, object]) -> Iterator[str]:
+    """Each field whose value isn't of its type: a Struct as a whole names the first alone."""
+    for field in msgspec.structs.fields(kind):
+        if field.encode_name in values:
+            try:
+                msgspec.convert(values[field.encode_name], field.type, strict=False)
+            except msgspec.ValidationError:
+                yield field.encode_name
 
 
 async def read_form(request: Request[Any, Any, State]) -> dict[str, str]:

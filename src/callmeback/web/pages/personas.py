@@ -35,6 +35,10 @@ RELATIONSHIP_SENTENCES: Final = {
     "voice_id": "This is no voice that can be chosen.",
     "voice_settings": "Pace and temper are set with the two sliders.",
 }
+# Where the domain's fields stand in the forms.
+BESIDE: Final = {
+    "default_voice_id": "voice_id", "default_voice_settings": "speed", "voice_settings": "speed",
+}  # fmt: skip
 KINSHIP: Final = ("friend", "mentor", "coach", "sibling", "partner", "colleague", "teacher", "grandparent")
 
 
@@ -81,6 +85,7 @@ async def create_persona(
     """Make one."""
     form = Form(await read_form(request))
     draft = form.shape(personas.PersonaDraft, _persona_given(form), PERSONA_SENTENCES)
+    form.move(BESIDE)
     if draft is None:
         return await _persona_form(request, caller, services, form, None, status=400)
     try:
@@ -109,6 +114,7 @@ async def change_relationship(
     form = Form(await read_form(request))
     given = _relationship_given(form)
     change = form.shape(relationships.RelationshipChange, given, RELATIONSHIP_SENTENCES)
+    form.move(BESIDE)
     if change is None:
         return await _persona(request, caller, services, persona_id, form, status=400)
     try:
@@ -152,6 +158,7 @@ async def change_persona(
     async with caller.transaction(read_only=True) as tx:
         persona = await _own(tx, caller, persona_id)
     change = form.shape(personas.PersonaChange, _persona_given(form), PERSONA_SENTENCES)
+    form.move(BESIDE)
     if change is None:
         return await _persona_form(request, caller, services, form, persona, status=400)
     try:

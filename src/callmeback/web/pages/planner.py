@@ -173,13 +173,11 @@ def order(form: Form, timezone: str) -> ScheduleOrder | None:
             given["at"] = recurrence.instant(start, zone).isoformat()
         else:
             given |= _repeats(form, repeat, start, zone)
-    if not form.is_good:
-        return None
     sentences = SENTENCES | {field: SENTENCES[beside] for field, beside in BESIDE.items()}
     made = form.shape(ScheduleOrder, given, sentences)
-    move_sentences(form)
+    form.move(BESIDE)
 
-    return made
+    return made if form.is_good else None
 
 
 def wanted(form: Form, timezone: str) -> ScheduleOrder | None:
@@ -187,17 +185,10 @@ def wanted(form: Form, timezone: str) -> ScheduleOrder | None:
     return order(form, timezone) if form.values.get("step") == "plan" else None
 
 
-def move_sentences(form: Form) -> None:
-    """Put what is wrong with a field of the domain beside the field that the form has for it."""
-    for field, beside in BESIDE.items():
-        if field in form.wrong:
-            form.wrong.setdefault(beside, form.wrong.pop(field))
-
-
 def refuse(form: Form, error: errors.CallMeBackError) -> None:
     """Put a refusal beside its field."""
     form.refuse(error, (*SENTENCES, *BESIDE))
-    move_sentences(form)
+    form.move(BESIDE)
 
 
 def preview(wanted: ScheduleOrder, timezone: str) -> Preview:
