@@ -209,6 +209,28 @@ async def test_nothing_is_charged_that_the_page_did_not_announce(mia: Browser, h
     assert charged(house) == 999
 
 
+async def test_a_plan_that_was_given_is_told_and_what_a_paid_one_does_to_it(mia: Browser, house: House, bank: Bank):
+    user = house.row("SELECT id FROM users WHERE email = 'mia@example.org'")["id"]
+    await house.change("SELECT set_tier(%s, 'premium')", user)
+    given = await mia.get("/plans")
+    asked, own = await mia.get("/plans/basic"), await mia.get("/plans/premium")
+    unannounced = await choose(mia, "basic", "begin")
+    await bank.pay(session_in(await choose(mia, "basic", "replace")))
+    paid = await mia.get("/plans")
+    await house.change("SELECT set_tier(%s, 'unlimited')", user)
+    on_top = await mia.get("/plans")
+
+    assert "Premium was given to you, and costs you nothing." in words(given)
+    assert "Choose Basic" in words(given) and "Pay for Premium" in words(given)
+    assert "Charged on the next page $9.99" in words(asked)
+    assert "Basic takes the place of Premium, which was given to you." in words(asked)
+    assert "you are on Free then, not on Premium." in words(asked)
+    assert "You have Premium already, without paying for it. 500 credits come in" in words(own)
+    assert unannounced.status_code == 409
+    assert "was given to you" not in words(paid) and "Basic, $9.99 a month." in words(paid)
+    assert "It stays in force until Basic, which you pay for, is renewed or changed." in words(on_top)
+
+
 async def test_an_upgrade_is_waited_for_and_the_page_stops_looking(mia: Browser, house: House, bank: Bank):
     await subscribe(mia, bank)
     await house.change(

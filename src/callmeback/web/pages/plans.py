@@ -41,7 +41,7 @@ REFUSALS: Final = (
 # How often a page that waits for the provider's word on a dearer plan looks again, every two seconds.
 LOOKS_MAX: Final = 15
 
-Step = Literal["begin", "upgrade", "later", "keep", "end", "none"]
+Step = Literal["begin", "replace", "upgrade", "later", "keep", "end", "none"]
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -76,6 +76,7 @@ async def show_change(
     async with caller.transaction(read_only=True) as tx:
         around = await surroundings.of(tx, caller, services)
         choices, current = await _choices(tx, caller, around["account"].tier)
+    given = _given(choices, current)
     chosen = next((choice for choice in choices if choice.tier.tier == tier and choice.step != "none"), None)
     if chosen is None:
         raise errors.NotFound("There is nothing to change to there.")
@@ -90,7 +91,8 @@ async def show_change(
         leads_to=till.leads_to(services),
         choice=chosen,
         current=current,
-        is_paid_now=chosen.step in ("begin", "upgrade"),
+        given=given,
+        is_paid_now=chosen.step in ("begin", "replace", "upgrade"),
     )
 
 
@@ -158,6 +160,7 @@ async def _plans(
         message=message,
         choices=choices,
         current=current,
+        given=_given(choices, current),
         awaited=awaited,
         next_look=look + 1 if awaited and look < LOOKS_MAX else None,
     )
@@ -177,14 +180,27 @@ async def _choices(tx: Session, caller: Caller, tier: str) -> tuple[list[Choice]
     current = found if found is not None and found.is_live else None
     offered = await credits.tiers(tx)
 
-    return [Choice(one, one.tier == tier, _step(one, current)) for one in offered], current
+    begin: Step = "replace" if any(one.tier == tier and not _is_free(one) for one in offered) else "begin"
+
+    return [Choice(one, one.tier == tier, _step(one, current, begin)) for one in offered], current
 
 
-def _step(tier: Tier, current: Subscription | None) -> Step:
-    """What choosing a plan does for somebody with this one."""
-    is_free = tier.monthly_price_cents == Decimal(0)
+def _given(choices: list[Choice], current: Subscription | None) -> Choice | None:
+    """The plan that is in force though nobody pays for it: an operator gave it."""
+    paid = None if current is None else current.tier
+
+    return next((one for one in choices if one.is_current and not _is_free(one.tier) and one.tier.tier != paid), None)
+
+
+def _is_free(tier: Tier) -> bool:
+    return tier.monthly_price_cents == Decimal(0)
+
+
+def _step(tier: Tier, current: Subscription | None, begin: Step) -> Step:
+    """What choosing a plan does for somebody with this one; `begin` for somebody who pays for none."""
+    is_free = _is_free(tier)
     if current is None:
-        return "none" if is_free else "begin"
+        return "none" if is_free else begin
     if is_free:
         return "none" if current.cancel_at_period_end else "end"
     if tier.tier == current.tier:
