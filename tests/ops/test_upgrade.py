@@ -149,6 +149,10 @@ def version(house: House) -> str:
     return (house.home / "postgres" / "data" / "PG_VERSION").read_text().strip()
 
 
+def files_below(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
 def left(house: House) -> list[str]:
     """What lies beside the data that only an upgrade makes."""
     return sorted(p.name for p in (house.home / "postgres").iterdir() if p.name.startswith((".upgrade", "data.")))
@@ -226,9 +230,12 @@ def test_a_kill_in_the_middle_leaves_the_old_data_and_the_next_run_cleans_up(hou
 
 
 @needs_old
-def test_a_copy_that_differs_is_refused_and_nothing_is_changed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_that_differs_is_refused_and_nothing_is_changed(
+    house: House, written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert OLD is not None
     real = dumps.restore
+    elsewhere = files_below(written)
 
     def lossy(programs: Path, dsn: str, file: Path) -> None:
         real(programs, dsn, file)
@@ -245,6 +252,7 @@ def test_a_copy_that_differs_is_refused_and_nothing_is_changed(house: House, mon
     for part in ("credit_transactions", "charts.notes: 1000 rows", "more integer", "the proof ledger"):
         assert part in refused.value.detail
     assert (version(house), left(house)) == (str(OLD.major), [])
+    assert files_below(written) == elsewhere, "this home is a copy that no server had run on"
     assert house.start().endpoint.major == OLD.major
     assert house.sql("SELECT count(*) FROM charts.notes") == [(1000,)]
 

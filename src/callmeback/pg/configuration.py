@@ -53,7 +53,6 @@ def write(place: Place, binaries: Binaries, *, port: int, durable: bool, archive
     lines = [f"{name} = {_quoted(value)}\n" for name, value in sorted(settings.items())]
     _put(place, place.data / INCLUDED, "# Written by callmeback at every start.\n" + "".join(lines))
     _put(place, place.data / "pg_hba.conf", HOST_BASED_ACCESS)
-    archive_script(place)
     main = place.data / "postgresql.conf"
     text = main.read_text("utf-8")
     include = f"include_if_exists '{INCLUDED}'\n"
@@ -123,10 +122,13 @@ def _settings(place: Place, binaries: Binaries, port: int) -> dict[str, str]:
 
 
 def archiving(place: Place, binaries: Binaries, on: bool) -> dict[str, str]:
-    """The settings by which finished WAL segments go where the backups fetch them."""
+    """The settings by which finished WAL segments go where the backups fetch them.
+
+    Writes the script that they name: that of a home that was copied or moved leads to where it was.
+    """
     if not on:
         return {"archive_mode": "off"}
-    command = f"sh {shlex.quote(str(place.state / 'archive.sh'))}".replace("%", "%%") + ' "%p" "%f"'
+    command = f"sh {shlex.quote(str(archive_script(place)))}".replace("%", "%%") + ' "%p" "%f"'
     settings = {"archive_mode": "on", "archive_command": command, "wal_level": "replica"}
     # The server counts in whole seconds and a segment has to be packed, and all in all no commit waits for 10 s.
     settings["archive_timeout"] = "8s"
