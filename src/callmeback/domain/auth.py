@@ -55,6 +55,13 @@ class Account(msgspec.Struct, frozen=True):
     is_blocked: bool
 
 
+class Proved(msgspec.Struct, frozen=True):
+    """Whose password was right, and from when their tokens were valid then."""
+
+    user_id: str
+    valid_from: datetime
+
+
 class User(msgspec.Struct, frozen=True, kw_only=True):
     """A person as the API shows it to itself."""
 
@@ -125,8 +132,8 @@ async def register(db: Database, hasher: Hasher, order: Registration) -> str:
     return user_id
 
 
-async def authenticate(db: Database, hasher: Hasher, email: str, password: str) -> str:
-    """The id of whom this e-mail and password belong to; raises InvalidCredentials, always after the same work."""
+async def authenticate(db: Database, hasher: Hasher, email: str, password: str) -> Proved:
+    """Whom this e-mail and password belong to; raises InvalidCredentials, always after the same work."""
     async with db.transaction(read_only=True) as tx:
         account = await tx.one(SQL.login_lookup, Account, email=email)
     matches = await hasher.matches(password, account.password_hash)
@@ -135,13 +142,18 @@ async def authenticate(db: Database, hasher: Hasher, email: str, password: str) 
     assert account.password_hash is not None, "it matched"
     rehashed = await hasher.hash(password) if hasher.is_weak(account.password_hash) else None
     async with db.transaction(account.user_id) as tx:
-        await tx.run(SQL.note_login, user_id=account.user_id, rehashed=rehashed)
+        valid_from: datetime = await tx.value(
+            SQL.admit, user_id=account.user_id, known_hash=account.password_hash, rehashed=rehashed
+        )
 
-    return account.user_id
+    return Proved(account.user_id, valid_from)
 
 
-async def change_password(db: Database, hasher: Hasher, user: User, current: str, password: str) -> None:
-    """Set a new password by the one in force and log out everywhere; raises InvalidCredentials, ValidationFailed."""
+async def change_password(db: Database, hasher: Hasher, user: User, current: str, password: str) -> datetime:
+    """Set a new password by the one in force and log out everywhere; raises InvalidCredentials, ValidationFailed.
+
+    Answers from when tokens are valid.
+    """
     passwords.check(password)
     async with db.transaction(read_only=True) as tx:
         account = await tx.one(SQL.login_lookup, Account, email=user.email)
@@ -150,25 +162,26 @@ async def change_password(db: Database, hasher: Hasher, user: User, current: str
     kept = await hasher.hash(password)
     async with db.transaction(user.id) as tx:
         await tx.run(SQL.change_password, user_id=user.id, known_hash=account.password_hash, password_hash=kept)
+        valid_from: datetime = await tx.value(SQL.tokens_valid_from, user_id=user.id)
+
+    return valid_from
 
 
-async def begin_session(db: Database, user_id: str, email: str) -> tuple[Claims, Person]:
-    """Claims of a new session, checked to be good.
+async def begin_session(db: Database, user_id: str, email: str, valid_from: datetime) -> tuple[Claims, Person]:
+    """Claims of a new session of somebody whose tokens were valid from then when they were proved.
 
-    Who was logged out everywhere in this very second gets a token of the next one: tokens carry whole seconds.
+    Raises InvalidCredentials if they were logged out everywhere since. Who was a moment before gets a token of a second
+    that is still to come: tokens carry whole seconds.
     """
-    now = int(time.time())
+    proved_at = int(valid_from.timestamp())
     async with db.transaction(user_id, read_only=True) as tx:
-        for issued_at in (now, now + 1):
-            claims = tokens.claims_for(user_id, email, issued_at)
-            try:
-                person = await check_session(tx, claims)
-            except errors.Unauthorized:
-                continue
-            assert person.email is not None, "check_session saw to it"
-            return msgspec.structs.replace(claims, email=person.email), person
+        try:
+            person = await check_session(tx, tokens.claims_for(user_id, email, proved_at))
+        except errors.Unauthorized as exc:
+            raise errors.InvalidCredentials() from exc
+    assert person.email is not None, "check_session saw to it"
 
-    raise errors.InvalidCredentials()
+    return tokens.claims_for(user_id, person.email, max(proved_at, int(time.time()))), person
 
 
 async def end_session(tx: Session, claims: Claims) -> None:

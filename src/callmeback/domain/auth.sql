@@ -29,9 +29,15 @@ SELECT
     coalesce(l.is_blocked, false) AS is_blocked
 FROM login_lookup(%(email)s) AS l;
 
--- name: note_login
--- Note that somebody logged in, and the newer hash if there is one.
-SELECT note_login(%(user_id)s, %(rehashed)s);
+-- name: admit
+-- Note a login by the hash that was proved, and answer from when tokens are valid; raises CM019.
+SELECT admit(%(user_id)s, %(known_hash)s, %(rehashed)s);
+
+-- name: tokens_valid_from
+-- From when a person's tokens are valid: those of before were logged out everywhere.
+SELECT u.tokens_valid_from
+FROM users AS u
+WHERE u.id = %(user_id)s;
 
 -- name: revoke_token
 -- Log one token out.

@@ -21,6 +21,8 @@ LIFETIME_SECONDS: Final = 7 * 24 * 3_600
 LEEWAY_SECONDS: Final = 5
 TOKEN_LENGTH_MAX: Final = 2_048
 ONE_TIME_BYTES: Final = 32
+# As the database has it of a new person, whom nobody has logged out everywhere yet.
+FIRST_VALID_FROM: Final = datetime.fromtimestamp(0, UTC)
 
 Use = Literal["csrf", "stream", "attempts", "phone_code", "refusal"]
 

@@ -439,6 +439,29 @@ $$;
 
 COMMENT ON FUNCTION public.add_retry(p_user_id text, p_of text, p_id text, p_at timestamp with time zone) IS 'Plans one more attempt of a call that was busy or not answered, once, as its owner wishes; false where they don''t.';
 
+CREATE FUNCTION public.admit(p_user_id text, p_known_hash text, p_rehashed text DEFAULT NULL::text) RETURNS timestamp with time zone
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_valid_from timestamptz;
+BEGIN
+    IF NOT acts_for(p_user_id) THEN
+        RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
+    END IF;
+    UPDATE users AS u
+    SET last_login_at = clock_timestamp(), password_hash = coalesce(p_rehashed, u.password_hash)
+    WHERE u.id = p_user_id AND u.password_hash = p_known_hash AND u.erased_at IS NULL
+    RETURNING u.tokens_valid_from INTO v_valid_from;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the password is another one by now' USING ERRCODE = 'CM019';
+    END IF;
+    RETURN v_valid_from;
+END
+$$;
+
+COMMENT ON FUNCTION public.admit(p_user_id text, p_known_hash text, p_rehashed text) IS 'Notes a login by the password that was just proved, and its hash by today''s rule if the old one is weaker. From when tokens are valid.';
+
 CREATE FUNCTION public.advance_call(p_user_id text, p_call_id text, p_status text, p_carrier_sid text DEFAULT NULL::text) RETURNS timestamp with time zone
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -871,9 +894,7 @@ BEGIN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
     UPDATE users AS u
-    SET
-        password_hash = p_password_hash,
-        tokens_valid_from = date_trunc('second', clock_timestamp()) + interval '1 second'
+    SET password_hash = p_password_hash, tokens_valid_from = next_tokens_valid_from(u.tokens_valid_from)
     WHERE u.id = p_user_id AND u.password_hash = p_known_hash AND u.erased_at IS NULL;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the password is another one by now' USING ERRCODE = 'CM019';
@@ -2166,7 +2187,7 @@ BEGIN
     SET
         email = 'erased-' || u.id || '@invalid', password_hash = '', name = NULL, phone = NULL,
         stripe_customer_id = NULL, timezone = 'UTC', locale = 'en', email_verified_at = NULL,
-        tokens_valid_from = clock_timestamp(), erased_at = coalesce(u.erased_at, clock_timestamp())
+        tokens_valid_from = next_tokens_valid_from(u.tokens_valid_from), erased_at = coalesce(u.erased_at, clock_timestamp())
     WHERE u.id = p_user_id;
     IF NOT FOUND THEN
         RETURN false;
@@ -3025,7 +3046,7 @@ CREATE FUNCTION public.key_functions() RETURNS TABLE(name text, function oid, is
 DECLARE
     -- They give out or take in hashes of passwords, codes and links: whoever may call them can become anybody.
     c_secrets CONSTANT text[] := ARRAY[
-        'change_password', 'check_session', 'issue_one_time_token', 'login_lookup', 'note_login', 'request_phone_code',
+        'admit', 'change_password', 'check_session', 'issue_one_time_token', 'login_lookup', 'request_phone_code',
         'use_one_time_token', 'verify_phone'
     ];
     -- Money comes in by the provider's word alone, and its steps are the house's.
@@ -3049,8 +3070,8 @@ DECLARE
         'add_retry', 'calendar_feed_user', 'claim_due', 'claim_jobs', 'claim_reminders', 'claim_schedules', 'ensure_jobs',
         'extend_job', 'finish_due', 'finish_job', 'halt_schedule', 'place_due', 'refusal_code', 'request_job', 'settle_due',
         'keep_answer', 'key_functions', 'key_relations', 'learn_statement', 'make_key_view', 'make_key_views',
-        'price_whole_usage', 'proxy_keys', 'proxy_statements', 'proxy_version', 'recompute_schedule', 'refresh_card',
-        'require_card_in_force', 'statement_statistics', 'take_scope',
+        'next_tokens_valid_from', 'price_whole_usage', 'proxy_keys', 'proxy_statements', 'proxy_version', 'recompute_schedule',
+        'refresh_card', 'require_card_in_force', 'statement_statistics', 'take_scope',
         'zone_or_utc'
     ];
 BEGIN
@@ -3575,6 +3596,15 @@ $$;
 
 COMMENT ON FUNCTION public.move_credits(p_user_id text, p_amount integer, p_type text, p_cause text, p_description text, p_payment_intent_id text, OUT moved boolean, OUT seq bigint, OUT balance_after integer) IS 'Moves credits once per cause: a second time with the same cause changes nothing and answers with the first row.';
 
+CREATE FUNCTION public.next_tokens_valid_from(p_before timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    SELECT greatest(date_trunc('second', clock_timestamp()), p_before) + interval '1 second'
+$$;
+
+COMMENT ON FUNCTION public.next_tokens_valid_from(p_before timestamp with time zone) IS 'From when a person''s tokens are valid after one more logout everywhere. Tokens carry whole seconds, so it is a second on, and on again within that second: what was begun in between is revoked too.';
+
 CREATE FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -3711,19 +3741,6 @@ END
 $$;
 
 COMMENT ON FUNCTION public.note_key_change() IS 'Every change of a key moves the version that proxies watch; the notification only hastens their look.';
-
-CREATE FUNCTION public.note_login(p_user_id text, p_rehashed text DEFAULT NULL::text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'public', 'pg_temp'
-    AS $$
-BEGIN
-    UPDATE users AS u
-    SET last_login_at = clock_timestamp(), password_hash = coalesce(p_rehashed, u.password_hash)
-    WHERE u.id = p_user_id;
-END
-$$;
-
-COMMENT ON FUNCTION public.note_login(p_user_id text, p_rehashed text) IS 'Notes a login, and a hash by today''s rule if the old one is weaker.';
 
 CREATE FUNCTION public.note_statement_change() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4657,14 +4674,13 @@ BEGIN
     IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
-    -- Tokens carry whole seconds; one issued later in this very second is revoked with the others.
     UPDATE users AS u
-    SET tokens_valid_from = date_trunc('second', clock_timestamp()) + interval '1 second'
+    SET tokens_valid_from = next_tokens_valid_from(u.tokens_valid_from)
     WHERE u.id = p_user_id;
 END
 $$;
 
-COMMENT ON FUNCTION public.revoke_all_tokens(p_user_id text) IS 'Logs a person out everywhere; tokens are good again from the next second on.';
+COMMENT ON FUNCTION public.revoke_all_tokens(p_user_id text) IS 'Logs a person out everywhere; what begins after is dated from then on.';
 
 CREATE FUNCTION public.revoke_token(p_token_id text, p_user_id text, p_expires_at timestamp with time zone) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5303,7 +5319,7 @@ BEGIN
         SET
             password_hash = p_password_hash,
             email_verified_at = coalesce(u.email_verified_at, v_now),
-            tokens_valid_from = date_trunc('second', v_now) + interval '1 second'
+            tokens_valid_from = next_tokens_valid_from(u.tokens_valid_from)
         WHERE u.id = v_user_id;
     END IF;
     RETURN v_user_id;
@@ -9292,6 +9308,9 @@ REVOKE ALL ON FUNCTION public.add_price_version(p_version public.price_versions,
 REVOKE ALL ON FUNCTION public.add_retry(p_user_id text, p_of text, p_id text, p_at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.add_retry(p_user_id text, p_of text, p_id text, p_at timestamp with time zone) TO callmeback_worker;
 
+REVOKE ALL ON FUNCTION public.admit(p_user_id text, p_known_hash text, p_rehashed text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.admit(p_user_id text, p_known_hash text, p_rehashed text) TO callmeback_api;
+
 REVOKE ALL ON FUNCTION public.advance_call(p_user_id text, p_call_id text, p_status text, p_carrier_sid text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.advance_call(p_user_id text, p_call_id text, p_status text, p_carrier_sid text) TO callmeback_voice;
 GRANT ALL ON FUNCTION public.advance_call(p_user_id text, p_call_id text, p_status text, p_carrier_sid text) TO callmeback_worker;
@@ -9515,6 +9534,8 @@ GRANT ALL ON FUNCTION public.meter_calls(p_user_ids text[], p_call_ids text[], p
 
 REVOKE ALL ON FUNCTION public.move_credits(p_user_id text, p_amount integer, p_type text, p_cause text, p_description text, p_payment_intent_id text, OUT moved boolean, OUT seq bigint, OUT balance_after integer) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.next_tokens_valid_from(p_before timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) TO callmeback_api;
 GRANT ALL ON FUNCTION public.note_authorization(p_user_id text, p_authorization_id text, p_payment_intent_id text, p_is_authorized boolean) TO callmeback_worker;
@@ -9535,9 +9556,6 @@ REVOKE ALL ON FUNCTION public.note_customer(p_user_id text, p_customer_id text) 
 GRANT ALL ON FUNCTION public.note_customer(p_user_id text, p_customer_id text) TO callmeback_api;
 
 REVOKE ALL ON FUNCTION public.note_key_change() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION public.note_login(p_user_id text, p_rehashed text) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.note_login(p_user_id text, p_rehashed text) TO callmeback_api;
 
 REVOKE ALL ON FUNCTION public.note_statement_change() FROM PUBLIC;
 
@@ -9800,7 +9818,7 @@ GRANT SELECT(id, email, name, phone, stripe_customer_id, timezone, locale, email
 
 GRANT SELECT(id, email, name, phone, stripe_customer_id, timezone, locale, email_verified_at, terms_accepted_at, tokens_valid_from, blocked_at, erased_at, last_login_at, created_at, updated_at) ON TABLE public.users TO callmeback_voice;
 
-GRANT SELECT(id, email, name, phone, stripe_customer_id, timezone, locale, email_verified_at, terms_accepted_at, blocked_at, erased_at, last_login_at, created_at, updated_at), UPDATE(name, timezone, locale, terms_accepted_at) ON TABLE public.users TO callmeback_api;
+GRANT SELECT(id, email, name, phone, stripe_customer_id, timezone, locale, email_verified_at, terms_accepted_at, tokens_valid_from, blocked_at, erased_at, last_login_at, created_at, updated_at), UPDATE(name, timezone, locale, terms_accepted_at) ON TABLE public.users TO callmeback_api;
 
 GRANT SELECT(user_id, call_id, created_at, dial_before, dial_claimed_at, dial_claimed_by, reaper_leased_until) ON TABLE public.open_calls TO callmeback_readonly;
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from callmeback import errors
-from callmeback.domain import attempts, auth, passwords, phones
+from callmeback.domain import attempts, auth, passwords, phones, tokens
 from callmeback.domain.auth import Person, Registration, User
 from callmeback.domain.tokens import Claims
 from callmeback.web import letters
@@ -17,7 +17,7 @@ async def register(services: Services, address: str, order: Registration) -> tup
     """A new account and its first session; raises EmailTaken, RateLimited, ValidationFailed."""
     await attempts.require(services.api, services.keys, attempts.REGISTER_BY_ADDRESS, address)
     user_id = await auth.register(services.api, services.hasher, order)
-    claims, person = await auth.begin_session(services.api, user_id, order.email)
+    claims, person = await auth.begin_session(services.api, user_id, order.email, tokens.FIRST_VALID_FROM)
     await letters.send_verification(services, order.email)
     if order.phone is not None:
         number = order.phone
@@ -28,11 +28,11 @@ async def register(services: Services, address: str, order: Registration) -> tup
 
 async def login(services: Services, address: str, email: str, password: str) -> tuple[Claims, Person]:
     """A new session; raises InvalidCredentials, AccountLocked, RateLimited, with the same work for any e-mail."""
-    user_id = await _proved(
+    proved = await _proved(
         services, address, email, lambda: auth.authenticate(services.api, services.hasher, email, password)
     )
 
-    return await auth.begin_session(services.api, user_id, email)
+    return await auth.begin_session(services.api, proved.user_id, email, proved.valid_from)
 
 
 async def change_password(services: Services, address: str, user: User, current: str, password: str) -> Claims:
@@ -42,13 +42,13 @@ async def change_password(services: Services, address: str, user: User, current:
     many attempts: they count together, as whoever found an open page would try passwords here instead.
     """
     passwords.check(password)
-    await _proved(
+    valid_from = await _proved(
         services,
         address,
         user.email,
         lambda: auth.change_password(services.api, services.hasher, user, current, password),
     )
-    claims, _ = await auth.begin_session(services.api, user.id, user.email)
+    claims, _ = await auth.begin_session(services.api, user.id, user.email, valid_from)
 
     return claims
 

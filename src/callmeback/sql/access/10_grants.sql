@@ -35,7 +35,7 @@ $$;
 
 GRANT SELECT (
     id, email, name, phone, stripe_customer_id, timezone, locale, email_verified_at, terms_accepted_at, last_login_at,
-    created_at, updated_at, blocked_at, erased_at
+    created_at, updated_at, blocked_at, erased_at, tokens_valid_from
 ) ON users TO callmeback_api;
 GRANT UPDATE (name, timezone, locale, terms_accepted_at) ON users TO callmeback_api;
 GRANT SELECT (user_id, number, verified_at, created_at) ON phones TO callmeback_api;
@@ -89,7 +89,7 @@ GRANT SELECT (user_id, created_at), INSERT (user_id, token_hash), UPDATE (token_
 ON calendar_feeds TO callmeback_api;
 
 GRANT EXECUTE ON FUNCTION
-start_call, register_user, login_lookup, note_login, check_session, revoke_token, revoke_all_tokens,
+start_call, register_user, login_lookup, admit, check_session, revoke_token, revoke_all_tokens,
 issue_one_time_token, use_one_time_token, count_attempt, forget_attempts, request_phone_code, verify_phone,
 remove_phone, erase_user, change_password, ensure_card, require_self, note_customer, forget_customer,
 begin_purchase, note_checkout, fail_purchase,

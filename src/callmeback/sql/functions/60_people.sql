@@ -41,19 +41,30 @@ END
 $$;
 COMMENT ON FUNCTION login_lookup(text) IS 'What a login is checked against; NULLs for an unknown e-mail, so that the caller does the same work.';
 
-CREATE OR REPLACE FUNCTION note_login(p_user_id text, p_rehashed text DEFAULT NULL)
-RETURNS void
+CREATE OR REPLACE FUNCTION admit(p_user_id text, p_known_hash text, p_rehashed text DEFAULT NULL)
+RETURNS timestamptz
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = public, pg_temp
 AS $$
+DECLARE
+    v_valid_from timestamptz;
 BEGIN
+    IF NOT acts_for(p_user_id) THEN
+        RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
+    END IF;
     UPDATE users AS u
     SET last_login_at = clock_timestamp(), password_hash = coalesce(p_rehashed, u.password_hash)
-    WHERE u.id = p_user_id;
+    WHERE u.id = p_user_id AND u.password_hash = p_known_hash AND u.erased_at IS NULL
+    RETURNING u.tokens_valid_from INTO v_valid_from;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the password is another one by now' USING ERRCODE = 'CM019';
+    END IF;
+    RETURN v_valid_from;
 END
 $$;
-COMMENT ON FUNCTION note_login(text, text) IS 'Notes a login, and a hash by today''s rule if the old one is weaker.';
+COMMENT ON FUNCTION admit(text, text, text) IS
+'Notes a login by the password that was just proved, and its hash by today''s rule if the old one is weaker. From when tokens are valid.';
 
 CREATE OR REPLACE FUNCTION check_session(
     p_user_id text, p_token_id text, p_issued_at timestamptz, OUT is_valid boolean, OUT is_admin boolean
@@ -92,6 +103,17 @@ END
 $$;
 COMMENT ON FUNCTION revoke_token(text, text, timestamptz) IS 'Logs one token out.';
 
+CREATE OR REPLACE FUNCTION next_tokens_valid_from(p_before timestamptz)
+RETURNS timestamptz
+LANGUAGE sql
+VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT greatest(date_trunc('second', clock_timestamp()), p_before) + interval '1 second'
+$$;
+COMMENT ON FUNCTION next_tokens_valid_from(timestamptz) IS
+'From when a person''s tokens are valid after one more logout everywhere. Tokens carry whole seconds, so it is a second on, and on again within that second: what was begun in between is revoked too.';
+
 CREATE OR REPLACE FUNCTION revoke_all_tokens(p_user_id text)
 RETURNS void
 LANGUAGE plpgsql
@@ -102,13 +124,12 @@ BEGIN
     IF NOT acts_for(p_user_id) THEN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
-    -- Tokens carry whole seconds; one issued later in this very second is revoked with the others.
     UPDATE users AS u
-    SET tokens_valid_from = date_trunc('second', clock_timestamp()) + interval '1 second'
+    SET tokens_valid_from = next_tokens_valid_from(u.tokens_valid_from)
     WHERE u.id = p_user_id;
 END
 $$;
-COMMENT ON FUNCTION revoke_all_tokens(text) IS 'Logs a person out everywhere; tokens are good again from the next second on.';
+COMMENT ON FUNCTION revoke_all_tokens(text) IS 'Logs a person out everywhere; what begins after is dated from then on.';
 
 CREATE OR REPLACE FUNCTION change_password(p_user_id text, p_known_hash text, p_password_hash text)
 RETURNS void
@@ -121,9 +142,7 @@ BEGIN
         RAISE EXCEPTION 'the caller is another user' USING ERRCODE = 'CM008';
     END IF;
     UPDATE users AS u
-    SET
-        password_hash = p_password_hash,
-        tokens_valid_from = date_trunc('second', clock_timestamp()) + interval '1 second'
+    SET password_hash = p_password_hash, tokens_valid_from = next_tokens_valid_from(u.tokens_valid_from)
     WHERE u.id = p_user_id AND u.password_hash = p_known_hash AND u.erased_at IS NULL;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the password is another one by now' USING ERRCODE = 'CM019';
@@ -190,7 +209,7 @@ BEGIN
         SET
             password_hash = p_password_hash,
             email_verified_at = coalesce(u.email_verified_at, v_now),
-            tokens_valid_from = date_trunc('second', v_now) + interval '1 second'
+            tokens_valid_from = next_tokens_valid_from(u.tokens_valid_from)
         WHERE u.id = v_user_id;
     END IF;
     RETURN v_user_id;
@@ -377,7 +396,7 @@ BEGIN
     SET
         email = 'erased-' || u.id || '@invalid', password_hash = '', name = NULL, phone = NULL,
         stripe_customer_id = NULL, timezone = 'UTC', locale = 'en', email_verified_at = NULL,
-        tokens_valid_from = clock_timestamp(), erased_at = coalesce(u.erased_at, clock_timestamp())
+        tokens_valid_from = next_tokens_valid_from(u.tokens_valid_from), erased_at = coalesce(u.erased_at, clock_timestamp())
     WHERE u.id = p_user_id;
     IF NOT FOUND THEN
         RETURN false;

@@ -75,7 +75,7 @@ AS $$
 DECLARE
     -- They give out or take in hashes of passwords, codes and links: whoever may call them can become anybody.
     c_secrets CONSTANT text[] := ARRAY[
-        'change_password', 'check_session', 'issue_one_time_token', 'login_lookup', 'note_login', 'request_phone_code',
+        'admit', 'change_password', 'check_session', 'issue_one_time_token', 'login_lookup', 'request_phone_code',
         'use_one_time_token', 'verify_phone'
     ];
     -- Money comes in by the provider's word alone, and its steps are the house's.
@@ -99,8 +99,8 @@ DECLARE
         'add_retry', 'calendar_feed_user', 'claim_due', 'claim_jobs', 'claim_reminders', 'claim_schedules', 'ensure_jobs',
         'extend_job', 'finish_due', 'finish_job', 'halt_schedule', 'place_due', 'refusal_code', 'request_job', 'settle_due',
         'keep_answer', 'key_functions', 'key_relations', 'learn_statement', 'make_key_view', 'make_key_views',
-        'price_whole_usage', 'proxy_keys', 'proxy_statements', 'proxy_version', 'recompute_schedule', 'refresh_card',
-        'require_card_in_force', 'statement_statistics', 'take_scope',
+        'next_tokens_valid_from', 'price_whole_usage', 'proxy_keys', 'proxy_statements', 'proxy_version', 'recompute_schedule',
+        'refresh_card', 'require_card_in_force', 'statement_statistics', 'take_scope',
         'zone_or_utc'
     ];
 BEGIN
