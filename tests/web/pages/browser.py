@@ -32,7 +32,10 @@ class Browser:
 
     async def refused(self, path: str, form: dict[str, str], *, shown_on: str) -> httpx.Response:
         """The page that is fetched after a refusal: none in the browser's history is the answer to a form."""
-        answer = await self.send(path, form, shown_on=shown_on)
+        return await self.led(await self.send(path, form, shown_on=shown_on))
+
+    async def led(self, answer: httpx.Response) -> httpx.Response:
+        """The page to which an answer leads."""
         assert answer.status_code == 303, answer.text
 
         return await self.client.get(answer.headers["location"])

@@ -4,12 +4,13 @@ Whoever comes back from the provider's page is believed nothing: what was paid i
 written into our own rows.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.datastructures import State
+from litestar.datastructures import Cookie, State
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
@@ -18,8 +19,9 @@ from callmeback.domain import credits, payments
 from callmeback.domain.credits import Account
 from callmeback.domain.payments import CheckoutOutcome, Pack, PackOrder
 from callmeback.payments import checkout
-from callmeback.web import problems
-from callmeback.web.pages import frame, surroundings, till
+from callmeback.payments.checkout import Desk
+from callmeback.payments.checkout import Page as Payment
+from callmeback.web.pages import frame, refusals, surroundings, till
 from callmeback.web.pages.forms import Form, read_form
 from callmeback.web.services import Services
 from callmeback.web.session import Caller
@@ -53,7 +55,9 @@ async def show_credits(
     """The account and a page of the ledger, from below a number on; or the wait for a payment."""
     if not paid:
         note = "You left the payment page. Nothing was charged there." if canceled else None
-        return await _credits(request, caller, services, before=before, note=note)
+        refused, cookies = refusals.taken(request, services, caller)
+        form = refused.get("packs")
+        return await _credits(request, caller, services, form=form, before=before, note=note, cookies=cookies)
     async with caller.transaction(read_only=True) as tx:
         outcome = await payments.checkout_outcome(tx, caller.user_id, paid[:SESSION_LENGTH_MAX])
     if outcome is not None and outcome.status == "pending":
@@ -68,21 +72,25 @@ async def buy(request: Asked, caller: NamedDependency[Caller], services: NamedDe
     form = Form(await read_form(request))
     given = {"sku": form.values.get("sku", ""), "coupon": form.values.get("coupon", "").strip() or None}
     order = form.shape(PackOrder, given, SENTENCES)
-    if order is None:
-        return await _credits(request, caller, services, form=form, status=400)
-    try:
-        payment = await checkout.buy_pack(till.desk(request, services, caller), order)
-    except errors.CouponInvalid as exc:
-        form.wrong["coupon"] = "This code can't be used: it isn't known, is used up, has expired, or isn't for this."
-        return await _credits(request, caller, services, form=form, status=problems.status_of(exc))
-    except errors.NotFound as exc:
-        form.trouble = "This pack is no longer for sale."
-        return await _credits(request, caller, services, form=form, status=problems.status_of(exc))
-    except errors.PaymentsFailed as exc:
-        form.trouble = till.sentence_of(exc)
-        return await _credits(request, caller, services, form=form, status=problems.status_of(exc))
+    payment = None if order is None else await _begun(till.desk(request, services, caller), order, form)
+    if payment is None:
+        return refusals.show(services, caller, "/credits", "packs", form, kept=("coupon",))
 
     return till.go_and_pay(request, services, payment)
+
+
+async def _begun(desk: Desk, order: PackOrder, form: Form) -> Payment | None:
+    """Where it is paid, or None with the refusal in the form."""
+    try:
+        return await checkout.buy_pack(desk, order)
+    except errors.CouponInvalid:
+        form.wrong["coupon"] = "This code can't be used: it isn't known, is used up, has expired, or isn't for this."
+    except errors.NotFound:
+        form.trouble = "This pack is no longer for sale."
+    except errors.PaymentsFailed as exc:
+        form.trouble = till.sentence_of(exc)
+
+    return None
 
 
 async def _wait(request: Asked, caller: Caller, services: Services, session: str, look: int) -> Response[Any]:
@@ -111,7 +119,7 @@ async def _credits(
     note: str | None = None,
     outcome: CheckoutOutcome | None = None,
     is_back: bool = False,
-    status: int = 200,
+    cookies: Sequence[Cookie] = (),
 ) -> Response[Any]:
     async with caller.transaction(read_only=True) as tx:
         around = await surroundings.of(tx, caller, services)
@@ -123,7 +131,7 @@ async def _credits(
         request,
         services,
         "credits.html",
-        status=status,
+        cookies=cookies,
         caller=caller,
         place="credits",
         surroundings=around,

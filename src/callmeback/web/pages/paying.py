@@ -1,10 +1,11 @@
 """How a person pays: the saved card, which the payment provider keeps, and calls that are paid one by one."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
 
 from litestar import Request, Response, get, post
-from litestar.datastructures import State
+from litestar.datastructures import Cookie, State
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
@@ -12,8 +13,7 @@ from callmeback import errors
 from callmeback.domain import authorizations, preferences
 from callmeback.domain.preferences import PreferencesChange
 from callmeback.payments import checkout
-from callmeback.web import problems
-from callmeback.web.pages import frame, surroundings, till
+from callmeback.web.pages import frame, refusals, surroundings, till
 from callmeback.web.pages.forms import Form, read_form
 from callmeback.web.services import Services
 from callmeback.web.session import Caller
@@ -26,7 +26,10 @@ async def show_paying(
     request: Asked, caller: NamedDependency[Caller], services: NamedDependency[Services], done: FromQuery[str] = ""
 ) -> Response[Any]:
     """The choice to pay call by call, and the way to the saved cards."""
-    return await _paying(request, caller, services, Form(), message="Saved." if done == "kept" else None)
+    refused, cookies = refusals.taken(request, services, caller)
+    form, message = refused.get("paying") or Form(), "Saved." if done == "kept" else None
+
+    return await _paying(request, caller, services, form, message=message, cookies=cookies)
 
 
 @post("/paying")
@@ -52,13 +55,13 @@ async def open_portal(
     except errors.PaymentsFailed as exc:
         form = Form()
         form.trouble = till.sentence_of(exc)
-        return await _paying(request, caller, services, form, status=problems.status_of(exc))
+        return refusals.show(services, caller, "/paying", "paying", form)
 
     return till.go_and_pay(request, services, payment)
 
 
 async def _paying(
-    request: Asked, caller: Caller, services: Services, form: Form, *, message: str | None = None, status: int = 200
+    request: Asked, caller: Caller, services: Services, form: Form, *, message: str | None, cookies: Sequence[Cookie]
 ) -> Response[Any]:
     async with caller.transaction(read_only=True) as tx:
         around = await surroundings.of(tx, caller, services)
@@ -69,7 +72,7 @@ async def _paying(
         request,
         services,
         "paying.html",
-        status=status,
+        cookies=cookies,
         caller=caller,
         place="credits",
         surroundings=around,

@@ -1,11 +1,12 @@
 """Plans: which there are, which one is in force, another one, its end. What costs money is said before it does."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final, Literal
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.datastructures import State
+from litestar.datastructures import Cookie, State
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
@@ -15,8 +16,7 @@ from callmeback.domain.credits import Tier
 from callmeback.domain.plans import PlanOrder, Subscription
 from callmeback.payments import checkout
 from callmeback.pg.pool import Session
-from callmeback.web import problems
-from callmeback.web.pages import frame, surroundings, till
+from callmeback.web.pages import frame, refusals, surroundings, till
 from callmeback.web.pages.forms import Form, read_form
 from callmeback.web.services import Services
 from callmeback.web.session import Caller
@@ -65,7 +65,10 @@ async def show_plans(
     look: FromQuery[int] = 0,
 ) -> Response[Any]:
     """All plans, and how the person's own stands."""
-    return await _plans(request, caller, services, Form(), message=MESSAGES.get(done), look=max(0, look))
+    refused, cookies = refusals.taken(request, services, caller)
+    form = refused.get("plans") or Form()
+
+    return await _plans(request, caller, services, form, message=MESSAGES.get(done), look=max(0, look), cookies=cookies)
 
 
 @get("/plans/{tier:str}")
@@ -108,7 +111,7 @@ async def choose(request: Asked, caller: NamedDependency[Caller], services: Name
     if step == "none" or form.values.get("step") != step:
         # What the page said would happen is no longer what would: nothing is charged that wasn't announced.
         form.trouble = "Your plan has changed since this was shown. Please look again."
-        return await _plans(request, caller, services, form, status=409)
+        return refusals.show(services, caller, "/plans", "plans", form)
     try:
         if step == "end":
             await checkout.cancel_plan(desk)
@@ -116,7 +119,7 @@ async def choose(request: Asked, caller: NamedDependency[Caller], services: Name
         payment = await checkout.choose_plan(desk, PlanOrder(tier=tier))
     except REFUSALS as exc:
         form.trouble = _refusal(exc, step)
-        return await _plans(request, caller, services, form, status=problems.status_of(exc))
+        return refusals.show(services, caller, "/plans", "plans", form)
     if payment.is_changed:
         return frame.go(f"/plans?done={'kept' if step == 'keep' else 'changed'}")
 
@@ -140,7 +143,7 @@ async def _plans(
     *,
     message: str | None = None,
     look: int = 0,
-    status: int = 200,
+    cookies: Sequence[Cookie] = (),
 ) -> Response[Any]:
     async with caller.transaction(read_only=True) as tx:
         around = await surroundings.of(tx, caller, services)
@@ -151,7 +154,7 @@ async def _plans(
         request,
         services,
         "plans.html",
-        status=status,
+        cookies=cookies,
         caller=caller,
         place="credits",
         surroundings=around,

@@ -6,7 +6,7 @@ at an error of the browser's. It is for forms that aren't sent by htmx.
 
 import base64
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -22,19 +22,23 @@ from callmeback.web.session import Caller
 COOKIE: Final = "refused"
 SECONDS: Final = 60
 LENGTH_MAX: Final = 3_000
+VALUE_LENGTH_MAX: Final = 100
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """The name of a form, sentences by field, and the one over all. What was typed is not kept."""
+    """The name of a form, sentences by field, the one over all, and of what was typed the little that is kept."""
 
     name: str
     wrong: dict[str, str]
     trouble: str | None
+    values: dict[str, str] = {}
 
 
-def show(services: Services, caller: Caller, path: str, name: str, form: Form) -> Redirect:
-    """Go to the page of a form, where `taken` has its sentences."""
-    text = base64.urlsafe_b64encode(msgspec.json.encode(Refusal(name, form.wrong, form.trouble))).decode()
+def show(services: Services, caller: Caller, path: str, name: str, form: Form, kept: Iterable[str] = ()) -> Redirect:
+    """Go to the page of a form, where `taken` has its sentences, and what was typed in the fields that are `kept`."""
+    values = {field: form.values[field][:VALUE_LENGTH_MAX] for field in kept if field in form.values}
+    refusal = Refusal(name, form.wrong, form.trouble, values)
+    text = base64.urlsafe_b64encode(msgspec.json.encode(refusal)).decode()
     value = f"{text}.{_seal(services, caller, text)}"
 
     return frame.go(path, [_cookie(services, value, SECONDS)])
@@ -49,7 +53,7 @@ def taken(
     if not hmac.compare_digest(seal.encode(), _seal(services, caller, text).encode()):
         return {}, []
     found = msgspec.json.decode(base64.urlsafe_b64decode(text), type=Refusal)
-    form = Form()
+    form = Form(found.values)
     form.wrong, form.trouble = found.wrong, found.trouble
 
     return {found.name: form}, [_cookie(services, "", 0)]
