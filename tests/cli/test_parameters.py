@@ -46,6 +46,19 @@ def test_what_is_no_time_is_wrong_usage(text: str) -> None:
         moment(text)
 
 
+@pytest.mark.parametrize("text", ["", "30", "-1d", "1.5h", "2 days", "2026-11-26", "٣d"])
+def test_what_is_no_length_is_told_what_one_looks_like(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not a length of time such as 90s, 15m, 12h, 30d or 4w"):
+        Duration().convert(text, None, None)
+
+
+def test_a_length_of_zero_is_refused_for_that_where_it_means_nothing() -> None:
+    with pytest.raises(click.BadParameter, match="'0s' is no length of time: it has to be above zero"):
+        Duration().convert("0s", None, None)
+
+    assert Duration(can_be_zero=True).convert("0s", None, None) == timedelta(0)
+
+
 def test_every_option_that_takes_a_time_takes_it_so_and_says_so() -> None:
     """But a planned call's, which is another person's: the API wants its offset."""
     options = [

@@ -61,9 +61,11 @@ class Duration(click.ParamType[timedelta]):
         if isinstance(value, timedelta):
             return value
         found = _DURATION.fullmatch(str(value))
-        if found is None or (int(found["number"]) == 0 and not self._can_be_zero):
-            self.fail(f"{value!a} is not a time such as 90s, 15m, 12h, 30d or 4w.", param, ctx)
+        if found is None:
+            self.fail(f"{value!a} is not a length of time such as 90s, 15m, 12h, 30d or 4w.", param, ctx)
         length = _length(found)
+        if not length and not self._can_be_zero:
+            self.fail(f"{value!a} is no length of time: it has to be above zero.", param, ctx)
         if length > datetime.max.replace(tzinfo=UTC) - datetime.now(UTC):
             self.fail(f"{value!a} from now is past the end of the calendar.", param, ctx)
 
