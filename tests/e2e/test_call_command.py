@@ -4,26 +4,14 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 from tests.cli.test_up import wait_until
-from tests.e2e.house import LINE, House, Person, opened
+from tests.e2e.house import LINE, House, Person
 
 pytestmark = pytest.mark.slow
 
 TIMEOUT_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def house() -> Iterator[House]:
-    with opened() as house:
-        yield house
-
-
-@pytest.fixture(scope="module")
-def ann(house: House) -> Person:
-    return house.person()
 
 
 def start(house: House, *arguments: str | bytes, **environ: str) -> subprocess.Popen[str]:
