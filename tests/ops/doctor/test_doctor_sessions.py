@@ -99,8 +99,7 @@ async def test_a_transaction_that_idles_is_ended(patient: Patient, guest: Connec
     guest.execute("SELECT id FROM personas FOR UPDATE")
     verdict = await until_seen(patient, asked, name)
     mended = await doctor.mend(superuser_url, [of(guest, verdict)])
-    # It was told to end, and does so when it is its turn.
-    after = await until(patient, asked, lambda each: name not in named(each))
+    after = await verdict_of(patient, asked)
 
     assert name not in named(before)
     assert verdict.verdict == "warning"

@@ -29,8 +29,9 @@ SELECT
     format('pid %%s (%%s, %%s)', a.pid, a.usename, coalesce(nullif(a.application_name, ''), 'unnamed')) AS object,
     format('idle for %%s s', round(extract(EPOCH FROM clock_timestamp() - a.state_change))) AS detail,
     false AS is_red,
+    -- Waited for, so that whoever looks again finds it gone; a stopped process has not gone after these 5 s either.
     format(
-        'SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity AS a '
+        'SELECT pg_terminate_backend(a.pid, 5000) FROM pg_stat_activity AS a '
         'WHERE a.pid = %%s AND a.backend_start = %%L AND a.state = ''idle'' AND a.state_change = %%L',
         a.pid, a.backend_start, a.state_change
     ) AS mend
@@ -56,7 +57,7 @@ SELECT
     ) AS detail,
     a.state_change < clock_timestamp() - %(red_after)s::interval AS is_red,
     format(
-        'SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity AS a '
+        'SELECT pg_terminate_backend(a.pid, 5000) FROM pg_stat_activity AS a '
         'WHERE a.pid = %%s AND a.backend_start = %%L AND a.state LIKE ''idle in transaction%%%%'' AND a.state_change = %%L',
         a.pid, a.backend_start, a.state_change
     ) AS mend
