@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,22 +10,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests import ports
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 SOURCES = Path(__file__).parents[2] / "src"
-DRAIN_SECONDS = 1.5
+PATIENCE_S = 20
 
-# The server of `callmeback serve` around an application that echoes, with services that take a while to drain.
+# The server of `callmeback serve` around an application that echoes, with services that drain until there is a file.
 PROGRAM = """
-import asyncio, sys
+import asyncio, os, sys
 from pathlib import Path
 from callmeback.cli import serve
 from callmeback.settings import Settings
 
 class Services:
     async def drain(self, within_seconds):
-        await asyncio.sleep(float(sys.argv[2]))
+        print("draining", flush=True)
+        while not os.path.exists(sys.argv[2]):
+            await asyncio.sleep(0.01)
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
@@ -47,15 +49,20 @@ print("closed in order", flush=True)
 
 
 @pytest.fixture
-def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def port() -> Iterator[int]:
+    with ports.kept(1) as (port,):
+        yield port
 
 
 @pytest.fixture
-def process(port: int, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", PROGRAM, str(port), str(request.param)]
+def drained(tmp_path: Path) -> Path:
+    """The file that ends the draining."""
+    return tmp_path / "drained"
+
+
+@pytest.fixture
+def process(port: int, drained: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", PROGRAM, str(port), str(drained)]
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCES)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as started:
         yield started
@@ -63,7 +70,7 @@ def process(port: int, request: pytest.FixtureRequest) -> Iterator[subprocess.Po
 
 
 def call(port: int) -> ClientConnection:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         with contextlib.suppress(OSError):
             return connect(f"ws://127.0.0.1:{port}/", proxy=None)
@@ -74,35 +81,41 @@ def call(port: int) -> ClientConnection:
 def echo(connection: ClientConnection) -> str | bytes:
     connection.send("hello")
 
-    return connection.recv(timeout=5)
+    return connection.recv(timeout=PATIENCE_S)
 
 
-@pytest.mark.parametrize("process", [DRAIN_SECONDS], indirect=True)
-def test_a_live_socket_goes_on_while_draining_and_then_all_closes(process: subprocess.Popen[str], port: int) -> None:
+def begin_draining(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    assert process.stdout is not None
+    process.send_signal(number)
+
+    assert "draining\n" in iter(process.stdout.readline, "")
+
+
+def test_a_live_socket_goes_on_while_draining_and_then_all_closes(
+    process: subprocess.Popen[str], port: int, drained: Path
+) -> None:
     with call(port) as connection:
         assert echo(connection) == "hello"
-        begun = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        while time.monotonic() - begun < DRAIN_SECONDS - 0.5:
+        begin_draining(process, signal.SIGTERM)
+        for _ in range(10):
             assert echo(connection) == "hello"
             time.sleep(0.05)
+        drained.touch()
         with pytest.raises(ConnectionClosed):
-            connection.recv(timeout=10)
+            connection.recv(timeout=PATIENCE_S)
 
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert process.stdout is not None
     assert process.stdout.read().endswith("closed in order\n")
 
 
-@pytest.mark.parametrize("process", [60], indirect=True)
 def test_a_second_signal_stops_at_once(process: subprocess.Popen[str], port: int) -> None:
     with call(port) as connection:
         assert echo(connection) == "hello"
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
+        begin_draining(process, signal.SIGINT)
         assert echo(connection) == "hello"
         process.send_signal(signal.SIGINT)
 
         with pytest.raises(ConnectionClosed):
-            connection.recv(timeout=10)
-    assert process.wait(10) == 0
+            connection.recv(timeout=PATIENCE_S)
+    assert process.wait(PATIENCE_S) == 0

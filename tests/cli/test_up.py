@@ -19,6 +19,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from tests import ports
 
 from callmeback.cli import up
 from callmeback.cli.supervisor import Supervisor
@@ -32,16 +33,12 @@ SOURCES = Path(__file__).parents[2] / "src"
 
 
 class Installation:
-    """A home and a port of its own, and the processes that were started on it."""
+    """A home and ports of its own, and the processes that were started on it."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, port: int, proxy_port: int) -> None:
         self.home = home
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.proxy_port = int(probe.getsockname()[1])
+        self.port = port
+        self.proxy_port = proxy_port
         self.log = home.with_name(f"{home.name}.log")
         self.processes: list[subprocess.Popen[bytes]] = []
 
@@ -121,12 +118,13 @@ class Installation:
 def installation() -> Iterator[Installation]:
     folder = Path(tempfile.mkdtemp(prefix="callmeback-up-"))
     folder.chmod(0o711)
-    made = Installation(folder / "home")
-    yield made
-    for process in made.processes:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+    with ports.kept(2) as (port, proxy_port):
+        made = Installation(folder / "home", port, proxy_port)
+        yield made
+        for process in made.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
     wait_until(lambda: not users_of(folder), "nothing runs there")
     shutil.rmtree(folder)
 
@@ -279,6 +277,7 @@ def test_a_killed_up_takes_its_services_along(installation: Installation) -> Non
 
 def test_a_taken_port_is_named(installation: Installation) -> None:
     with socket.socket() as taker:
+        taker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taker.bind(("127.0.0.1", installation.port))
         taker.listen()
 

@@ -14,11 +14,10 @@ from typing import Any
 
 import httpx
 import pytest
+from tests import ports
 from tests.cli.test_up import PATIENCE_S, Installation, installation, wait_until
 from tests.sources import ROOT
 from tests.sqlproxy.conformance.conftest import WORKER, run_node
-
-from callmeback.cli import listening
 
 __all__ = ["installation"]
 
@@ -28,12 +27,11 @@ pytestmark = pytest.mark.slow
 class Edge:
     """A running `up` behind Caddy: `web` and `db` are its addresses, `authority` the file of who certified it."""
 
-    def __init__(self, installation: Installation, folder: Path) -> None:
+    def __init__(self, installation: Installation, folder: Path, http_port: int, https_port: int) -> None:
         self.installation = installation
         self.authority = folder / "caddy/pki/authorities/local/root.crt"
         self._folder = folder
-        with listening.bind("127.0.0.1", 0) as one, listening.bind("127.0.0.1", 0) as other:
-            self._http, self._https = listening.port_of(one), listening.port_of(other)
+        self._http, self._https = http_port, https_port
         self.web = f"https://127.0.0.1:{self._https}"
         self.db = f"https://localhost:{self._https}"
 
@@ -77,11 +75,12 @@ class Edge:
 def edge(installation: Installation, tmp_path: Path) -> Iterator[Edge]:
     if shutil.which("caddy") is None:
         pytest.skip("capability: caddy is not installed")
-    made = Edge(installation, tmp_path)
-    installation.up(CALLMEBACK_PUBLIC_URL=made.web)
-    installation.wait_ready()
-    with made.stand():
-        yield made
+    with ports.kept(2) as (http_port, https_port):
+        made = Edge(installation, tmp_path, http_port, https_port)
+        installation.up(CALLMEBACK_PUBLIC_URL=made.web)
+        installation.wait_ready()
+        with made.stand():
+            yield made
 
 
 def test_only_what_is_for_the_world_is_shown_to_it(edge: Edge):

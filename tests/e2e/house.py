@@ -14,6 +14,7 @@ import httpx
 import msgspec
 import psycopg
 from psycopg.rows import dict_row
+from tests import ports
 from tests.cli.test_up import Installation, users_of, wait_until
 
 PASSWORD = "correct horse"
@@ -203,7 +204,15 @@ def opened() -> Iterator[House]:
     """A house of its own, for as long as the block runs; nothing of it is left."""
     folder = Path(tempfile.mkdtemp(prefix="callmeback-faults-"))
     folder.chmod(0o711)
-    installation = Installation(folder / "home")
+    try:
+        with ports.kept(2) as (port, proxy_port):
+            yield from _inhabited(Installation(folder / "home", port, proxy_port))
+    finally:
+        wait_until(lambda: not users_of(folder), "nothing runs there")
+        shutil.rmtree(folder)
+
+
+def _inhabited(installation: Installation) -> Iterator[House]:
     try:
         installation.up()
         installation.wait_ready()
@@ -217,8 +226,6 @@ def opened() -> Iterator[House]:
             if process.poll() is None:
                 process.terminate()
                 process.wait(PATIENCE_S)
-        wait_until(lambda: not users_of(folder), "nothing runs there")
-        shutil.rmtree(folder)
 
 
 def cents(call: Call) -> Decimal:

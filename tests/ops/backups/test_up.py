@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests import ports
 
 from callmeback.pg import server
 
@@ -25,13 +25,15 @@ SOURCES = Path(__file__).parents[3] / "src"
 class Installation:
     """A home on which `up` runs, and commands are given."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, port: int, proxy_port: int) -> None:
         self.home = home
-        self.environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCES), "CALLMEBACK_HOME": str(home)}
-        for name in ("CALLMEBACK_PORT", "CALLMEBACK_PROXY_PORT"):
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self.environ[name] = str(probe.getsockname()[1])
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(SOURCES),
+            "CALLMEBACK_HOME": str(home),
+            "CALLMEBACK_PORT": str(port),
+            "CALLMEBACK_PROXY_PORT": str(proxy_port),
+        }
         self.process: subprocess.Popen[bytes] | None = None
 
     def up(self) -> None:
@@ -73,9 +75,10 @@ class Installation:
 def installation() -> Iterator[Installation]:
     home = Path(tempfile.mkdtemp(prefix="callmeback-backups-"))
     home.chmod(0o711)
-    made = Installation(home)
-    yield made
-    made.stop()
+    with ports.kept(2) as (port, proxy_port):
+        made = Installation(home, port, proxy_port)
+        yield made
+        made.stop()
     shutil.rmtree(home)
     Path(f"{home}.log").unlink()
 

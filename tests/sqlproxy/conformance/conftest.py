@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import httpx
 import msgspec
 import psycopg
 import pytest
+from tests import ports
 from tests.conftest import Cluster
 from tests.sources import ROOT
 
@@ -70,17 +70,15 @@ def proxy(cluster: Cluster, superuser: psycopg.Connection, tmp_path_factory: pyt
             owner.execute(TYPES)
         # The superuser's, as the embedded server has it: making a key makes a role.
         dsn = f"{cluster.superuser_dsn.rpartition('/')[0]}/{name}"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        environ = {
-            **os.environ,
-            "CALLMEBACK_HOME": str(tmp_path_factory.mktemp("home")),
-            "CALLMEBACK_PROXY_PORT": str(port),
-            "CALLMEBACK_ROLE_SECRET": cluster.role_secret,
-            "DATABASE_URL": dsn,
-        }
-        yield from _running(Proxy(f"http://127.0.0.1:{port}", environ), tmp_path_factory.mktemp("proxy") / "log")
+        with ports.kept(1) as (port,):
+            environ = {
+                **os.environ,
+                "CALLMEBACK_HOME": str(tmp_path_factory.mktemp("home")),
+                "CALLMEBACK_PROXY_PORT": str(port),
+                "CALLMEBACK_ROLE_SECRET": cluster.role_secret,
+                "DATABASE_URL": dsn,
+            }
+            yield from _running(Proxy(f"http://127.0.0.1:{port}", environ), tmp_path_factory.mktemp("proxy") / "log")
     finally:
         superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -123,12 +121,16 @@ def script(proxy: Proxy, key: str) -> Script:
     """Runs one of the scripts of this folder against the proxy and answers its report."""
 
     def run(name: str, **given: object) -> dict[str, Any]:
-        # A worker may come back to a module that it left to another: what the script wrote before is in its way.
-        with psycopg.connect(proxy.environ["DATABASE_URL"], autocommit=True) as connection:
-            connection.execute("DELETE FROM call_scenario_templates WHERE id NOT LIKE 'scn_%'")
+        forget_written(proxy)
         return run_node(HERE, HERE / name, {"url": proxy.url, "key": key, **given})
 
     return run
+
+
+def forget_written(proxy: Proxy) -> None:
+    """A worker may come back to a module that it left to another: what a script wrote before is in its way."""
+    with psycopg.connect(proxy.environ["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute("DELETE FROM call_scenario_templates WHERE id NOT LIKE 'scn_%'")
 
 
 def run_node(package: Path, program: Path, given: object) -> dict[str, Any]:

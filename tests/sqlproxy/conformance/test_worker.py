@@ -5,7 +5,7 @@ import subprocess
 from typing import Any
 
 import pytest
-from tests.sqlproxy.conformance.conftest import SCRIPT_TIMEOUT_S, WORKER, Proxy, require_node, run_node
+from tests.sqlproxy.conformance.conftest import SCRIPT_TIMEOUT_S, WORKER, Proxy, forget_written, require_node, run_node
 
 REQUESTS = {
     "persona": ("persona-manager", "GET", "/personas/brad"),
@@ -23,6 +23,7 @@ REQUESTS = {
 
 @pytest.fixture(scope="module")
 def answers(proxy: Proxy, key: str) -> dict[str, Any]:
+    forget_written(proxy)
     requests = [{"worker": worker, "method": method, "path": path} for worker, method, path in REQUESTS.values()]
     said = run_node(WORKER, WORKER / "test/workerd.mjs", {"proxy": proxy.url, "key": key, "requests": requests})
 
