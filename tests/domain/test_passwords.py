@@ -32,12 +32,13 @@ async def test_a_hash_has_twelve_rounds_and_matches_its_password_alone(hasher: H
 
 
 async def test_s15_an_unknown_account_takes_as_long_as_a_known_one(hasher: Hasher):
+    """In processor time, so that other work on this machine doesn't decide."""
     kept = await hasher.hash("correct horse")
     taken: dict[bool, list[float]] = {True: [], False: []}
     for is_known in [True, False] * 3:
-        begun = time.perf_counter()
+        begun = time.process_time()
         assert not await hasher.matches("a wrong guess", kept if is_known else None)
-        taken[is_known].append(time.perf_counter() - begun)
+        taken[is_known].append(time.process_time() - begun)
 
     known, unknown = statistics.median(taken[True]), statistics.median(taken[False])
     assert known > 0.02

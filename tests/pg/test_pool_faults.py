@@ -52,7 +52,7 @@ async def test_a_full_pool_sheds_after_a_bounded_wait(small: Database):
         with pytest.raises(errors.Overloaded) as waited:
             async with small.transaction():
                 pass
-        assert 0.15 < time.monotonic() - begun < 1.0
+        assert 0.15 < time.monotonic() - begun < LATE
         assert waited.value.extra == {"retry_after": 1}
         release.set()
     async with small.transaction() as tx:
@@ -85,7 +85,7 @@ async def test_a_slow_statement_ends_at_the_deadline(owner: Database):
         async with owner.transaction(deadline_s=0.2) as tx:
             await tx.run(SQL.sleep, seconds=30)
 
-    assert time.monotonic() - begun < 1.0
+    assert time.monotonic() - begun < LATE
     async with owner.transaction() as tx:
         assert await tx.value(SQL.open_transactions) == 0
 
@@ -102,9 +102,9 @@ async def test_a_stopped_server_process_does_not_stop_us(database_url: str):
             with pytest.raises(errors.DeadlineExceeded):
                 async with db.transaction(deadline_s=0.3) as tx:
                     await tx.value(SQL.backend)
-            assert time.monotonic() - begun < 2.0
             async with db.transaction() as tx:
                 assert await tx.value(SQL.backend) != stopped
+            assert time.monotonic() - begun < LATE
         finally:
             os.kill(stopped, signal.SIGCONT)
 
@@ -212,11 +212,9 @@ async def test_a_connection_lost_in_a_transaction_is_unavailable_and_then_replac
 @pytest.mark.anyio
 async def test_no_server_is_unavailable():
     async with Database.open("postgresql://nobody@127.0.0.1:1/none", name="none", wait_s=0.3) as db:
-        begun = time.monotonic()
-        with pytest.raises(errors.DatabaseUnavailable):
-            await db.ping()
-
-        assert time.monotonic() - begun < 2.0
+        async with asyncio.timeout(LATE):
+            with pytest.raises(errors.DatabaseUnavailable):
+                await db.ping()
 
 
 @pytest.mark.anyio
@@ -272,9 +270,7 @@ async def test_a_restarted_server_is_used_again(own_home: Path):
             with pytest.raises(errors.DatabaseUnavailable):
                 await db.ping()
             running = server.start(own_home, candidates=programs, archive=False)
-            begun = time.monotonic()
-            await asyncio.gather(*[db.ping() for _ in range(8)])
-
-            assert time.monotonic() - begun < 3.0
+            async with asyncio.timeout(LATE):
+                await asyncio.gather(*[db.ping() for _ in range(8)])
     finally:
         running.stop()

