@@ -1,6 +1,8 @@
 """`callmeback report` and `inspect`: every table there is, for people and for programs."""
 
 import json
+import threading
+import time
 
 import psycopg
 import pytest
@@ -9,6 +11,8 @@ from click.testing import CliRunner, Result
 from callmeback import cli
 from callmeback.domain import reports
 from callmeback.ops import inspection
+
+PATIENCE_S = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -77,4 +81,21 @@ def test_every_inspection_answers(house: str):
     assert {row["table_name"] for row in found["tables"]} >= {"calls", "users"}
     assert {row["index_name"] for row in found["indexes"]} >= {"calls_pkey"}
     assert sum(int(str(row["sessions"])) for row in found["connections"]) >= 1
-    assert found["locks"] == []
+
+
+def test_who_waits_for_a_lock_is_shown_with_its_holder(house: str):
+    with psycopg.connect(house) as holder, psycopg.connect(house) as waiting:
+        pids = holder.info.backend_pid, waiting.info.backend_pid
+        holder.execute("LOCK TABLE personas")
+        waiter = threading.Thread(target=waiting.execute, args=("SELECT count(*) FROM personas",))
+        waiter.start()
+        # Those of the tests beside this one are shown as well.
+        deadline = time.monotonic() + PATIENCE_S
+        found: list[dict[str, object]] = []
+        while not found and time.monotonic() < deadline:
+            rows = items("inspect", "locks", url=house)
+            found = [row for row in rows if row["waiting_pid"] == pids[1]]
+        holder.rollback()
+        waiter.join()
+
+    assert [(row["lock_of"], row["held_by"]) for row in found] == [("personas", [pids[0]])]

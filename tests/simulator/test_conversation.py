@@ -17,6 +17,8 @@ from callmeback.providers.twilio import Carrier, Order
 
 pytestmark = pytest.mark.anyio
 TO = "+12025550161"
+# A talk takes half a minute, and more on a busy machine.
+TALK_SECONDS_MAX = 180.0
 SYSTEM = "You are Sarah, a calm listener. Put [end] at the very end of your goodbye."
 
 
@@ -90,7 +92,9 @@ async def test_a_person_says_three_lines_and_hangs_up(
     persona = Persona(base)
     ours.talk = persona.talk
     call = await carrier.place(Order(to=TO, url=f"{ours.url}/voice", status_callback=f"{ours.url}/status"))
-    await ours.until(lambda: any(status["CallStatus"] == "completed" for status in ours.statuses), seconds=60)
+    await ours.until(
+        lambda: any(status["CallStatus"] == "completed" for status in ours.statuses), seconds=TALK_SECONDS_MAX
+    )
     seen = (await control.get(f"/calls/{call.sid}")).json()
     heard = [message.content for message in persona.messages if message.role == "user"][1:]
     said = [message.content for message in persona.messages if message.role == "assistant"]
@@ -115,7 +119,7 @@ async def test_a_person_who_interrupts_hears_less(
     persona = Persona(base)
     ours.talk = persona.talk
     call = await carrier.place(Order(to=TO, url=f"{ours.url}/voice"))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(TALK_SECONDS_MAX):
         while persona.interruptions == 0 or len(persona.messages) < 5:
             await asyncio.sleep(0.05)
     await carrier.hang_up(call.sid)
