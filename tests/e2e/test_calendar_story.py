@@ -115,7 +115,7 @@ def link_calendars(page: Page) -> None:
     assert "SUMMARY:Alex calls" in feed.text()
     page.get_by_role("button", name="Copy").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
-    page.get_by_text("Be called by an event of yours").click()
+    page.get_by_text("Get a call for an event of yours").click()
     page.get_by_label("A file of one event (.ics)").set_input_files(
         files=[{"name": "swim.ics", "mimeType": "text/calendar", "buffer": EVENT.encode()}]
     )

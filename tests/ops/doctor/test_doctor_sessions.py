@@ -315,7 +315,8 @@ async def test_what_a_key_is_refused_is_no_grant_that_lacks(tmp_path: Path, pati
         f"{now} {key} callmeback sqlproxy ERROR:  permission denied for table calls\n"
         f'{now} {key} callmeback sqlproxy ERROR:  relation "wings" does not exist\n'
         f"{now} {key} callmeback sqlproxy ERROR:  out of memory\n"
-        f"{now} {service} callmeback api ERROR:  permission denied for table phones\n"
+        + f"{now} {service} callmeback api ERROR:  permission denied for table phones\n"
+        * 2
     )
     place = msgspec.structs.replace(facts, data_directory=str(tmp_path), log_directory=".")
     verdict = await verdict_of(
@@ -323,6 +324,8 @@ async def test_what_a_key_is_refused_is_no_grant_that_lacks(tmp_path: Path, pati
     )
 
     assert sorted(named(verdict)) == ["out of memory", "table phones"]
+    assert "once, at " in said(verdict)
+    assert "2 times, last at " in said(verdict)
 
 
 async def test_another_password_is_found(patient: Patient, cluster: Cluster):
@@ -366,7 +369,7 @@ def test_a_full_database_is_told_apart(database_url: str, superuser: psycopg.Con
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda dsn: dsn.rpartition("/")[0] + "/nowhere", "the database isn't"),
+        (lambda dsn: dsn.rpartition("/")[0] + "/nowhere", "`callmeback restore --in-place`"),
         (lambda dsn: dsn.replace("callmeback_owner:", "callmeback_owner:not"), "The password is another"),
         (lambda dsn: "postgresql://a:b@127.0.0.1:1/c", "Nothing listens there"),
     ],

@@ -343,7 +343,7 @@ async def test_the_secret_link_is_shown_once_renewed_and_taken_away(mia: Browser
     # A reload of the page that shows the link asks for the calendar, not for an address that only takes forms.
     assert made.headers["hx-push-url"] == "false"
     assert first != second
-    assert first not in later.text and "There is a secret link since" in words(later)
+    assert first not in later.text and "There has been a secret link since" in words(later)
     assert [answer.status_code for answer in answers] == [404, 200]
     assert answers[1].headers["content-type"].startswith("text/calendar")
     assert "SUMMARY:Brad calls" in answers[1].text

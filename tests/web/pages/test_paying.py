@@ -324,7 +324,7 @@ async def test_receipts_are_one_s_own(mia: Browser, house: House, bank: Bank):
     await other.sign_up("leo@example.org")
     foreign = await other.get(pack)
 
-    assert "Nothing was paid yet" in words(nothing)
+    assert "Nothing paid yet" in words(nothing)
     assert "25 minutes" in words(listed) and "with FIVE" in words(listed)
     assert "Code FIVE -$5.00" in words(receipt) and "Paid $9.99" in words(receipt)
     assert "$14.99" in words(receipt) and "mia@example.org" in words(receipt)

@@ -34,7 +34,8 @@ _WORDS: Final = {
     "silent": "It takes connections and doesn't answer. A stopped process? `ps -o pid,stat,cmd -C postgres`: state T.",
     "full": "Every connection is taken: `callmeback doctor connections --fix` ends the idle ones.",
     "password": "The password is another: is CALLMEBACK_ROLE_SECRET, or DATABASE_URL, of another installation?",
-    "database": "The server is there, the database isn't: `callmeback migrate apply` after making it, or a restore.",
+    "database": "The server is there, the database isn't. If there was one, `callmeback restore --in-place` (on a "
+    "server of your own `--dump`) brings it back; otherwise make it, and then `callmeback migrate apply`.",
     "starting": "It starts or recovers; look again in a moment.",
 }
 

@@ -120,9 +120,13 @@ async def failures(patient: Patient) -> Sequence[Finding]:
             newest[key] = max(line.at, newest.get(key, line.at))
 
     return [
-        Finding(what, f"{count} times, last at {newest[what, meaning, is_red]:%H:%M:%S} UTC: {meaning}.", is_red)
-        for (what, meaning, is_red), count in found.most_common(FINDINGS_MAX)
+        Finding(key[0], f"{_times(count)} at {newest[key]:%H:%M:%S} UTC: {key[1]}.", key[2])
+        for key, count in found.most_common(FINDINGS_MAX)
     ]
+
+
+def _times(count: int) -> str:
+    return "once," if count == 1 else f"{count} times, last"
 
 
 async def foreign_keys(patient: Patient) -> Sequence[Finding]:
