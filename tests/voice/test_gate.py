@@ -123,6 +123,25 @@ def test_the_warning_stays_set_aside_until_it_is_paid_for(card):
     assert not gate.owes_warning()
 
 
+def test_a_warning_too_little_of_which_was_heard_is_set_aside_again_if_there_is_room_for_it(card):
+    gate = gate_of(card, 100, 600)
+    set_aside = gate.held_cents()
+    room = Decimal(100) - gate.reserved_cents() - set_aside
+    latest = 600 - gate.goodbye_seconds() - HANG_UP_SECONDS - RESERVE.warning_seconds()
+
+    gate.warned().settle()
+    assert not gate.warn_again(room + Decimal(1), 0.0)
+    assert not gate.warn_again(room, latest)
+    assert gate.held_cents() == 0
+
+    assert gate.warn_again(room, latest - 0.1)
+    assert gate.warn_again(room, latest - 0.1)
+    assert gate.held_cents() == set_aside
+    assert not gate.warning_presses(room, latest - 0.1)
+    assert gate.warning_presses(room, latest)
+    assert gate.warning_due(Decimal(99), 599.0, 75, Decimal(100)) is None
+
+
 def test_the_goodbye_begins_early_enough_to_end_within_the_granted_seconds(card):
     gate = gate_of(card, 1000, 300)
     begin = 300 - RESERVE.goodbye_seconds() - HANG_UP_SECONDS
@@ -199,6 +218,17 @@ class Spending(RuleBasedStateMachine):
         if passed is not None:
             (self.meter.local if local else self.meter.voice)(characters)
             passed.settle()
+
+    @precondition(lambda self: not self.left)
+    @rule()
+    def the_warning_is_said_and_cut(self):
+        self.gate.warned().settle()
+        twice = self.gate.speech_cents(2 * RESERVE.warning_characters, local=False)
+        passed = self.gate.ask(self.meter.spent_cents(), twice)
+        if passed is not None:
+            self.meter.voice(2 * RESERVE.warning_characters)
+            passed.settle()
+        self.gate.warn_again(self.meter.spent_cents(), self.elapsed)
 
     @precondition(lambda self: not self.left)
     @rule(parts=st.integers(1, 60))

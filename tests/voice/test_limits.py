@@ -188,6 +188,73 @@ def test_a_warning_is_said_to_someone_who_does_not_stop_talking(card):
     assert outcome.end_reason == "time_limit"
 
 
+async def cuts_the_warning(call, *words):
+    """Someone who chats, and who says these words whenever the warning has just begun."""
+    warning = prompts.warning(call.ticket, "time")
+    for seen, said in enumerate(words):
+        chat = asyncio.create_task(chatting(call))
+        while sum(warning in text for mouth in call.opened for text in mouth.texts) == seen:
+            await asyncio.sleep(0.02)
+        chat.cancel()
+        await call.persona_speaks()
+        await asyncio.sleep(0.5)
+        await call.listener.hears(said)
+
+
+@pytest.mark.parametrize("cuts", [1, 2], ids=["once", "twice"])
+def test_whoever_interrupts_the_warning_and_talks_on_hears_it_at_the_last_moment(card, cuts):
+    """A second attempt comes with the next answer, the last one only when it can wait no longer."""
+    talk = "And another thing is this. " * 40
+
+    async def story():
+        call = talkative(card, granted_seconds=80, warn_at_percent=30)
+        call.brain = Brain(["Hi."])
+
+        async def person(call):
+            if cuts == 1:
+                await cuts_the_warning(call, talk)
+            await cuts_the_warning(call, "Go on, then.", "Go on, then.")
+            await call.persona_is_done()
+            await call.listener.hears(talk)
+
+        return call, await call.run(person)
+
+    call, outcome = virtually(story())
+
+    warning = prompts.warning(call.ticket, "time")
+    *before, last, goodbye = texts(outcome)
+    assert [text for text in before if text.startswith("Just")] == ["Just"] * cuts
+    assert (last, goodbye) == (warning, prompts.goodbye("time_limit"))
+    assert outcome.duration_seconds <= 80
+    times = [turn.at for turn in outcome.transcript if turn.speaker == "persona"]
+    assert (times[-1] - times[-2]).total_seconds() < 10
+    assert (times[-2] - times[-3]).total_seconds() > 20
+
+
+def test_nobody_waits_for_an_answer_where_money_is_too_short_for_it_and_for_another_warning(card):
+    async def story():
+        call = talkative(card, granted_seconds=3600, hold_cents=Decimal(7), warn_at_percent=1)
+        call.brain = Brain(["Hi.", "It is a story " + "of a man and his dog and " * 9])
+        call.spoke_at = []
+
+        async def person(call):
+            await cuts_the_warning(call, "Go on, then.", "And another thing is this. " * 30)
+            while True:
+                call.spoke_at.append(asyncio.get_running_loop().time())
+                await call.persona_is_done()
+                await call.listener.hears("Tell me more about it, please.")
+
+        return call, await call.run(person)
+
+    call, outcome = virtually(story())
+
+    heard_at = [*call.line.heard_at, call.line.ended_at]
+    assert call.spoke_at
+    assert max(min(at for at in heard_at if at >= spoke) - spoke for spoke in call.spoke_at) <= 2
+    assert texts(outcome)[-1] == prompts.goodbye("budget_reached")
+    assert outcome.costs.total_cents <= 7
+
+
 def test_a_goodbye_that_its_voice_sends_again_stays_within_the_hold(card):
     async def story():
         call = talkative(card, granted_seconds=3600, hold_cents=Decimal(12), warn_at_percent=1)

@@ -24,7 +24,8 @@ from callmeback.voice.ticket import Speaker as Side
 from callmeback.voice.turns import Action, Event, State, step
 from callmeback.voice.vendors import EagerEndOfTurn, EndOfTurn, HeardEvent, StartOfTurn, TurnResumed, Update
 
-# A warning that nobody lets the persona say is not tried for ever: each attempt is paid for.
+# A warning that nobody lets the persona say is not tried for ever: each attempt is paid for. The last one is kept for
+# the last moment, so that it nags nobody and still tells them.
 WARNINGS_MAX = 3
 # How a stream ended that takes no sound is told so soon, if at all.
 STREAM_WORD_SECONDS_MAX = 1.0
@@ -115,11 +116,13 @@ class Conversation:
         """The rest of what was cut: a noise lets it go on, and until there are words it is thought on meanwhile."""
         self._interrupted_leaving: EndReason | None = None
         self._cut_in = False
-        self._warned: tuple[Utterance, int, str] | None = None
-        """The warning that was sent last: in what, behind how many characters, and its words."""
-        self._warning_cut: tuple[int, str] | None = None
-        """A warning cut before half of it was heard: behind how many characters of what is left, and its words."""
+        self._warned: tuple[Utterance, int] | None = None
+        """The warning that was sent last: in what, and behind how many characters."""
+        self._warning_cut: int | None = None
+        """A warning was cut before half of it was heard: behind how many characters of what is left?"""
         self._warnings_sent = 0
+        self._warning_words = ""
+        """Of the warning that was sent last."""
 
     # What was heard.
 
@@ -201,7 +204,7 @@ class Conversation:
 
     async def warn_now(self) -> None:
         """Say the warning into whatever is being said: later it would not be heard before the goodbye."""
-        is_next = self._warned is not None and self._warned[:2] == (self.speaker.current, 0)
+        is_next = self._warned == (self.speaker.current, 0)
         if is_next or self.leaving is not None:
             return
         if self.state is State.INTERRUPTED and not self.words_so_far:
@@ -209,6 +212,8 @@ class Conversation:
             await self.was_noise()
             return
         speaks = self.state is State.SPEAKING
+        self._warning_cut = None
+        self.warning = self.warning or self._warning_words
         await self.happens(Event.WARN)
         if self.state is State.SPEAKING and not speaks:
             self._speak(SILENCE)
@@ -260,13 +265,15 @@ class Conversation:
         utterance = self._speak(speech)
         if self._warning_cut is not None:
             # Its rest is part of what was left unheard.
-            self._warned = utterance, *self._warning_cut
+            self._warned = utterance, self._warning_cut
             self._warning_cut = None
+            self.gate.warned().settle()
 
     def _hear(self, text: str) -> None:
         self._write("user", text)
         if self._warning_cut is not None:
-            self.warning = self.warning or self._warning_cut[1]
+            if self.gate.owes_warning() and self._warnings_sent < WARNINGS_MAX - 1:
+                self.warning = self._warning_words
             self._warning_cut = None
         if self._cut_in:
             self.interrupt_count += 1
@@ -354,17 +361,17 @@ class Conversation:
 
     async def _say_warning(self, utterance: Utterance) -> None:
         if self.warning:
-            words, self.warning = self.warning, ""
+            self._warning_words, self.warning = self.warning, ""
             self._warnings_sent += 1
-            self._warned = utterance, len(utterance.text), words
-            await self.speaker.say(utterance, words, aside=self.gate.warned())
+            self._warned = utterance, len(utterance.text)
+            await self.speaker.say(utterance, self._warning_words, aside=self.gate.warned())
 
     async def _say_that_money_is_short(self, utterance: Utterance) -> None:
         """What was refused stays unsaid: the goodbye follows, or first the warning, to which the person may answer."""
         if self.gate.owes_warning():
             self.warning = prompts.warning(self.call, "money")
             await self._say_warning(utterance)
-        if self._warned is not None and self._warned[0] is utterance:
+        if self._warned is not None and self._warned[0] is utterance and len(utterance.text) > self._warned[1]:
             utterance.refused = False
         else:
             self.leaving = "budget_reached"
@@ -374,14 +381,15 @@ class Conversation:
         warned, self._warned = self._warned, None
         if warned is None or warned[0] is not utterance:
             return
-        _, behind, words = warned
+        behind = warned[1]
         heard = len(utterance.heard_text())
         if len(utterance.text) <= behind:
             # It still waited for its turn: no voice had it.
-            self.warning = words
+            self.warning = self._warning_words
             self._warnings_sent -= 1
-        elif heard - behind < len(words) / 2 and self._warnings_sent < WARNINGS_MAX:
-            self._warning_cut = behind - heard, words
+        elif heard - behind < len(self._warning_words) / 2 and self._warnings_sent < WARNINGS_MAX:
+            self._warning_cut = behind - heard
+            self.gate.warn_again(self._thinking.meter.spent_cents(), self.clock() - self._began_at)
 
     async def _farewell(self, reason: EndReason, words: str) -> None:
         utterance = self.speaker.begin(reserved=True)

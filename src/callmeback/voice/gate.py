@@ -103,6 +103,14 @@ class Gate:
         self._warning_due = False
         return self._warning
 
+    def warn_again(self, spent_cents: Decimal, elapsed_seconds: float) -> bool:
+        """Too little of the warning was heard: set it aside once more, where money and time are left for that."""
+        self.release(self._warning)
+        self._running.append(self._warning)
+        if self.warning_presses(spent_cents, elapsed_seconds):
+            self.release(self._warning)
+        return self.owes_warning()
+
     def owes_warning(self) -> bool:
         """Is the warning, due or not, still to be paid for?"""
         return self._warning in self._running
