@@ -3,11 +3,14 @@
 import asyncio
 import json
 import re
+from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from tests.web.house import PATIENCE_S, TERMINAL, Build, House, Person, problem
+
+from callmeback.web import voice_host
 
 pytestmark = pytest.mark.anyio
 
@@ -60,6 +63,26 @@ async def test_a_call_from_the_order_to_the_bill(house: House, ann: Person):
     assert (after["held_credits"], after["available_credits"]) == (0, 9)
     assert (ledger["amount"], ledger["call_id"], ledger["type"]) == (-1, done["id"], "call_deduction")
     assert nothing_is_held(house)
+
+
+async def test_a_process_whose_clock_is_wrong_bills_no_other_time(
+    house: House, ann: Person, monkeypatch: pytest.MonkeyPatch
+):
+    class AnHourAhead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(hours=1)
+
+    monkeypatch.setattr(voice_host, "datetime", AnHourAhead)
+    house.books.execute("SELECT set_tier(%s, 'basic')", (ann.id,))
+    house.books.execute("SELECT move_credits(%s, 10, 'promotion', 'test:1')", (ann.id,))
+    await house.script(PHONE, says=[], ring_seconds=0.1)
+    placed = await place(ann, max_minutes=5)
+    await house.until(ann, placed["id"], {"in_progress"} | TERMINAL)
+    await ann.client.post(f"/api/calls/{placed['id']}/hangup")
+    done = await house.until(ann, placed["id"])
+
+    assert (done["end_reason"], done["credits_used"]) == ("hang_up_requested", 1)
 
 
 async def test_costs_and_figures_of_a_call_agree_everywhere(house: House, ann: Person):

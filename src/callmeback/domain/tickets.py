@@ -1,6 +1,5 @@
 """What a voice session is told of its call: persona, wishes of the person, limits and prices, read in one statement."""
 
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -16,13 +15,14 @@ SQL: Final = statements.load("callmeback.domain", "tickets.sql")
 class TicketRow(msgspec.Struct, frozen=True, kw_only=True):
     """A call as a session needs it. Prices are in cents for `per` units; a call exists only where all are known.
 
-    `answered_by` is the carrier's own word where it has said one.
+    `elapsed_seconds` have gone by since the answer, 0 without one; `answered_by` is the carrier's own word where it has
+    said one.
     """
 
     user_id: str
     call_id: str
     carrier_sid: str | None
-    answered_at: datetime | None
+    elapsed_seconds: float
     answered_by: str | None
     hold_cents: Decimal
     granted_seconds: int

@@ -7,7 +7,8 @@ SELECT
     c.user_id,
     c.id AS call_id,
     c.twilio_call_sid AS carrier_sid,
-    c.answered_at,
+    -- Both ends by one clock: that of the process which asks may be another.
+    greatest(0, extract(EPOCH FROM clock_timestamp() - c.answered_at))::double precision AS elapsed_seconds,
     coalesce(
         (
             SELECT n.answered_by

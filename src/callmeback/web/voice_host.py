@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
@@ -217,8 +217,7 @@ class CallBooks:
 
 def ticket_of(row: TicketRow) -> CallTicket:
     """A session's ticket from the database's facts."""
-    assert row.carrier_sid is not None and row.answered_at is not None, "a call in progress was answered"
-    elapsed = max(0.0, (datetime.now(UTC) - row.answered_at).total_seconds())
+    assert row.carrier_sid is not None, "a call in progress is known at the carrier"
 
     return CallTicket(
         call_id=row.call_id,
@@ -238,7 +237,7 @@ def ticket_of(row: TicketRow) -> CallTicket:
         max_tokens=row.max_tokens,
         temperature=row.temperature,
         voicemail_policy=row.voicemail_policy,
-        elapsed_seconds=elapsed,
+        elapsed_seconds=row.elapsed_seconds,
     )
 
 
