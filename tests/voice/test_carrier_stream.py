@@ -1,10 +1,11 @@
 """The carrier's socket as a stream: what begins it, what comes over it, and how it ends."""
 
+import asyncio
 import base64
 import json
 
 import pytest
-from tests.voice.line import Call, now, ticket_of, virtually
+from tests.voice.line import Brain, Call, now, ticket_of, virtually
 
 from callmeback.providers.failures import VendorError
 from callmeback.voice import carrier_stream
@@ -186,3 +187,23 @@ def test_a_stream_that_brings_sound_and_takes_none_is_hung_up(card):
     assert outcome.end_reason == "stream_lost"
     assert call.line.hang_ups == 1
     assert outcome.duration_seconds < 10, "nobody pays for a call in which nothing can be heard"
+
+
+def test_a_stream_that_is_lost_while_the_persona_is_cut_leaves_nothing_running(card):
+    async def story():
+        call = Call(ticket_of(card))
+        call.brain = Brain(["This is a sentence. And this is another one. And so on."], stalls_after=8)
+
+        async def person(call):
+            await call.persona_speaks()
+            call.line.takes_nothing = True
+            call.listener.put("start_of_turn")
+
+        outcome = await call.run(person)
+        return call, outcome, {task.get_name() for task in asyncio.all_tasks()}
+
+    call, outcome, names = virtually(story())
+
+    assert outcome.end_reason == "stream_lost"
+    assert call.brain.cancelled == 1
+    assert not names & {"reply", "thought"}

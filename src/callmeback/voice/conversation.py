@@ -288,10 +288,16 @@ class Conversation:
         """The clear goes out first; whatever it takes to stop paying comes after."""
         reply, self._reply = self._reply, None
         speech, self._speech = self._speech, SILENCE
-        utterance = await self.speaker.cut()
-        if reply is not None:
-            reply.cancel()
-        self._drop_thought()
+        try:
+            utterance = await self.speaker.cut()
+        except BaseException:
+            # Nobody is left to drop it: the stream is gone, or the call has ended meanwhile.
+            speech.drop()
+            raise
+        finally:
+            if reply is not None:
+                reply.cancel()
+            self._drop_thought()
         # Whoever speaks into the persona's goodbye has not said goodbye.
         self._interrupted_leaving, self.leaving = self.leaving, None
         self._cut_off = SILENCE
