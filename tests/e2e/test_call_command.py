@@ -44,6 +44,8 @@ def test_a_call_is_shown_to_its_end(house: House, ann: Person) -> None:
     assert "ended (hung up)" in output or "ended (goodbye)" in output
     assert LINE in " ".join(output.split())
     assert f"{newest['cost_cents']} of at most" in " ".join(output.split())
+    assert " 1 credit " in " ".join(output.split())
+    assert output.endswith("\n")
     assert (newest["context"], newest["granted_seconds"]) == ("my day", 60)
 
 

@@ -156,6 +156,7 @@ async def test_a_wrong_parameter_has_the_name_that_the_client_gave_it(ann: Perso
 
     assert problem(answer) == (400, "validation_failed")
     assert [found["field"] for found in answer.json()["fields"]] == fields
+    assert "regex" not in answer.text
 
 
 async def test_a_wrong_number_or_key_is_named_as_it_was_sent(house: House, ann: Person):

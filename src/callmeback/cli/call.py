@@ -90,6 +90,9 @@ def _follow(client: httpx.Client, call: Call, console: Console) -> Call:
                 if lost > LOST_MAX:
                     raise errors.DatabaseUnavailable("The web process doesn't answer any more.") from exc
             live.update(_picture(call))
+    if not console.is_terminal:
+        # Into a file or a pipe the picture is written once, without the end of its last line.
+        console.print()
 
     return call
 
@@ -111,7 +114,7 @@ def _picture(call: Call) -> Group:
         state,
         f"{call.duration_seconds or 0} s",
         f"{call.cost_cents or '0.00'} of at most {call.estimated_cost_cents or '?'} cents",
-        f"{call.credits_used or 0} credits",
+        "1 credit" if call.credits_used == 1 else f"{call.credits_used or 0} credits",
         datetime.now(UTC).astimezone().strftime("%H:%M:%S"),
     )
     lines = [plain(f"{line.speaker:>8}  {line.text}") for line in call.transcript]

@@ -222,6 +222,10 @@ def unforeseen(request: Request[Any, Any, State], error: Exception) -> Response[
     return answer(problem_of(errors.CallMeBackError()))
 
 
+# How msgspec says that a text isn't of its form: with the expression, which tells a person nothing.
+_REGEX: Final = "matching regex"
+
+
 def _fields(request: Request[Any, Any, State], error: HTTPException) -> list[FieldProblem]:
     if not isinstance(error, ValidationException) or not isinstance(error.extra, list):
         return []
@@ -229,6 +233,8 @@ def _fields(request: Request[Any, Any, State], error: HTTPException) -> list[Fie
     for item in error.extra[:FIELDS_MAX]:
         if isinstance(item, dict):
             field, message = str(item.get("key") or "body"), str(item.get("message", "not valid"))
+            if _REGEX in message:
+                message = "This has another form than /docs shows for it."
             # The framework's name for a body that isn't there.
             found.append(
                 FieldProblem("body", "A JSON body is needed.")
