@@ -13,8 +13,9 @@ LONG_TALK = [LINE] * 40
 WARNING = "Just so you know"
 GOODBYE = "That's all the time we have today."
 MESSAGE = "I tried to reach you"
-# Between a limit and the person's hearing that it is over: the answer of the next metering and the goodbye.
-CUT_WITHIN_S = 2.0
+# Between a limit and the person's hearing that it is over: the answer of the next metering (the rest is for a slow
+# machine) and the goodbye. The talk would go on for minutes.
+CUT_WITHIN_S = 15.0
 GOODBYE_SECONDS_MAX = 9.0
 
 
@@ -122,7 +123,7 @@ def test_a_hang_up_ends_a_call_that_rings_and_one_that_talks(house: House, ann: 
     answers = [
         person.client.post(f"/api/calls/{call['id']}/hangup") for person, call in ((ann, ringing), (bob, talking))
     ]
-    ended = [ann.ended(ringing["id"], 10), bob.ended(talking["id"], 10)]
+    ended = [ann.ended(ringing["id"]), bob.ended(talking["id"])]
     again = bob.client.post(f"/api/calls/{talking['id']}/hangup")
     others = ann.client.post(f"/api/calls/{talking['id']}/hangup")
     carried = [house.carried(person)[0] for person in (ann, bob)]

@@ -202,7 +202,7 @@ async def test_closing_the_answer_is_seen_by_the_vendor() -> None:
     async with brain_at(serve) as brain:
         async with aclosing(brain.stream(ASK, max_tokens=10)) as events:
             assert await anext(events) == llm.Delta("Hel")
-        await asyncio.wait_for(gone.wait(), 2)
+        await asyncio.wait_for(gone.wait(), 20)
 
 
 async def test_what_is_asked_is_what_the_vendors_know() -> None:

@@ -299,7 +299,7 @@ async def test_silence_is_sent_within_a_turn_when_the_sound_stops(base: str, sim
 async def test_lost_socket_is_replaced_and_hears_what_it_missed(
     base: str, sim: Simulator, control: httpx.AsyncClient
 ) -> None:
-    await control.put("/vendors/listener", json={"drop_after_seconds": 1.2})
+    await control.put("/vendors/listener", json={"drop_after_seconds": 1.6})
     async with listening(base) as heard:
         await heard.say(spoken(sim.clips, "First.") + mulaw.silence(600), pace=0.001)
         await heard.until(EndOfTurn)

@@ -329,7 +329,7 @@ async def goes_on_after_a_break(ann: Person, done: dict[str, Any]) -> None:
     """No turn is told twice to who names the last one that they have, and the settled call comes last."""
     told = list(range(len(done["transcript"])))
     for last, expected in (("0", told[1:]), (str(told[-1]), []), ("nonsense", told), ("-1", told)):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             stream = await ann.client.get(f"/api/calls/{done['id']}/events", headers={"Last-Event-ID": last})
         events = parse(stream.text)
 
@@ -340,7 +340,7 @@ async def goes_on_after_a_break(ann: Person, done: dict[str, Any]) -> None:
 async def test_a_watch_of_a_settled_call_ends_at_once(house: House, ann: Person):
     await house.script(PHONE, answers="busy")
     done = await house.until(ann, (await place(ann))["id"])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         events = parse((await ann.client.get(f"/api/calls/{done['id']}/events")).text)
 
     assert events == [("status", done)]

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import httpx
 import msgspec
 import pytest
-from tests.web.house import Build, House, Person, problem
+from tests.web.house import PATIENCE_S, Build, House, Person, problem
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -207,7 +207,7 @@ def start(call_sid: str, **parameters: str) -> str:
 
 async def close_code(socket: ClientConnection) -> int | None:
     """The code with which we are refused; frames before that are a failure."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         try:
             frame = await socket.recv()
         except ConnectionClosed as closed:
@@ -273,7 +273,7 @@ async def test_s11_a_media_token_opens_once(house: House, ann: Person):
     call, token = await connected(house, ann)
     first = await open_socket(house, call)
     await first.send(start(call.sid, user_id=ann.id, token=token))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         greeting = json.loads(await first.recv())
     second_status = None
     try:

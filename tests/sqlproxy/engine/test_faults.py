@@ -165,7 +165,7 @@ async def test_a_lost_connection_leaves_alone_who_has_its_number_now(
     try:
         proxy.services.pools.give(held)
         mine.send(b"x")
-        await asyncio.wait_for(heard.wait(), 5)
+        await asyncio.wait_for(heard.wait(), PATIENCE_S)
     finally:
         loop.remove_reader(number)
         if other.fileno() != number:

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from tests.sqlproxy.socket.room import Room
+from tests.sqlproxy.socket.room import PATIENCE_S, Room
 from tests.sqlproxy.socket.speaker import Closed, Speaker, code, kinds
 from websockets.exceptions import ConnectionClosed
 
@@ -110,7 +110,7 @@ async def test_a_key_that_is_given_more_keeps_its_sessions(room: Room):
     async with room.client(key) as client:
         assert code(await client.query("SELECT 1")) == "42501"
         await room.allow(key, "SELECT 1")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while "E" in kinds(await client.query("SELECT 1")):
                 await asyncio.sleep(0.05)
 
