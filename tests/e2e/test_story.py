@@ -188,6 +188,9 @@ def test_the_story_on_a_small_screen_in_the_dark(chromium: Browser, site: str) -
         page.goto("/calendar/new?pick=weekdays-7")
         expect(page.locator(".times")).to_be_visible()
         no_sideways(page)
+        page.goto("/docs")
+        page.locator("details").evaluate_all("all => all.forEach(each => each.open = true)")
+        no_sideways(page)
     with opened(chromium, site, **small) as page:
         sign_up(page, "lea@example.org")
         verify_phone(page, "phone-")

@@ -21,7 +21,8 @@ HEADERS: Final = {
 }
 
 STYLE_TEXT: Final = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark;"
+    "overflow-wrap:anywhere}"
     "code,pre{font:14px/1.4 ui-monospace,monospace}pre{overflow:auto;padding:.5rem;border:1px solid #8886}"
     "summary{cursor:pointer;padding:.25rem 0}h2{margin-top:2rem}b.m{display:inline-block;min-width:4.5rem}"
 )
