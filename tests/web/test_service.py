@@ -1,6 +1,7 @@
 """The service itself: readiness, metrics, documents, overload, draining, a database that goes away."""
 
 import asyncio
+import json
 import logging
 import re
 from collections.abc import Iterator
@@ -139,6 +140,11 @@ async def test_the_documents_need_no_other_host(house: House):
     assert schema["openapi"].startswith("3.1")
     assert {"/api/calls", "/api/auth/register", "/api/personas/{persona_id}"} <= set(schema["paths"])
     assert not [path for path in schema["paths"] if path.startswith(("/simulator", "/webhooks"))]
+    shapes = set(schema["components"]["schemas"])
+    assert {name for name in shapes if not name.isidentifier()} == set()
+    assert {"PhonePage", "Call", "CallPage"} <= shapes
+    assert set(re.findall(r"#/components/schemas/([^\"]+)", json.dumps(schema))) <= shapes
+    assert set(re.findall(r"href='#([^']+)'", page.text)) <= set(re.findall(r"id='([^']+)'", page.text))
 
 
 async def test_the_type_of_every_problem_leads_to_its_description(house: House, ann: Person):

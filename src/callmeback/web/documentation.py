@@ -4,8 +4,10 @@ The page also describes every error's `code`, at the place where a problem's `ty
 """
 
 import html
+import re
 from typing import Any, Final
 
+import msgspec
 from litestar import Request, Router
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
@@ -28,6 +30,23 @@ STYLE_TEXT: Final = (
 )
 
 
+# What the framework calls a page of a list: by the module of what it holds, which is no business of a client's.
+_PAGE_OF: Final = re.compile(rb'Page_(?:[a-z_]+\.)*([A-Za-z]+)_(?=")')
+
+
+def _named(openapi_schema: dict[str, Any]) -> bytes:
+    """The document as JSON, with names of shapes that stay when our modules move."""
+    return _PAGE_OF.sub(rb"\1Page", msgspec.json.encode(openapi_schema))
+
+
+class Document(JsonRenderPlugin):
+    """The document itself."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """The document, as JSON."""
+        return _named(openapi_schema)
+
+
 class PlainPage(OpenAPIRenderPlugin):
     """Every operation by subject, with its parameters, body and answers, as HTML without scripts."""
 
@@ -36,6 +55,7 @@ class PlainPage(OpenAPIRenderPlugin):
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """The page."""
+        openapi_schema = msgspec.json.decode(_named(openapi_schema))
         info = openapi_schema["info"]
         by_tag: dict[str, list[str]] = {}
         for path, operations in sorted(openapi_schema["paths"].items()):
@@ -124,7 +144,7 @@ CONFIG: Final = OpenAPIConfig(
     ),
     path="/docs",
     openapi_router=Router("/docs", route_handlers=[], include_in_schema=False, response_headers=HEADERS),
-    render_plugins=[PlainPage(), JsonRenderPlugin(path="/openapi.json")],
+    render_plugins=[PlainPage(), Document(path="/openapi.json")],
     components=Components(
         security_schemes={"session": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
     ),
