@@ -330,25 +330,14 @@ def open_repository(folder: Path, home: Path, passphrase: str | None, *, make: b
 
     Raises ConfigurationError for a wrong key or passphrase and when none is known, NotFound without a repository.
     """
-    key = cipher.read_key(home)
     path = folder / FACTS
     if not path.exists():
         if not make:
             raise errors.NotFound(f"There are no backups in {folder} yet: `callmeback backup now` makes one.")
-        key = _make(folder, home, passphrase)
-    try:
-        facts = msgspec.json.decode(path.read_bytes(), type=Facts)
-    except msgspec.MsgspecError as exc:
-        raise errors.BackupDamaged(f"{path} is damaged. Take it from the second place, or from a copy.") from exc
-    if (key is None or cipher.fingerprint(key) != facts.fingerprint) and passphrase and facts.wrapped:
-        key = cipher.unwrap(facts.wrapped, passphrase)
-        if key is not None and cipher.fingerprint(key) == facts.fingerprint:
-            cipher.write_key(home, key)
-    if key is None or cipher.fingerprint(key) != facts.fingerprint:
-        raise errors.ConfigurationError(
-            f"The backups in {folder} were sealed with another key: put its {cipher.KEY_FILE} into {home}, or set "
-            "CALLMEBACK_BACKUP_PASSPHRASE to the passphrase that they were made with."
-        )
+        _make(folder, home, passphrase)
+    facts, key = _facts_and_key(folder, home, passphrase)
+    if cipher.read_key(home) != key:
+        cipher.write_key(home, key)
     opened = Repository(folder, key, facts)
     if passphrase and make and (facts.wrapped is None or cipher.unwrap(facts.wrapped, passphrase) is None):
         # The passphrase is new or another one now; the key stays, so all that is there stays readable.
@@ -358,8 +347,32 @@ def open_repository(folder: Path, home: Path, passphrase: str | None, *, make: b
     return opened
 
 
-def _make(folder: Path, home: Path, passphrase: str | None) -> bytes | None:
-    """Make the repository, or find that somebody else just did; this home's key then.
+def check_key(folder: Path, home: Path, passphrase: str | None) -> None:
+    """Whether what is there could be opened: raises what opening it would. Nothing is changed."""
+    if (folder / FACTS).exists():
+        _facts_and_key(folder, home, passphrase)
+
+
+def _facts_and_key(folder: Path, home: Path, passphrase: str | None) -> tuple[Facts, bytes]:
+    path = folder / FACTS
+    try:
+        facts = msgspec.json.decode(path.read_bytes(), type=Facts)
+    except msgspec.MsgspecError as exc:
+        raise errors.BackupDamaged(f"{path} is damaged. Take it from the second place, or from a copy.") from exc
+    key = cipher.read_key(home)
+    if (key is None or cipher.fingerprint(key) != facts.fingerprint) and passphrase and facts.wrapped:
+        key = cipher.unwrap(facts.wrapped, passphrase)
+    if key is None or cipher.fingerprint(key) != facts.fingerprint:
+        raise errors.ConfigurationError(
+            f"The backups in {folder} were sealed with another key: put its {cipher.KEY_FILE} into {home}, or set "
+            "CALLMEBACK_BACKUP_PASSPHRASE to the passphrase that they were made with."
+        )
+
+    return facts, key
+
+
+def _make(folder: Path, home: Path, passphrase: str | None) -> None:
+    """Make the repository, or find that somebody else just did.
 
     The duties of the first worker and a first `backup now` come at once: two keys would leave one of them unreadable.
     """
@@ -372,7 +385,7 @@ def _make(folder: Path, home: Path, passphrase: str | None) -> bytes | None:
     with _flock(folder / LOCK, fcntl.LOCK_EX, LOCK_WAIT_MAX_S):
         key = cipher.read_key(home)
         if (folder / FACTS).exists():
-            return key
+            return
         if key is None:
             key = cipher.new_key()
             cipher.write_key(home, key)
@@ -383,8 +396,6 @@ def _make(folder: Path, home: Path, passphrase: str | None) -> bytes | None:
             wrapped=cipher.wrap(key, passphrase) if passphrase else None,
         )
         _write(folder / FACTS, msgspec.json.encode(facts))
-
-    return key
 
 
 @contextmanager

@@ -1,11 +1,14 @@
 """What the doctor says of backups: none, old ones, failed runs, a second place without them. Each mended and green."""
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 from tests.ops.doctor.patients import look, named, said
 
+from callmeback.ops import backup_repository
 from callmeback.settings import Settings
 
 MIRRORED = Settings(home=Path("/nonexistent"), backup_mirror="s3://elsewhere")
@@ -28,7 +31,32 @@ def grow_old(dsn: str) -> None:
 def test_a_new_installation_without_backups_is_warned(database_url: str) -> None:
     found = look(database_url, "backups")
 
-    assert [verdict.verdict for verdict in found.values()] == ["warning", "green", "warning", "skipped"]
+    assert [verdict.verdict for verdict in found.values()] == ["green", "warning", "green", "warning", "skipped"]
+
+
+def test_a_lost_key_is_red_until_it_is_back_or_the_passphrase_opens(tmp_path: Path, database_url: str) -> None:
+    """Though every backup in there is fresh."""
+    settings = Settings(home=tmp_path, backup_passphrase="correct horse battery")
+    backup_repository.open_repository(settings.backup_folder, tmp_path, settings.backup_passphrase, make=True)
+    key = tmp_path / "backup.key"
+    kept = key.read_text()
+
+    def verdict(**changes: Any) -> str:
+        asked = msgspec.structs.replace(settings, **changes)
+        return look(database_url, "backups", settings=asked)["the backups can be opened"].verdict
+
+    assert verdict(backup_passphrase=None) == "green"
+    key.unlink()
+    assert [verdict(backup_passphrase=None), verdict(backup_passphrase="another " * 3), verdict()] == [
+        "red",
+        "red",
+        "green",
+    ]
+    assert not key.exists(), "the doctor writes nothing"
+    key.write_text("spoilt")
+    assert verdict(backup_passphrase=None) == "red"
+    key.write_text(kept)
+    assert verdict(backup_passphrase=None) == "green"
 
 
 def test_an_old_installation_without_backups_is_red_until_there_is_one(database_url: str) -> None:

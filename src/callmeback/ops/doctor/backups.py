@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
+from callmeback import errors
+from callmeback.ops.backup_repository import check_key
 from callmeback.ops.doctor.verdicts import Check, Finding, Patient, Skip
 from callmeback.pg import statements
 
@@ -12,6 +14,17 @@ SQL: Final = statements.load("callmeback.ops.doctor", "backups.sql")
 # A night's backup, and two hours for it to be made.
 WHOLE_AGE_MAX: Final = timedelta(hours=26)
 DRILL_AGE_MAX: Final = timedelta(days=8)
+
+
+async def key(patient: Patient) -> Sequence[Finding]:
+    """Whether what is in the repository could be opened: without its key a backup is nothing."""
+    settings = patient.settings
+    try:
+        check_key(settings.backup_folder, settings.home, settings.backup_passphrase)
+    except (errors.ConfigurationError, errors.BackupDamaged) as exc:
+        return [Finding(str(settings.backup_folder), exc.detail, True)]
+
+    return ()
 
 
 async def second_place(patient: Patient) -> Sequence[Finding]:
@@ -23,6 +36,12 @@ async def second_place(patient: Patient) -> Sequence[Finding]:
 
 
 CHECKS: Final = (
+    Check(
+        "the backups can be opened",
+        "Lost? `callmeback backup now` with another CALLMEBACK_BACKUP_DIR begins anew, while the database lives.",
+        probe=key,
+        is_beside=True,
+    ),
     Check(
         "there is a fresh backup",
         "Is the worker running? Its log says why it made none; `callmeback backup now` makes one at once.",
