@@ -38,6 +38,19 @@ def test_a_port_that_was_asked_for_is_insisted_on(
         getattr(listening, what)(settings)
 
 
+def test_a_host_that_nobody_knows_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bind(host: str, port: int) -> socket.socket:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(listening, "PORT_WAIT_S", 0)
+    monkeypatch.setattr(listening, "bind", bind)
+
+    with pytest.raises(
+        errors.ConfigurationError, match=r"nowhere:8000 can't be listened on \(Name or service not known"
+    ):
+        listening.listen("nowhere", 8000, "CALLMEBACK_PORT")
+
+
 def test_a_free_port_is_taken_as_it_is(tmp_path: Path) -> None:
     with listening.bind("127.0.0.1", 0) as probe:
         free = listening.port_of(probe)

@@ -10,7 +10,6 @@ from tests.web.conftest import JWT_SECRET
 from tests.web.house import PASSWORD, PATIENCE_S, House, Person, problem
 
 from callmeback import errors
-from callmeback.domain import auth, tokens
 from callmeback.domain.attempts import WAITING_MAX, Turns
 from callmeback.providers.mail import Mail
 from callmeback.web import letters
@@ -274,43 +273,6 @@ async def test_s07_logging_out_everywhere_revokes_tokens_nobody_knows(house: Hou
     assert problem(await other.get("/api/calls")) == (401, "unauthorized")
     # Within the same second, which tokens can't tell apart: the new one is good all the same.
     assert (await house.client(fresh.json()["token"]).get("/api/auth/me")).status_code == 200
-
-
-async def log_out_everywhere(house: House, person: Person) -> None:
-    async with house.services.api.transaction(person.id) as tx:
-        await auth.end_all_sessions(tx, person.id)
-
-
-async def test_s07_a_session_begun_between_two_logouts_everywhere_ends_with_the_second(house: House, ann: Person):
-    """However close together they are."""
-    clients = []
-    for _ in range(2):
-        await log_out_everywhere(house, ann)
-        user = house.row("SELECT tokens_valid_from FROM users WHERE id = %s", ann.id)
-        claims, _ = await auth.begin_session(house.services.api, ann.id, ann.email, user["tokens_valid_from"])
-        clients.append(house.client(tokens.sign(JWT_SECRET, claims)))
-
-    assert [(await client.get("/api/auth/me")).status_code for client in clients] == [401, 200]
-
-
-async def test_s07_a_password_that_was_proved_before_a_logout_everywhere_begins_no_session(house: House, ann: Person):
-    proved = await auth.authenticate(house.services.api, house.services.hasher, ann.email, PASSWORD)
-    await log_out_everywhere(house, ann)
-
-    with pytest.raises(errors.InvalidCredentials):
-        await auth.begin_session(house.services.api, proved.user_id, ann.email, proved.valid_from)
-
-
-async def test_s07_a_password_that_is_replaced_while_it_is_proved_lets_nobody_in(house: House, ann: Person):
-    """Nor does its hash, made anew by today's rule, take the new one's place."""
-    [proved] = house.row("SELECT password_hash FROM users WHERE id = %s", ann.id).values()
-    async with house.services.api.transaction(ann.id) as tx:
-        await tx.run(auth.SQL.change_password, user_id=ann.id, known_hash=proved, password_hash="another")
-    with pytest.raises(errors.InvalidCredentials):
-        async with house.services.api.transaction(ann.id) as tx:
-            await tx.value(auth.SQL.admit, user_id=ann.id, known_hash=proved, rehashed=proved)
-
-    assert house.row("SELECT password_hash FROM users WHERE id = %s", ann.id) == {"password_hash": "another"}
 
 
 def forged(**changes: object) -> str:

@@ -1,6 +1,5 @@
 """The sockets that `up` listens on. They outlive the services behind them, so a restart of one refuses nobody."""
 
-import os
 import socket
 import time
 from typing import Final
@@ -38,9 +37,8 @@ def listen(host: str, port: int, variable: str) -> socket.socket:
             return bind(host, port)
         except OSError as exc:
             if time.monotonic() > deadline:
-                why = os.strerror(exc.errno or 0)
                 raise errors.ConfigurationError(
-                    f"{host}:{port} can't be listened on ({why}): set CALLMEBACK_HOST or {variable}."
+                    f"{host}:{port} can't be listened on ({exc.strerror}): set CALLMEBACK_HOST or {variable}."
                 ) from exc
         time.sleep(POLL_S)
 

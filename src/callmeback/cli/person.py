@@ -14,7 +14,7 @@ import httpx
 from callmeback import errors
 from callmeback.cli.installation import owner_database
 from callmeback.cli.parameters import Whole
-from callmeback.domain import operators, tokens
+from callmeback.domain import auth, operators, tokens
 from callmeback.domain.calls import MINUTES_MAX
 from callmeback.pg import home
 from callmeback.settings import Settings
@@ -75,5 +75,7 @@ async def _token(settings: Settings, who: str) -> str:
     assert settings.jwt_secret is not None, "complete() saw to it"
     async with owner_database(settings) as db, db.transaction(read_only=True) as tx:
         account = await operators.account(tx, who)
+        valid_from = await auth.tokens_valid_from(tx, account.id)
+        claims = await auth.claims_for(tx, account.id, account.email, valid_from)
 
-    return tokens.sign(settings.jwt_secret, tokens.claims_for(account.id, account.email))
+    return tokens.sign(settings.jwt_secret, claims)

@@ -4,7 +4,6 @@ Passwords are in `passwords.py`, tokens in `tokens.py`, limits of attempts in `a
 """
 
 import re
-import time
 import unicodedata
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -134,19 +133,32 @@ async def register(db: Database, hasher: Hasher, order: Registration) -> str:
 
 async def authenticate(db: Database, hasher: Hasher, email: str, password: str) -> Proved:
     """Whom this e-mail and password belong to; raises InvalidCredentials, always after the same work."""
+    user_id, known_hash = await _prove(db, hasher, email, password)
+    try:
+        return await _admit(db, hasher, user_id, known_hash, password)
+    except errors.InvalidCredentials:
+        # The hash is another one by now: that of a new password, or of this one, made anew by a login beside this one.
+        user_id, known_hash = await _prove(db, hasher, email, password)
+        return await _admit(db, hasher, user_id, known_hash, password)
+
+
+async def _prove(db: Database, hasher: Hasher, email: str, password: str) -> tuple[str, str]:
     async with db.transaction(read_only=True) as tx:
         account = await tx.one(SQL.login_lookup, Account, email=email)
     matches = await hasher.matches(password, account.password_hash)
     if not matches or account.user_id is None or account.is_blocked:
         raise errors.InvalidCredentials()
     assert account.password_hash is not None, "it matched"
-    rehashed = await hasher.hash(password) if hasher.is_weak(account.password_hash) else None
-    async with db.transaction(account.user_id) as tx:
-        valid_from: datetime = await tx.value(
-            SQL.admit, user_id=account.user_id, known_hash=account.password_hash, rehashed=rehashed
-        )
 
-    return Proved(account.user_id, valid_from)
+    return account.user_id, account.password_hash
+
+
+async def _admit(db: Database, hasher: Hasher, user_id: str, known_hash: str, password: str) -> Proved:
+    rehashed = await hasher.hash(password) if hasher.is_weak(known_hash) else None
+    async with db.transaction(user_id) as tx:
+        valid_from: datetime = await tx.value(SQL.admit, user_id=user_id, known_hash=known_hash, rehashed=rehashed)
+
+    return Proved(user_id, valid_from)
 
 
 async def change_password(db: Database, hasher: Hasher, user: User, current: str, password: str) -> datetime:
@@ -162,7 +174,13 @@ async def change_password(db: Database, hasher: Hasher, user: User, current: str
     kept = await hasher.hash(password)
     async with db.transaction(user.id) as tx:
         await tx.run(SQL.change_password, user_id=user.id, known_hash=account.password_hash, password_hash=kept)
-        valid_from: datetime = await tx.value(SQL.tokens_valid_from, user_id=user.id)
+
+        return await tokens_valid_from(tx, user.id)
+
+
+async def tokens_valid_from(tx: Session, user_id: str) -> datetime:
+    """From when a person's tokens are valid: those of before were logged out everywhere."""
+    valid_from: datetime = await tx.value(SQL.tokens_valid_from, user_id=user_id)
 
     return valid_from
 
@@ -173,15 +191,22 @@ async def begin_session(db: Database, user_id: str, email: str, valid_from: date
     Raises InvalidCredentials if they were logged out everywhere since. Who was a moment before gets a token of a second
     that is still to come: tokens carry whole seconds.
     """
-    proved_at = int(valid_from.timestamp())
     async with db.transaction(user_id, read_only=True) as tx:
         try:
-            person = await check_session(tx, tokens.claims_for(user_id, email, proved_at))
+            person = await check_session(tx, tokens.claims_for(user_id, email, int(valid_from.timestamp())))
         except errors.Unauthorized as exc:
             raise errors.InvalidCredentials() from exc
-    assert person.email is not None, "check_session saw to it"
+        assert person.email is not None, "check_session saw to it"
+        claims = await claims_for(tx, user_id, person.email, valid_from)
 
-    return tokens.claims_for(user_id, person.email, max(proved_at, int(time.time()))), person
+    return claims, person
+
+
+async def claims_for(tx: Session, user_id: str, email: str, valid_from: datetime) -> Claims:
+    """Claims of a new session that begins now, by the clock that ends it too, or when tokens are valid."""
+    now: datetime = await tx.value(SQL.now)
+
+    return tokens.claims_for(user_id, email, int(max(now, valid_from).timestamp()))
 
 
 async def end_session(tx: Session, claims: Claims) -> None:

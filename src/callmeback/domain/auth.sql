@@ -39,6 +39,10 @@ SELECT u.tokens_valid_from
 FROM users AS u
 WHERE u.id = %(user_id)s;
 
+-- name: now
+-- The time by the clock that logs people out.
+SELECT clock_timestamp();
+
 -- name: revoke_token
 -- Log one token out.
 SELECT revoke_token(%(token_id)s, %(user_id)s, %(expires_at)s);

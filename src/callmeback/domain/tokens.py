@@ -19,6 +19,8 @@ ALGORITHM: Final = "HS256"
 LIFETIME_SECONDS: Final = 7 * 24 * 3_600
 # Clocks of two of our own machines may differ by so much; a client's clock is never looked at.
 LEEWAY_SECONDS: Final = 5
+# A session is dated a second on for each logout everywhere of the last moments: so many of them are believed.
+AHEAD_SECONDS_MAX: Final = 60
 TOKEN_LENGTH_MAX: Final = 2_048
 ONE_TIME_BYTES: Final = 32
 # As the database has it of a new person, whom nobody has logged out everywhere yet.
@@ -84,11 +86,15 @@ def read(secret: str, token: str) -> Claims:
             secret,
             algorithms=[ALGORITHM],
             leeway=LEEWAY_SECONDS,
-            options={"require": ["jti", "sub", "email", "iat", "exp"]},
+            options={"require": ["jti", "sub", "email", "iat", "exp"], "verify_iat": False},
         )
-        return msgspec.convert(found, Claims)
+        claims = msgspec.convert(found, Claims)
     except (jwt.PyJWTError, msgspec.ValidationError, ValueError) as exc:
         raise errors.Unauthorized() from exc
+    if claims.iat > time.time() + AHEAD_SECONDS_MAX:
+        raise errors.Unauthorized()
+
+    return claims
 
 
 def one_time() -> tuple[str, bytes]:

@@ -307,7 +307,8 @@ def _point(place: Place) -> None:
         aside = place.state.with_name(f"{place.state.name}.{time.time_ns()}")
         place.state.rename(aside)
         log.warning("data of an earlier home at this path are set aside", folder=str(aside))
-    if not OUTSIDE.exists():
+    # Another home may be making it right now.
+    with contextlib.suppress(FileExistsError):
         OUTSIDE.mkdir()
         # Apart from making it, since a umask such as root's 077 would shut the account out.
         OUTSIDE.chmod(0o711)

@@ -1,5 +1,6 @@
 """What the doctor says of backups: none, old ones, failed runs, a second place without them. Each mended and green."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,24 @@ def test_a_lost_key_is_red_until_it_is_back_or_the_passphrase_opens(tmp_path: Pa
     assert verdict(backup_passphrase=None) == "red"
     key.write_text(kept)
     assert verdict(backup_passphrase=None) == "green"
+
+
+def test_a_key_that_this_user_may_not_read_is_no_lost_key(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(home=tmp_path)
+    backup_repository.open_repository(settings.backup_folder, tmp_path, None, make=True)
+
+    def refuse(home: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(home / "backup.key"))
+
+    monkeypatch.setattr(backup_repository.cipher, "read_key", refuse)
+    found = look(database_url, "backups", settings=settings)["the backups can be opened"]
+
+    assert (found.verdict, found.what_to_do) == (
+        "skipped",
+        f"{tmp_path}/backup.key can't be read by this user (Permission denied).",
+    )
 
 
 def test_an_old_installation_without_backups_is_red_until_there_is_one(database_url: str) -> None:

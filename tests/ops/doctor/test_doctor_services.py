@@ -5,7 +5,7 @@ import contextlib
 import json
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tests.ops.doctor.patients import check, named, said
 
 from callmeback.ops import doctor, loglines
 from callmeback.ops.doctor import Patient, Verdict, services
-from callmeback.ops.doctor.verdicts import Check
+from callmeback.ops.doctor.verdicts import Check, Finding
 from callmeback.pg import home
 from callmeback.pg.pool import Database
 from callmeback.settings import Settings
@@ -73,6 +73,17 @@ def patient_at(folder: Path, **settings: object) -> Patient:
 
 async def verdict_of(patient: Patient, asked: Check) -> Verdict:
     return await doctor.consult(patient, "services", asked)
+
+
+async def test_a_look_beside_the_database_that_takes_too_long_is_no_fault_of_the_program(tmp_path: Path):
+    async def endless(_: Patient) -> Sequence[Finding]:
+        await asyncio.Event().wait()
+        return ()
+
+    asked = Check("a far folder", "Wait.", probe=endless, is_beside=True, seconds_max=0)
+    verdict = await verdict_of(patient_at(tmp_path), asked)
+
+    assert (verdict.verdict, verdict.what_to_do) == ("skipped", "It took longer than 0 s.")
 
 
 async def test_the_web_is_ready_half_ready_or_away(tmp_path: Path):

@@ -92,6 +92,20 @@ def test_a_home_that_the_account_cannot_reach_keeps_its_data_elsewhere(hidden: P
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="capability: root")
+def test_two_homes_may_make_the_folder_of_both_at_once(hidden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late(type(hidden)):  # type: ignore[misc]  # a class of pathlib's that the system chooses
+        """Another home makes it just after this one has looked."""
+
+        def exists(self) -> bool:
+            return self.name != "outside" and super().exists()
+
+    place.OUTSIDE.mkdir()
+    monkeypatch.setattr(place, "OUTSIDE", Late(place.OUTSIDE))
+
+    assert place.find(hidden).state.parent == place.OUTSIDE
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="capability: root")
 def test_a_home_that_was_deleted_begins_anew_and_its_old_data_are_kept(hidden: Path) -> None:
     with server.start(hidden) as running:
         fill(running.owner_dsn)

@@ -1,5 +1,6 @@
 """Whether backups are made, hold, and have been tried: by what is noted of them."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
@@ -20,9 +21,12 @@ async def key(patient: Patient) -> Sequence[Finding]:
     """Whether what is in the repository could be opened: without its key a backup is nothing."""
     settings = patient.settings
     try:
-        check_key(settings.backup_folder, settings.home, settings.backup_passphrase)
+        # In a thread: a folder of another machine may hang, and a passphrase is made into a key slowly.
+        await asyncio.to_thread(check_key, settings.backup_folder, settings.home, settings.backup_passphrase)
     except (errors.ConfigurationError, errors.BackupDamaged) as exc:
         return [Finding(str(settings.backup_folder), exc.detail, True)]
+    except OSError as exc:
+        raise Skip(f"{exc.filename} can't be read by this user ({exc.strerror}).") from exc
 
     return ()
 

@@ -90,7 +90,7 @@ async def consult(patient: Patient, area: str, check: Check, seconds_max: float 
         return Verdict(area, check.name, "skipped", (), str(exc))
     except errors.Forbidden:
         return Verdict(area, check.name, "skipped", (), "This role may not read what the check needs.")
-    except errors.DeadlineExceeded:
+    except (errors.DeadlineExceeded, TimeoutError):
         return Verdict(area, check.name, "skipped", (), f"It took longer than {seconds:.0f} s.")
     except errors.Overloaded:
         return Verdict(area, check.name, "skipped", (), "It waited too long for a lock: see who holds one.")
