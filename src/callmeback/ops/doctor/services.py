@@ -59,7 +59,10 @@ async def proxy(patient: Patient) -> Sequence[Finding]:
 
 
 def own_trace(settings: Settings) -> str:
-    """The trace of the doctor's own wrong key, by which the audit's reader leaves it out; nobody else can name it."""
+    """The trace of the doctor's own wrong key, by which the audit's reader leaves it out.
+
+    Nobody names it without the roles' secret; that of a doctor that hasn't got it could be anybody's.
+    """
     secret = (settings.role_secret or "").encode()
 
     return hmac.new(secret, b"callmeback doctor: which trace", hashlib.sha256).hexdigest()[:TRACE_DIGITS]
